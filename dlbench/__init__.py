@@ -1,0 +1,77 @@
+"""dlbench: what deep networks can and cannot do, as experiments with verdicts.
+
+``from dlbench import Experiment, Claim, Metric`` and what else an author needs (all of it in
+:mod:`dlbench.experiment`); ``from dlbench import ops, attacks, nn`` for the operators, the attacks and the layers.
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dlbench.experiment import (
+    Artefacts,
+    Claim,
+    Context,
+    Control,
+    Experiment,
+    Measurement,
+    Metric,
+    Reference,
+    Verdict,
+    above,
+    all_of,
+    below,
+    between,
+    contains,
+    equivalent,
+    every,
+    one_of,
+    paired,
+    per_seed,
+    slope,
+    within,
+)
+
+if TYPE_CHECKING:
+    from dlbench import attacks, data, nn, ops, stats
+
+__all__ = [
+    "Artefacts",
+    "Claim",
+    "Context",
+    "Control",
+    "Experiment",
+    "Measurement",
+    "Metric",
+    "Reference",
+    "Verdict",
+    "above",
+    "all_of",
+    "attacks",
+    "below",
+    "between",
+    "contains",
+    "data",
+    "equivalent",
+    "every",
+    "nn",
+    "one_of",
+    "ops",
+    "paired",
+    "per_seed",
+    "slope",
+    "stats",
+    "within",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("attacks", "data", "nn", "ops", "stats"):
+        return importlib.import_module(f"dlbench.{name}")
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("dlbench")
+    raise AttributeError(f"module 'dlbench' has no attribute {name!r}")

@@ -1,0 +1,78 @@
+"""Data sets by name: where their files lie, how they are read, and a fingerprint of what was read.
+
+A data set is registered through the entry-point group ``dlbench.datasets``. Real data is read from the folder that
+``DLBENCH_DATA`` names, in the layout of its publishers; nothing is downloaded unless a loader says so. What is needed
+and not there raises :class:`~dlbench.errors.DataMissing`, which says what to put where; the trial is then skipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlbench.errors import DataMissing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set.
+
+    Args:
+        files: the files it reads (under ``root()``, or in an installed package); they are what is fingerprinted.
+        read: reads those files and returns named arrays.
+        about: what it is, where it comes from, and how to get it, in one or two lines.
+    """
+
+    files: Callable[[], Sequence[Path]]
+    read: Callable[[], Mapping[str, np.ndarray]]
+    about: str
+
+    def load(self) -> Mapping[str, np.ndarray]:
+        """The arrays, or DataMissing naming the first file that is not there."""
+        self.present()
+        return self.read()
+
+    def present(self) -> Sequence[Path]:
+        """The files, all of which exist, or DataMissing."""
+        files = self.files()
+        for path in files:
+            if not path.is_file():
+                raise DataMissing(f"{path} is not there. {self.about}")
+        return files
+
+    def fingerprint(self) -> str:
+        """sha256 over the files' names and contents."""
+        digest = hashlib.sha256()
+        for path in self.present():
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+
+def root() -> Path:
+    """The folder that ``DLBENCH_DATA`` names."""
+    named = os.environ.get("DLBENCH_DATA", "")
+    if not named:
+        raise DataMissing("real data is read from the folder that the environment variable DLBENCH_DATA names; set it")
+    return Path(named)
+
+
+def get(name: str) -> Dataset:
+    """A registered data set by its name."""
+    from dlbench import plugins
+
+    dataset = plugins.load(plugins.DATASETS, name)
+    if not isinstance(dataset, Dataset):
+        raise TypeError(f"the entry point {name!r} of {plugins.DATASETS} is a {type(dataset).__name__}, not a Dataset")
+    return dataset
+
+
+def load(name: str) -> Mapping[str, np.ndarray]:
+    """The arrays of a registered data set."""
+    return get(name).load()

@@ -1,0 +1,192 @@
+"""Discovery through entry points: names are read from metadata, a plugin is imported only when it is asked for.
+
+A plugin that cannot be used is a :class:`Broken` record beside the healthy ones, never an exception that stops them.
+Two distributions that register one name both lose it: which of them would win is nobody's business to guess.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dlbench.errors import PluginError, did_you_mean
+
+EXPERIMENTS = "dlbench.experiments"
+MODELS = "dlbench.models"
+DATASETS = "dlbench.datasets"
+GROUPS = (EXPERIMENTS, MODELS, DATASETS)
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An entry point: what is known of a plugin without importing it."""
+
+    group: str
+    name: str
+    value: str
+    distribution: str
+    version: str
+
+    @property
+    def module(self) -> str:
+        """The module that the entry point names."""
+        return self.value.partition(":")[0].strip()
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin that cannot be used, and why; ``details`` is a traceback where there is one."""
+
+    plugin: Plugin
+    reason: str
+    details: str = ""
+
+    def __str__(self) -> str:
+        p = self.plugin
+        return f"{p.name}: {self.reason} (entry point {p.value!r} of {p.distribution} {p.version})"
+
+
+def discover(group: str) -> tuple[list[Plugin], list[Broken]]:
+    """All plugins of a group by name, and those that metadata shows cannot be used. Imports nothing."""
+    found: dict[str, list[Plugin]] = {}
+    for plugin in sorted(set(_registered(group)), key=lambda p: (p.name, p.distribution, p.value)):
+        found.setdefault(plugin.name, []).append(plugin)
+    healthy, broken = [], []
+    for same_name in found.values():
+        if len(same_name) > 1:
+            owners = " and ".join(f"{p.distribution} {p.version} ({p.value})" for p in same_name)
+            reason = f"the name is registered more than once, by {owners}; uninstall all but one"
+            broken += [Broken(plugin, reason) for plugin in same_name]
+        elif problem := _unusable(same_name[0]):
+            broken.append(Broken(same_name[0], problem))
+        else:
+            healthy.append(same_name[0])
+    return healthy, broken
+
+
+def find(group: str, name: str) -> Plugin:
+    """A plugin by name, or a PluginError: unknown (did you mean), or broken (why)."""
+    healthy, broken = discover(group)
+    for plugin in healthy:
+        if plugin.name == name:
+            return plugin
+    for record in broken:
+        if record.plugin.name == name:
+            raise PluginError(str(record))
+    kind = group.rpartition(".")[2].removesuffix("s")
+    raise PluginError(f"there is no {kind} {name!r}{did_you_mean(name, [p.name for p in healthy])}")
+
+
+def load(group: str, name: str) -> Any:
+    """Import a plugin by name and return the object it registers, or raise a PluginError that tells why it cannot."""
+    plugin = find(group, name)
+    loaded = load_plugin(plugin)
+    if isinstance(loaded, Broken):
+        raise PluginError(f"{loaded}\n{loaded.details}".rstrip())
+    return loaded
+
+
+def load_plugin(plugin: Plugin) -> Any | Broken:
+    """Import a plugin. Whatever it raises, ``sys.exit`` included, becomes a Broken record."""
+    try:
+        entry_point = metadata.EntryPoint(name=plugin.name, value=plugin.value, group=plugin.group)
+        return entry_point.load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may call sys.exit at import; it is broken, not in charge
+        summary = f"importing it raised {type(error).__name__}: {error}"
+        return Broken(plugin, summary, traceback.format_exc())
+
+
+def code_digest(module: str) -> str:
+    """sha256 over the Python and C++ sources of the top-level package (or the file) that holds a module; cached.
+
+    It stands for "the code of the plugin's distribution" in a trial's key: an edit in a helper that the experiment
+    imports changes it, which a hash of the experiment's own file would miss.
+    """
+    return _code_digest(module.partition(".")[0])
+
+
+@lru_cache(maxsize=64)
+def _code_digest(package: str) -> str:
+    digest = hashlib.sha256()
+    for path in source_files(package):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def source_files(package: str) -> list[Path]:
+    """The source files of a top-level package or module, sorted; nothing is imported."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        return []
+    files: set[Path] = set()
+    for folder in spec.submodule_search_locations or []:
+        files |= {path for path in Path(folder).rglob("*") if path.suffix in _SOURCES}
+    if spec.origin is not None and Path(spec.origin).suffix in _SOURCES:
+        files.add(Path(spec.origin))
+    return sorted(files)
+
+
+_SOURCES = {".py", ".cpp", ".cu", ".h", ".cuh", ".inc"}
+
+
+def extras_missing(plugin: Plugin, extras: Sequence[str]) -> list[str]:
+    """Which requirements of the named extras of the plugin's distribution are not installed."""
+    from packaging.requirements import Requirement
+
+    missing = []
+    for line in metadata.requires(plugin.distribution) or []:
+        marker = (requirement := Requirement(line)).marker
+        if marker is None or marker.evaluate({"extra": ""}):
+            continue  # needed with or without the extra
+        if any(marker.evaluate({"extra": extra}) for extra in extras):
+            try:
+                metadata.version(requirement.name)
+            except metadata.PackageNotFoundError:
+                missing.append(requirement.name)
+    return missing
+
+
+@lru_cache(maxsize=8)
+def _registered(group: str) -> tuple[Plugin, ...]:
+    return tuple(
+        Plugin(
+            group=group,
+            name=entry_point.name,
+            value=entry_point.value,
+            distribution=entry_point.dist.name if entry_point.dist else "unknown",
+            version=str(entry_point.dist.version) if entry_point.dist else "unknown",
+        )
+        for entry_point in metadata.entry_points(group=group)
+    )
+
+
+def _unusable(plugin: Plugin) -> str | None:
+    """Why a plugin cannot be used, as far as its name, its entry point and its files tell; None if nothing speaks."""
+    if not plugin.name.isidentifier() or not plugin.name.islower() or len(plugin.name) > 64:
+        return "its name must be a lower-case Python identifier of at most 64 characters"
+    module, _, attribute = plugin.value.partition(":")
+    if not attribute:
+        return "its entry point must have the form 'package.module:Name'"
+    top, *rest = module.strip().split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError) as error:
+        return f"its module {top!r} cannot be looked up: {error}"
+    if spec is None:
+        return f"its module {top!r} is not installed"
+    if not rest or spec.submodule_search_locations is None:
+        return None
+    stems = [Path(folder, *rest) for folder in spec.submodule_search_locations]
+    if not any(stem.is_dir() or list(stem.parent.glob(f"{stem.name}.*")) for stem in stems):
+        return f"there is no module {module!r}"
+    return None
