@@ -1,0 +1,1 @@
+"""How networks fail under small and natural changes of their input."""
