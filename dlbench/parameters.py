@@ -46,7 +46,7 @@ class OneOf:
 
 
 def between(low: float, high: float, *, default: Any) -> Any:
-    """A parameter with a range, for a tuple of each element: ``width: int = between(8, 4096, default=64)``."""
+    """Give a parameter a range (of each element, for a tuple): ``width: int = between(8, 4096, default=64)``."""
     return dataclasses.field(default=default, metadata={"check": Between(low, high)})
 
 

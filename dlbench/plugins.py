@@ -130,13 +130,13 @@ def source_files(package: str) -> list[Path]:
         return []
     files: set[Path] = set()
     for folder in spec.submodule_search_locations or []:
-        files |= {path for path in Path(folder).rglob("*") if path.suffix in _SOURCES}
-    if spec.origin is not None and Path(spec.origin).suffix in _SOURCES:
+        files |= {path for path in Path(folder).rglob("*") if path.suffix in SOURCES}
+    if spec.origin is not None and Path(spec.origin).suffix in SOURCES:
         files.add(Path(spec.origin))
     return sorted(files)
 
 
-_SOURCES = {".py", ".cpp", ".cu", ".h", ".cuh", ".inc"}
+SOURCES = {".py", ".cpp", ".cu", ".h", ".cuh", ".inc"}
 
 
 def extras_missing(plugin: Plugin, extras: Sequence[str]) -> list[str]:

@@ -77,7 +77,7 @@ def sign_flip_p(differences: ArrayLike) -> float:
 
 
 def tost(differences: ArrayLike, margin: float, level: float = LEVEL) -> float:
-    """The p of two one-sided t tests (Schuirmann 1987) that the mean of differences [n] lies inside (-margin, margin)."""
+    """Two one-sided t tests (Schuirmann 1987): p that the mean of differences [n] lies inside (-margin, margin)."""
     if margin <= 0:
         raise ValueError(f"tost: margin is {margin:g}; it must be positive")
     x = _finite(differences)

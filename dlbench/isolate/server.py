@@ -61,12 +61,12 @@ def main(control: socket.socket, preload: Sequence[str]) -> None:
     tasks: dict[int, int] = {}  # pid → task id
     _tell(control, {"ready": {"seconds": time.monotonic() - begin, "heap": warm}})
     while True:
-        readable, _, _ = select.select([control, wake_read], [], [])
+        readable, _, _ = select.select([control.fileno(), wake_read], [], [])
         if wake_read in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake_read, 4096)
             _reap(control, tasks)
-        if control in readable:
+        if control.fileno() in readable:
             message, descriptors, _, _ = socket.recv_fds(control, 65536, _DESCRIPTORS)
             if not message:
                 break
@@ -111,9 +111,9 @@ def _task(call: str, payload: int, results: int, log: int) -> NoReturn:
     for source, target in ((null, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     sys.stdin, sys.stdout, sys.stderr = (
-        open(0, encoding="utf-8"),  # noqa: PTH123, SIM115 - descriptors, not paths
-        open(1, "w", encoding="utf-8", errors="replace", buffering=1),  # noqa: PTH123, SIM115
-        open(2, "w", encoding="utf-8", errors="replace", buffering=1),  # noqa: PTH123, SIM115
+        open(0, encoding="utf-8"),  # noqa: SIM115 - descriptors, not paths
+        open(1, "w", encoding="utf-8", errors="replace", buffering=1),  # noqa: SIM115
+        open(2, "w", encoding="utf-8", errors="replace", buffering=1),  # noqa: SIM115
     )
     faulthandler.enable(sys.stderr)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

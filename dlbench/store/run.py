@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -175,7 +176,8 @@ class Run:
     Attributes:
         path: its folder.
         plan: what was planned; experiments by name, each with its trials' keys.
-        records: every result record that could be read, oldest first.
+        records: every result that could be read, oldest first.
+        attempts: trial key → how often it was started.
         environments: digest → facts.
         problems: what is damaged, a line each.
     """
@@ -183,16 +185,18 @@ class Run:
     path: Path
     plan: Record
     records: list[Record]
+    attempts: Counter[str] = field(default_factory=Counter)
     environments: dict[str, Record] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     @cached_property
     def by_key(self) -> dict[str, Record]:
-        """Trial key → the result that counts: of the plan's generation, the first ok one, else the last attempt."""
+        """Trial key → the result that counts: the first ok one since the last --fresh, else the last attempt."""
         chosen: dict[str, Record] = {}
         for record in self.records:
-            if record["generation"] < self.plan["generation"]:
-                continue
+            planned = self.plan["experiments"].get(record["experiment"])
+            if planned is None or record["generation"] < planned["generation"]:
+                continue  # made before a --fresh run
             before = chosen.get(record["key"])
             if before is None or before["status"] != "ok":
                 chosen[record["key"]] = record
@@ -216,10 +220,6 @@ class Run:
                     keys.append(record["key"])
         return sorted(set(keys))
 
-    def attempts(self, key: str) -> int:
-        """How often a trial has been tried."""
-        return max((record["attempt"] for record in self.records if record["key"] == key), default=0)
-
     def artefact(self, name: str) -> np.ndarray:
         """A stored array by its file's name; ValueError if it is not what its name says."""
         import numpy as np
@@ -234,18 +234,19 @@ class Run:
 def read(path: Path) -> Run:
     """Read a run folder; damaged records become ``problems``. RunFolderError if it is none, or a newer one."""
     plan = read_plan(path)
-    records: list[Record] = []
     problems: list[str] = []
+    everything: list[Record] = []
     for segment in sorted((path / "segments").glob("*.jsonl")):
-        records += _read_segment(segment, problems)
+        everything += _read_segment(segment, problems)
+    records = sorted((r for r in everything if r["kind"] == "result"), key=lambda record: str(record["finished"]))
+    attempts = Counter(str(record["key"]) for record in everything if record["kind"] == "start")
     environments = {}
     for file in sorted((path / "environments").glob("*.json")):
         try:
             environments[file.stem] = _load_json(file)
         except (ValueError, OSError) as error:
             problems.append(f"environments/{file.name}: {error}")
-    records.sort(key=lambda record: record["finished"])
-    return Run(path, plan, records, environments, problems)
+    return Run(path, plan, records, attempts, environments, problems)
 
 
 def read_plan(path: Path) -> Record:
@@ -259,7 +260,7 @@ def read_plan(path: Path) -> Record:
         plan = _load_json(file)
     except (ValueError, OSError) as error:
         raise RunFolderError(f"{file} is damaged ({error}); delete it and give the run's command again") from None
-    if not isinstance(plan.get("experiments"), dict) or not isinstance(plan.get("generation"), int):
+    if not isinstance(plan.get("experiments"), dict):
         raise RunFolderError(f"{file} is damaged (no experiments in it); delete it and give the run's command again")
     return plan
 
@@ -281,10 +282,8 @@ def _read_segment(segment: Path, problems: list[str]) -> list[Record]:
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            record = decode(line)
-            if record["kind"] == "result":
-                records.append(record)
-        except (Damaged, ValueError, KeyError) as error:
+            records.append(decode(line))
+        except (Damaged, ValueError) as error:
             problems.append(f"segments/{segment.name} line {number} is damaged ({error}); its trial will run again")
     if tail:  # a write that a kill or a full disk cut short: never a record
         problems.append(f"segments/{segment.name} ends in a torn line of {len(tail)} bytes; its trial will run again")

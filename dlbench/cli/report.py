@@ -1,0 +1,88 @@
+"""``dlbench report``: tables, pictures and a page from run folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from dlbench.isolate import Forkserver
+    from dlbench.report import Report
+
+
+@click.command("report", short_help="tables, pictures and a page from run folders")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--out", metavar="DIR", help="Where to write. Default: the folder 'report' in the first run.")
+@click.option("--json", "as_json", is_flag=True, help="The verdicts as JSON on standard output.")
+def command(*, runs: Sequence[str], out: str | None, as_json: bool) -> None:
+    """Write index.html, measurements.csv, claims.csv, leaderboard.csv, trials.csv and figures/*.svg."""
+    from dlbench.isolate import Forkserver
+    from dlbench.store.run import read_plan
+
+    paths = [Path(run) for run in runs]
+    for path in paths:
+        read_plan(path)  # a wrong path is told before anything is started
+    with Forkserver(preload=JUDGE_MODULES) as server:
+        report = write_report(paths, Path(out) if out else paths[0] / "report", server)
+    print_verdicts(report, as_json=as_json)
+
+
+JUDGE_MODULES = (
+    "torch",
+    "numpy",
+    "pandas",
+    "scipy.stats",
+    "matplotlib.figure",
+    "matplotlib.backends.backend_svg",
+    "dlbench.report.judge",
+)
+
+
+def write_report(runs: Sequence[Path], out: Path, server: Forkserver) -> Report:
+    """The report on run folders, each experiment judged in a task of its own."""
+    from dlbench import report, store
+
+    server.preload(*JUDGE_MODULES)
+    return report.write([store.read(run) for run in runs], out, call=server.call)
+
+
+def print_verdicts(report: Report, experiments: Iterable[str] | None = None, *, as_json: bool = False) -> None:
+    """The table of verdicts and the path of the page on standard output."""
+    claims = report.claims
+    if experiments is not None:
+        claims = claims[claims.experiment.isin(list(experiments))]
+    page = report.out / "index.html"
+    if as_json:
+        rows = json.loads(claims.to_json(orient="records"))
+        click.echo(json.dumps({"claims": rows, "report": str(page)}, indent=1))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column, justify in (("experiment", "left"), ("claim", "left"), ("verdict", "left"), ("estimate", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    table.add_column("95 % interval", justify="right")
+    table.add_column("n", justify="right")
+    for row in claims.itertuples():
+        style = _STYLES.get(row.verdict, "")
+        kind = "" if row.kind == "claim" else f"[{row.kind}] "
+        interval = f"{row.low:.4g} … {row.high:.4g}" if row.low == row.low else ""
+        estimate = f"{row.estimate:.4g}" if row.estimate == row.estimate else ""
+        cells: list[Any] = [row.experiment, Text(kind + row.claim), Text(row.verdict, style=style), estimate, interval]
+        table.add_row(*cells, str(row.n))
+    if len(claims):
+        console.print(table)
+    studied = claims[claims.kind == "claim"]
+    console.print(f"{(studied.verdict == 'holds').sum()} of {len(studied)} claims hold. Report: {page}", soft_wrap=True)
+
+
+_STYLES = {"holds": "green", "does not hold": "red", "invalid": "magenta", "inconclusive": "yellow"}

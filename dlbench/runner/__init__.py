@@ -1,0 +1,10 @@
+"""From what the user asked for to results on disk: plan → trials → store.
+
+``describe.py`` and ``trial.py`` hold what runs inside isolated tasks; ``plan.py``, ``drive.py``, ``provenance.py`` and
+``display.py`` are the driver, which never imports a plugin.
+"""
+
+from dlbench.runner.drive import Summary, drive
+from dlbench.runner.plan import Plan, Request, make_plan
+
+__all__ = ["Plan", "Request", "Summary", "drive", "make_plan"]
