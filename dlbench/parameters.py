@@ -46,7 +46,12 @@ class OneOf:
 
 
 def between(low: float, high: float, *, default: Any) -> Any:
-    """Give a parameter a range (of each element, for a tuple): ``width: int = between(8, 4096, default=64)``."""
+    """Give a parameter a range, which holds for each element of a tuple.
+
+    ::
+
+        width: int = between(8, 4096, default=64)
+    """
     return dataclasses.field(default=default, metadata={"check": Between(low, high)})
 
 

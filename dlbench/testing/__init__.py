@@ -1,0 +1,60 @@
+"""The conformance suite for plugins: one import, one line, in the plugin's own tests.
+
+::
+
+    from dlbench.testing import conformance
+
+    TestConformance = conformance("my-distribution")
+
+pytest then shows one test for each experiment of the distribution and each check; ``dlbench check NAME`` runs the same
+checks from the command line. Every experiment's trial really runs, twice, each time in a fresh process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from dlbench.testing.examine import CHECKS, Finding, examine
+
+__all__ = ["CHECKS", "Finding", "conformance", "examine"]
+
+
+def conformance(
+    distribution: str, *, preset: str = "quick", overrides: Mapping[str, Mapping[str, Any]] | None = None
+) -> type:
+    """A test class for pytest with one test for each experiment of an installed distribution and each check.
+
+    Args:
+        distribution: its name, as pip knows it.
+        preset: the preset whose trial is run.
+        overrides: experiment → parameter → value, to make a trial short.
+    """
+    import pytest
+
+    from dlbench import plugins
+
+    healthy, broken = plugins.discover(plugins.EXPERIMENTS)
+    mine = [plugin for plugin in healthy if plugin.distribution == distribution]
+    reasons = {record.plugin.name: str(record) for record in broken if record.plugin.distribution == distribution}
+
+    @cache
+    def findings(name: str) -> Mapping[str, Finding]:
+        [plugin] = [plugin for plugin in mine if plugin.name == name]
+        return {finding.check: finding for finding in examine(plugin, preset, (overrides or {}).get(name, {}))}
+
+    class Conformance:
+        def test_registered(self) -> None:
+            """The distribution registers experiments, and none of them is broken or clashes."""
+            assert not reasons, "\n".join(reasons.values())
+            assert mine, f"{distribution} registers no experiment (entry points of the group {plugins.EXPERIMENTS})"
+
+        @pytest.mark.parametrize("check", CHECKS)
+        @pytest.mark.parametrize("experiment", [plugin.name for plugin in mine])
+        def test_experiment(self, experiment: str, check: str) -> None:
+            """One check of one experiment."""
+            finding = findings(experiment)[check]
+            assert not finding.problem, finding.problem
+
+    return Conformance
