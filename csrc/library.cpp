@@ -1,0 +1,106 @@
+// Defines the operators, and binds for Python what is not one: the facts of this build, and its self-test.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+#include <torch/library.h>
+#include <torch/version.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "aggregate/aggregate.h"
+#include "aggregate/edge_dot.h"
+#include "aggregate/simd.h"
+#include "perturb/linf_step.h"
+
+#define DLBENCH_TEXT_OF(x) #x
+#define DLBENCH_TEXT(x) DLBENCH_TEXT_OF(x)
+
+TORCH_LIBRARY(dlbench, m) {
+#define OP(schema) m.def(schema);
+#include "schema.inc"
+#undef OP
+}
+
+namespace dlbench {
+namespace {
+
+pybind11::dict facts() {
+  pybind11::dict facts;
+  facts["torch"] = TORCH_VERSION;
+  facts["compiler"] =
+#if defined(__clang__)
+      "clang " __clang_version__;
+#elif defined(__GNUC__)
+      "gcc " __VERSION__;
+#else
+      "unknown";
+#endif
+  facts["march"] = DLBENCH_TEXT(DLBENCH_MARCH);
+  facts["vector_bits"] = 8 * kVectorBytes;
+  facts["source_hash"] = DLBENCH_TEXT(DLBENCH_SOURCE_HASH);
+#ifdef _OPENMP
+  facts["parallel"] = "OpenMP " DLBENCH_TEXT(_OPENMP);
+#else
+  facts["parallel"] = "none";
+#endif
+#ifdef DLBENCH_WITH_CUDA
+  facts["with_cuda"] = true;
+#else
+  facts["with_cuda"] = false;
+#endif
+  return facts;
+}
+
+// Cases small enough to be right by reading them. They run once after a build, on the machine that it is for: they find
+// a compiler or an instruction set that does not do what it says. What the operators promise is tested from Python.
+std::vector<std::string> self_test() {
+  std::vector<std::string> failures;
+  const auto expect = [&](bool right, const char* what) {
+    if (!right) failures.push_back(what);
+  };
+
+  // Half a step up, half a step down, held at the ball, held at the box, a zero and a NaN gradient; 17 times over, so
+  // that vectors and their rest are both used.
+  const std::vector<float> x = {0.5f, 0.5f, 0.5f, 0.95f, 0.25f, 0.25f};
+  const std::vector<float> start = {0.5f, 0.5f, 0.6f, 0.95f, 0.25f, 0.25f};
+  const std::vector<float> grad = {3.0f, -1e-40f, 1.0f, 1.0f, 0.0f, NAN};
+  const std::vector<float> want = {0.5625f, 0.4375f, 0.625f, 1.0f, 0.25f, 0.25f};
+  std::vector<float> state, origin, slope;
+  for (int i = 0; i < 17; ++i) {
+    state.insert(state.end(), start.begin(), start.end());
+    origin.insert(origin.end(), x.begin(), x.end());
+    slope.insert(slope.end(), grad.begin(), grad.end());
+  }
+  linf_step_cpu<float, uint32_t>(state.data(), origin.data(), reinterpret_cast<const uint32_t*>(slope.data()),
+                                 0x7f800000, state.size(), {0.125f, 0.0625f, 0.0f, 1.0f});
+  bool stepped = true;
+  for (size_t i = 0; i < state.size(); ++i) stepped &= state[i] == want[i % want.size()];
+  expect(stepped, "linf_step_cpu: a step of 1/16 in a ball of 1/8");
+
+  // Three nodes: 0 <- 1 (weight 2), 0 <- 2 (weight 3), nothing into 1, 2 <- 2 (weight 4). Node j has the features j + 1.
+  const std::vector<int32_t> rowptr = {0, 2, 2, 3}, col = {1, 2, 2};
+  const std::vector<float> weight = {2, 3, 4};
+  const Csr<int32_t> graph{rowptr.data(), col.data(), nullptr, 3};
+  bool summed = true, dotted = true;
+  for (int64_t features = 1; features <= 40; ++features) {
+    std::vector<float> nodes(3 * features), sum(3 * features), dot(3);
+    for (int64_t i = 0; i < 3 * features; ++i) nodes[i] = float(i / features + 1);
+    aggregate_sum_cpu(graph, nodes.data(), weight.data(), sum.data(), features, 0, 3);
+    for (int64_t f = 0; f < features; ++f)
+      summed &= sum[f] == 13 && sum[features + f] == 0 && sum[2 * features + f] == 12;
+    edge_dot_cpu(graph, nodes.data(), nodes.data(), dot.data(), features, 0, 3);
+    dotted &= dot[0] == 2 * features && dot[1] == 3 * features && dot[2] == 9 * features;
+  }
+  expect(summed, "aggregate_sum_cpu: three nodes, three weighted edges");
+  expect(dotted, "edge_dot_cpu: three nodes, three edges");
+  return failures;
+}
+
+}  // namespace
+}  // namespace dlbench
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+  m.def("facts", dlbench::facts, "How and for what this library was built.");
+  m.def("self_test", dlbench::self_test, "What fails of a few cases with known answers; [] where all is well.");
+}

@@ -1,0 +1,34 @@
+// One projected gradient step in the L-infinity ball, in place:
+//
+//     x_adv <- clip(x_adv + step * sign(grad), max(lower, x - eps), min(upper, x + eps))
+//
+// The bounds hold in real arithmetic, not up to rounding: x - eps is rounded up and x + eps down, so that no result is
+// farther than eps from x. Where the ball and the box do not meet (x lies too far outside the box), the box wins.
+//
+// sign(0), sign(NaN) and sign(+-inf) are 0. A gradient comes as its bits, which makes one kernel of all float types:
+// the bits of +infinity are the only thing in which they differ.
+//
+// A NaN in x_adv stays; a NaN or an infinity in x gives NaN. No result is -0.
+#pragma once
+#include <cstdint>
+
+namespace dlbench {
+
+template <typename Real>
+struct LinfStep {
+  Real eps;           // >= 0, rounded towards zero
+  Real step;          // negative descends
+  Real lower, upper;  // finite, rounded into the box
+};
+
+// n elements, dense, in one order for all three. x_adv, x and grad may be the same memory, but may not overlap in part.
+// Real: float, double. Bits: uint16_t, uint32_t, uint64_t.
+template <typename Real, typename Bits>
+void linf_step_cpu(Real* x_adv, const Real* x, const Bits* grad, Bits infinity, int64_t n, LinfStep<Real> step);
+
+// The same on the device of `stream` (a cudaStream_t), which is the current one.
+template <typename Real, typename Bits>
+void linf_step_cuda(Real* x_adv, const Real* x, const Bits* grad, Bits infinity, int64_t n, LinfStep<Real> step,
+                    void* stream);
+
+}  // namespace dlbench

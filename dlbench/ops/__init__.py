@@ -1,0 +1,25 @@
+"""The operators of ``dlbench::``: an L-infinity attack step and sums over the neighbours of a graph's nodes.
+
+Importing this loads them. The first import on a machine compiles them, once, unless they came compiled; without a
+compiler they run in plain torch. ``status()`` tells which it is and why.
+"""
+
+from dlbench.ops.loader import OpsError, OpsWarning, Status, load, status
+
+load()
+
+from dlbench.ops.aggregation import aggregate, edge_dot  # noqa: E402  they register with operators that exist by now
+from dlbench.ops.graph import Graph  # noqa: E402
+from dlbench.ops.perturb import linf_step_  # noqa: E402
+
+__all__ = [
+    "Graph",
+    "OpsError",
+    "OpsWarning",
+    "Status",
+    "aggregate",
+    "edge_dot",
+    "linf_step_",
+    "load",
+    "status",
+]

@@ -1,0 +1,89 @@
+"""Attack steps: what an iterative attack does between two gradients, in one pass over memory."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from dlbench.ops import reference
+from dlbench.ops.loader import register
+
+GRADIENTS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+def linf_step_(
+    x_adv: Tensor,
+    x: Tensor,
+    grad: Tensor,
+    *,
+    eps: float,
+    step_size: float,
+    lower: float = 0.0,
+    upper: float = 1.0,
+) -> Tensor:
+    """One projected gradient step in the L-infinity ball around ``x``, in place.
+
+    ``x_adv = clip(x_adv + step_size * sign(grad), max(lower, x - eps), min(upper, x + eps))``, with both bounds exact:
+    in real arithmetic no result is farther than ``eps`` from ``x``, where the usual float arithmetic may be off by a
+    unit in the last place. Where ball and box do not meet, the box wins. The sign of a zero, a NaN or an infinite
+    gradient is 0. A NaN in ``x_adv`` stays, a NaN or an infinity in ``x`` gives NaN.
+
+    Args:
+        x_adv: the state, any shape, float32 or float64; overwritten.
+        x: the centre of the ball, same shape and type.
+        grad: the loss's gradient at ``x_adv``, same shape, of any float type.
+        eps: radius of the ball, at least 0, in units of ``x``.
+        step_size: length of the step; a negative one descends, as a targeted attack does.
+        lower: lower end of the box; ``-inf`` for none.
+        upper: upper end of the box; ``inf`` for none.
+
+    Returns:
+        ``x_adv`` itself. Nothing is differentiated through.
+
+    Raises:
+        TypeError: a tensor of a type that is not taken.
+        ValueError: shapes or devices that differ, or a number out of its range.
+    """
+    _check_tensors(x_adv, x, grad)
+    _check_numbers(eps, step_size, lower, upper)
+    torch.ops.dlbench.linf_step_(x_adv, x.detach(), grad.detach(), eps, step_size, lower, upper)
+    return x_adv
+
+
+def _check_tensors(x_adv: Tensor, x: Tensor, grad: Tensor) -> None:
+    if x_adv.dtype not in (torch.float32, torch.float64):
+        raise TypeError(
+            f"x_adv is {x_adv.dtype}; keep it in float32 or float64, where small steps are not rounded away"
+        )
+    if x.dtype != x_adv.dtype:
+        raise TypeError(f"x is {x.dtype} but x_adv is {x_adv.dtype}; give both in one type")
+    if grad.dtype not in GRADIENTS:
+        raise TypeError(f"grad is {grad.dtype}; it must be float64, float32, bfloat16 or float16")
+    for name, tensor in (("x", x), ("grad", grad)):
+        if tensor.shape != x_adv.shape:
+            raise ValueError(
+                f"{name} has shape {list(tensor.shape)} but x_adv has {list(x_adv.shape)}; make them agree"
+            )
+        if tensor.device != x_adv.device:
+            raise ValueError(f"{name} is on {tensor.device} but x_adv is on {x_adv.device}; move it there")
+    if x_adv.requires_grad and torch.is_grad_enabled():
+        raise ValueError("x_adv requires a gradient, which a step in place falsifies; call this under torch.no_grad()")
+
+
+def _check_numbers(eps: float, step_size: float, lower: float, upper: float) -> None:
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"eps={eps} is not a radius; it must be finite and at least 0")
+    if not -math.inf < step_size < math.inf:
+        raise ValueError(f"step_size={step_size} is not a length; it must be finite")
+    if not lower <= upper:
+        raise ValueError(f"lower={lower} and upper={upper} leave no room; lower must not be above upper")
+
+
+register("linf_step_", reference.linf_step_)
+
+
+@torch.library.register_fake("dlbench::linf_step_")  # type: ignore[untyped-decorator]
+def _(x_adv: Tensor, x: Tensor, grad: Tensor, eps: float, step_size: float, lower: float, upper: float) -> None:
+    return None

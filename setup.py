@@ -1,0 +1,79 @@
+"""What pyproject.toml cannot say: which packages there are, and the extension, compiled ahead of time where torch is.
+
+pip's isolated build has no torch; then a wheel of pure Python comes out, and the operators are compiled on first use.
+``pip install --no-build-isolation .`` compiles them now.
+"""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def load(path):
+    """A module from its file, without the package around it, which needs torch."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def plugin_packages():
+    """The folders under plugins/ that hold Python files, as dlbench_plugins.*; a package needs no __init__.py there."""
+    folders = sorted({path.parent.relative_to(HERE / "plugins") for path in HERE.glob("plugins/**/*.py")})
+    return [".".join(["dlbench_plugins", *folder.parts]) for folder in folders]
+
+
+def compiled_ahead():
+    """The arguments to setup() that compile the extension; none where torch is missing."""
+    try:
+        import torch
+    except ImportError:
+        return {}
+    from torch.utils.cpp_extension import BuildExtension
+
+    recipe = load(HERE / "dlbench" / "ops" / "recipe.py")
+    identity = recipe.identity(HERE / "csrc", with_cuda=recipe.nvcc(torch.version.cuda) is not None)
+
+    class BuildAhead(BuildExtension):
+        """Describes what it compiled, and leaves it to the first use where it cannot compile."""
+
+        def run(self):
+            try:
+                super().run()
+            except Exception as error:
+                if os.environ.get("DLBENCH_OPS") == "native":
+                    raise
+                print(f"dlbench: not compiled ahead of time, but on first use: {error}", file=sys.stderr)
+                self.extensions = []
+
+        def build_extension(self, ext):
+            super().build_extension(ext)
+            recipe.write_sidecar(Path(self.get_ext_fullpath(ext.name)), identity)
+
+        def copy_extensions_to_source(self):
+            super().copy_extensions_to_source()
+            for ext in self.extensions:
+                recipe.write_sidecar(HERE / "dlbench" / "ops" / recipe.LIBRARY, identity)
+
+    return {
+        "ext_modules": [recipe.extension(HERE / "csrc", "dlbench.ops._C", identity)],
+        "cmdclass": {"build_ext": BuildAhead},
+    }
+
+
+sources = [f"{folder}*{kind}" for folder in ("", "*/") for kind in (".cpp", ".h", ".cu", ".cuh", ".inc")]
+
+setup(
+    packages=[*find_packages(include=["dlbench", "dlbench.*"]), "dlbench.csrc", *plugin_packages()],
+    package_dir={"dlbench.csrc": "csrc", "dlbench_plugins": "plugins"},
+    package_data={
+        "dlbench.csrc": sources,
+        "": ["py.typed", "*.json", "*.toml", "*.html", "*.css", "*.js", "*.csv", "*.npz"],
+    },
+    **compiled_ahead(),
+)
