@@ -1,0 +1,182 @@
+"""Reports: a run in; frames, CSV files and one self-contained page out.
+
+``write`` makes ``measurements.csv``, ``trials.csv``, ``claims.csv``, ``references.csv``, ``leaderboard.csv``,
+``figures/*.svg`` and ``index.html``; a report made twice of the same run is the same, byte for byte.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from dlbench.report import board, files, frames, judge, page, published
+from dlbench.report.frames import Measured
+
+if TYPE_CHECKING:
+    from dlbench.store import Run
+
+__all__ = ["Report", "write"]
+
+Call = Callable[[str, dict[str, Any], float], dict[str, Any]]
+"""Runs "module:function" on a payload, within so many seconds, in a process of its own."""
+
+CLAIMS = (
+    "experiment",
+    "claim",
+    "kind",
+    "verdict",
+    "estimate",
+    "low",
+    "high",
+    "n",
+    "p",
+    "criterion",
+    "reason",
+    "reference",
+    "reference_source",
+    "p_holm",
+    "alone",
+    "n_planned",
+    "run",
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report holds; each frame is the CSV file of its name.
+
+    ``claims`` has a row a claim and control: ``verdict`` with its evidence, ``alone`` the verdict before controls were
+    looked at, ``p_holm`` the p value after Holm's correction for the experiment's claims.
+    """
+
+    path: Path
+    claims: pd.DataFrame
+    measurements: pd.DataFrame
+    trials: pd.DataFrame
+    references: pd.DataFrame
+    leaderboard: pd.DataFrame
+
+    @property
+    def page(self) -> Path:
+        """The page to open."""
+        return self.path / "index.html"
+
+
+def write(runs: Run | Sequence[Run], out: Path, *, call: Call | None = None, timeout_s: float = 120.0) -> Report:
+    """Make the report of one run, or of several side by side.
+
+    Args:
+        runs: as read by :func:`dlbench.store.read`.
+        out: the folder that the files go to; each is replaced as a whole.
+        call: what runs the plugins' rules and plots, isolated; None runs them in this process.
+        timeout_s: seconds that the rules and the plot of one experiment may take.
+    """
+    named = _named(list(runs) if isinstance(runs, Sequence) else [runs])
+    everything = frames.measured(named)
+    problems = [
+        f"{label}: {problem}" if len(named) > 1 else problem for label, run in named.items() for problem in run.problems
+    ]
+    judgements = [_judged(one, named[one.run], call, timeout_s, problems) for one in everything]
+    references = published.references(everything)
+    report = Report(
+        path=out,
+        claims=_claims(everything, judgements, references),
+        measurements=frames.measurements(everything),
+        trials=frames.trials(everything),
+        references=references,
+        leaderboard=board.leaderboard(everything),
+    )
+    for name in ("claims", "measurements", "trials", "references", "leaderboard"):
+        files.write_csv(
+            out / f"{name}.csv", getattr(report, name), missing={"value": "nan"} if name == "measurements" else None
+        )
+    for one, judgement in zip(everything, judgements, strict=True):
+        if judgement["svg"]:
+            name = one.name if len(named) == 1 else f"{one.name}--{one.run}"
+            files.write(out / "figures" / f"{_file_name(name)}.svg", judgement["svg"])
+    text = page.render(everything, judgements, report.claims, references, report.leaderboard, problems)
+    files.write(report.page, text)
+    return report
+
+
+def _named(runs: Sequence[Run]) -> dict[str, Run]:
+    """Runs by what they are called: their folder's name, with a number where two are called the same."""
+    named: dict[str, Run] = {}
+    for run in runs:
+        name = label = run.path.resolve().name or "run"
+        number = 1
+        while label in named:
+            number += 1
+            label = f"{name}-{number}"
+        named[label] = run
+    return named
+
+
+def _judged(one: Measured, run: Run, call: Call | None, timeout_s: float, problems: list[str]) -> dict[str, Any]:
+    """The judgement on an experiment; where it cannot be made, all its claims are invalid and say why."""
+    payload = {
+        "name": one.name,
+        "plan": dict(one.plan),
+        "rows": one.rows,
+        "artefacts": _artefacts(one, run, problems),
+        "missing": one.missing,
+    }
+    try:
+        if call is None:
+            return judge.judge(payload)
+        return call("dlbench.report.judge:judge", payload, timeout_s)
+    except Exception as error:  # whatever a plugin does, the rest of the report stands
+        return judge.failed(one.plan, judge.one_line(error))
+
+
+def _artefacts(one: Measured, run: Run, problems: list[str]) -> dict[int, dict[str, np.ndarray]]:
+    kept: dict[int, dict[str, np.ndarray]] = {}
+    for result in one.ok:
+        for name, file in (result.get("artefacts") or {}).items():
+            try:
+                kept.setdefault(int(result["seed"]), {})[name] = run.artefact(file)
+            except (OSError, ValueError) as error:
+                problems.append(f"{one.name}, seed {result['seed']}: artefact {name} cannot be read: {error}")
+    return kept
+
+
+def _claims(
+    everything: Sequence[Measured], judgements: Sequence[dict[str, Any]], references: pd.DataFrame
+) -> pd.DataFrame:
+    matched = references[references["n"] > 0]
+    shown = {
+        (row["run"], row["experiment"], row["claim"]): row for row in matched[matched["claim"] != ""].to_dict("records")
+    }
+    records = []
+    for one, judgement in zip(everything, judgements, strict=True):
+        verdicts = judgement["verdicts"]
+        for verdict, adjusted in zip(verdicts, judge.holm(verdicts), strict=True):
+            reference = shown.get((one.run, one.name, verdict["statement"]), {})
+            records.append(
+                {name: verdict.get(name) for name in CLAIMS}
+                | {
+                    "experiment": one.name,
+                    "claim": verdict["statement"],
+                    "verdict": verdict["outcome"],
+                    "reference": reference.get("reference"),
+                    "reference_source": reference.get("reference_source", ""),
+                    "p_holm": adjusted,
+                    "n_planned": len(one.planned),
+                    "run": one.run,
+                }
+            )
+    return pd.DataFrame(records, columns=list(CLAIMS))
+
+
+def _file_name(name: str) -> str:
+    """A name that is safe as a file's: a plan may come from anybody."""
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
+        return name
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]

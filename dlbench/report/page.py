@@ -1,0 +1,448 @@
+"""The page: one HTML file that needs nothing else, runs no foreign script and reaches no network.
+
+Everything that stands in it goes through one template with autoescaping on and :func:`dlbench.report.files.visible`
+as its finalizer; pictures are images, in which a script never runs. The content security policy admits our own style
+sheet and our own script by their hashes, and nothing besides.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from dlbench import stats
+from dlbench.report import board, typeset
+from dlbench.report.files import visible
+from dlbench.report.frames import Measured
+
+MOST_ROWS = 200
+"""Leaderboard rows of an experiment that the page shows; leaderboard.csv has all."""
+
+MOST_FAILURES = 50
+
+SYMBOLS = {"holds": "✓", "does not hold": "✗", "inconclusive": "≈", "invalid": "!"}
+KINDS = {"negative": "negative control", "positive": "positive control", "gate": "gate"}
+
+
+def render(
+    everything: Sequence[Measured],
+    judgements: Sequence[Mapping[str, Any]],
+    claims: pd.DataFrame,
+    references: pd.DataFrame,
+    leaderboard: pd.DataFrame,
+    problems: Sequence[str],
+) -> str:
+    """The page of a report.
+
+    Args:
+        everything: what was measured, one for each section.
+        judgements: what :func:`dlbench.report.judge.judge` returned for each.
+        claims: the report's frame, as are those that follow.
+        references: likewise.
+        leaderboard: likewise.
+        problems: what is wrong with the run folders, a line each.
+    """
+    several = len({one.run for one in everything}) > 1
+    sections = [
+        _section(
+            one,
+            judgement,
+            _of(claims, one),
+            _of(references, one),
+            _of(leaderboard, one),
+            figure=position,
+            anchor=f"{one.name}--{one.run}" if several else one.name,
+        )
+        for position, (one, judgement) in enumerate(zip(everything, judgements, strict=True), 1)
+    ]
+    chapters: dict[str, list[dict[str, Any]]] = {}
+    for section in sections:
+        chapters.setdefault(section["chapter"], []).append(section)
+    folder = Path(__file__).parent
+    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'",
+        style=Markup(style),  # noqa: S704 - our own files
+        script=Markup(script),  # noqa: S704
+        runs=list(dict.fromkeys(one.run for one in everything)),
+        several=several,
+        date=_date(everything),
+        tally=_tally(claims),
+        trials=Counter(str(result["status"]) for one in everything for result in one.results),
+        planned=sum(len(one.planned) for one in everything),
+        chapters=chapters,
+        environments=_environments(everything),
+        problems=problems,
+        commands=[section["command"] for section in sections],
+        symbols=SYMBOLS,
+    )
+
+
+def _of(frame: pd.DataFrame, one: Measured) -> list[dict[str, Any]]:
+    rows = frame[(frame["experiment"] == one.name) & (frame["run"] == one.run)]
+    return [{str(key): value for key, value in record.items()} for record in rows.to_dict("records")]
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _date(everything: Sequence[Measured]) -> str:
+    """When the last trial finished; a report made twice of one run is the same, byte for byte."""
+    return max((str(result["finished"]) for one in everything for result in one.results), default="")[:16]
+
+
+def _tally(claims: pd.DataFrame) -> dict[str, Any]:
+    """How many claims came to which verdict, and how many that hold keep p < 0.05 with Holm over all of them."""
+    ours = claims[claims["kind"] == "claim"]
+    adjusted = pd.Series(stats.holm(ours["p"].astype(float).tolist()), index=ours.index, dtype=float)
+    counts = {outcome: int((ours["verdict"] == outcome).sum()) for outcome in SYMBOLS}
+    firm = int(((ours["verdict"] == "holds") & (adjusted < 1 - stats.LEVEL)).sum())
+    return {"claims": len(ours), "counts": counts, "holds": counts["holds"], "firm": firm}
+
+
+# ---------------------------------------------------------------------------------------------------------- a section
+
+
+def _section(
+    one: Measured,
+    judgement: Mapping[str, Any],
+    claims: Sequence[Mapping[str, Any]],
+    references: Sequence[Mapping[str, Any]],
+    leaderboard: Sequence[Mapping[str, Any]],
+    *,
+    figure: int,
+    anchor: str,
+) -> dict[str, Any]:
+    plan = one.plan
+    published = [_published(reference) for reference in references]
+    by_claim = {reference["claim"]: reference for reference in published if reference["claim"] and reference["n"]}
+    sources = {claim["statement"]: claim.get("source", "") for claim in plan["claims"]}
+    verdicts = [
+        _verdict(claim) | {"published": by_claim.get(claim["claim"]), "source": typeset.prose(sources[claim["claim"]])}
+        for claim in claims
+    ]
+    first, *rest = typeset.paragraphs(plan.get("doc", "")) or [Markup("")]
+    ours = [verdict for verdict in verdicts if verdict["kind"] == "claim"]
+    return {
+        "anchor": anchor,
+        "name": one.name,
+        "run": one.run,
+        "title": plan["title"] or one.name,
+        "chapter": plan.get("chapter") or "other",
+        "version": plan["version"],
+        "preset": plan.get("preset", ""),
+        "device": plan.get("device", ""),
+        "seeds": board.seed_list(one.planned).replace("-", "–"),
+        "planned": len(one.planned),
+        "ok": len(one.ok),
+        "missing": one.missing,
+        "abstract": first,
+        "doc": rest,
+        "figure": _figure(judgement, figure, plan["title"] or one.name),
+        "claims": ours,
+        "controls": [verdict for verdict in verdicts if verdict["kind"] != "claim"],
+        "holds": sum(verdict["outcome"] == "holds" for verdict in ours),
+        "firm": sum(verdict["outcome"] == "holds" and verdict["p_holm"] < 1 - stats.LEVEL for verdict in ours),
+        "published": [reference for reference in published if reference["n"]],
+        "unmatched": [reference for reference in published if not reference["n"]],
+        "board": _board(one, leaderboard),
+        "parameters": {name: _value(value) for name, value in plan["parameters"].items()},
+        "sources": [typeset.prose(source) for source in plan.get("sources", ())],
+        "failures": [_failure(result) for result in one.failed[:MOST_FAILURES]],
+        "failed": len(one.failed),
+        "cost": _cost(one),
+        "command": command(one),
+    }
+
+
+def _verdict(claim: Mapping[str, Any]) -> dict[str, Any]:
+    estimate, interval = typeset.estimate(claim["estimate"], claim["low"], claim["high"])
+    region = wanted(claim["criterion"])
+    return {
+        "statement": claim["claim"],
+        "kind": claim["kind"],
+        "label": KINDS.get(claim["kind"], ""),
+        "outcome": claim["verdict"],
+        "slug": claim["verdict"].replace(" ", "-"),
+        "symbol": SYMBOLS[claim["verdict"]],
+        "estimate": estimate,
+        "interval": interval,
+        "exact": f"{claim['estimate']!r} [{claim['low']!r}, {claim['high']!r}]",
+        "n": claim["n"],
+        "p": typeset.p_value(claim["p"]),
+        "p_holm": claim["p_holm"],
+        "p_adjusted": typeset.p_value(claim["p_holm"]),
+        "criterion": claim["criterion"].replace("-", "−"),
+        "reason": claim["reason"],
+        "bar": bar(claim["low"], claim["estimate"], claim["high"], region=region),
+    }
+
+
+def _figure(judgement: Mapping[str, Any], number: int, title: str) -> dict[str, Any]:
+    svg, png = judgement["svg"], judgement["png"]
+    if not svg:
+        return {"src": "", "error": judgement["plot_error"]}
+    data = png or base64.b64encode(svg.encode()).decode()
+    size = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', svg[:2000])
+    width, height = (round(float(size[1])), round(float(size[2]))) if size else (648, 324)
+    kind = "image/png" if png else "image/svg+xml"
+    return {
+        "src": Markup(f"data:{kind};base64,{data}"),  # noqa: S704 - base64
+        "number": number,
+        "alt": f"Plot of the measurements: {title}",
+        "width": width,
+        "height": height,
+    }
+
+
+def _published(reference: Mapping[str, Any]) -> dict[str, Any]:
+    estimate, interval = typeset.estimate(reference["value"], reference["low"], reference["high"])
+    sd, n = reference["reference_sd"], reference["reference_n"]
+    spread = f" ± {typeset.number(sd)}" if sd is not None and sd == sd else ""
+    of = f" (n = {n:.0f})" if n is not None and n == n else ""
+    return {
+        "claim": reference["claim"],
+        "metric": reference["metric"],
+        "where": reference["where"],
+        "value": typeset.number(reference["reference"]) + spread + of,
+        "source": typeset.prose(reference["reference_source"]),
+        "note": reference["note"],
+        "n": reference["n"],
+        "ours": estimate,
+        "interval": interval,
+        "z": typeset.number(reference["z"], 2),
+        "z_covers": reference["z_covers"],
+    }
+
+
+def _failure(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "seed": result["seed"],
+        "status": str(result["status"]).replace("_", " "),
+        "attempt": result.get("attempt", 1),
+        "reason": result.get("reason", ""),
+        "details": result.get("details", ""),
+    }
+
+
+def _cost(one: Measured) -> str:
+    if not one.ok:
+        return ""
+    frame = pd.DataFrame({"wall": [r.get("wall_s") for r in one.ok], "rss": [r.get("peak_rss_bytes") for r in one.ok]})
+    wall, memory = frame.astype(float).median()
+    return f"{typeset.seconds(wall)} and {typeset.bytes_(memory)} a trial (median)"
+
+
+# -------------------------------------------------------------------------------------------------------- leaderboard
+
+
+def _board(one: Measured, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The leaderboard as the page shows it: subject, settings, the main metric with its interval, the others' means."""
+    if not leaderboard or one.main is None:
+        return None
+    declared = one.plan["metrics"]
+    better = declared[one.main].get("better")
+    shown = list(leaderboard)
+    if len(shown) > MOST_ROWS:
+        sign = -1.0 if better == "higher" else 1.0
+        shown = sorted(shown, key=lambda row: sign * row["value"] if row["value"] == row["value"] else math.inf)
+        shown = shown[:MOST_ROWS]
+    others = [name for name in one.metrics if name != one.main]
+    means = board.means(one)
+    domain = _domain([row[key] for row in shown for key in ("ci_low", "ci_high", "value")])
+    rows = []
+    for row in shown:
+        estimate, interval = typeset.estimate(row["value"], row["ci_low"], row["ci_high"])
+        settings = json.loads(row["settings"])
+        mean = means[row["model"], row["settings"]]
+        ranked = row["rank"] is not None and row["rank"] == row["rank"]
+        rows.append(
+            {
+                "rank": _ranks(row) if ranked else "",
+                "order": row["rank"] if ranked else "",
+                "subject": row["model"],
+                "settings": [_value(settings[name]) if name in settings else "" for name in one.settings],
+                "value": estimate,
+                "exact": repr(row["value"]) if row["value"] == row["value"] else "",
+                "interval": interval,
+                "bar": bar(row["ci_low"], row["value"], row["ci_high"], domain=domain),
+                "sd": typeset.number(row["sd"], 2),
+                "n": row["n"],
+                "others": [(typeset.number(mean[name]), repr(mean[name])) for name in others],
+            }
+        )
+    return {
+        "settings": one.settings,
+        "metric": _metric(one.main, declared[one.main]),
+        "others": [_metric(name, declared[name]) for name in others],
+        "rows": rows,
+        "ranked": any(row["rank"] for row in rows),
+        "total": len(leaderboard),
+        "why_unranked": _why_unranked(one, better),
+    }
+
+
+def _ranks(row: Mapping[str, Any]) -> str:
+    best, worst = int(row["rank_best"]), int(row["rank_worst"])
+    return str(best) if best == worst else f"{best}–{worst}"
+
+
+def _why_unranked(one: Measured, better: str | None) -> str:
+    if better is None:
+        return "the main metric has no better direction"
+    if len(one.ok) < stats.MIN_SEEDS:
+        return f"ranks need at least {stats.MIN_SEEDS} seeds"
+    return "no two rows share their settings and are complete"
+
+
+def _metric(name: str, declared: Mapping[str, Any]) -> dict[str, str]:
+    unit = declared.get("unit", "1")
+    arrow = {"lower": "↓", "higher": "↑"}.get(declared.get("better") or "", "")
+    better = {"↓": "lower is better", "↑": "higher is better"}.get(arrow, "")
+    return {
+        "name": name,
+        "unit": "" if unit == "1" else unit,
+        "arrow": arrow,
+        "help": "; ".join(part for part in (declared.get("description", ""), better) if part),
+    }
+
+
+# --------------------------------------------------------------------------------------------------------------- bars
+
+_CRITERION = re.compile(r"(?:(?P<sign>[<>]) |within ±|(?P<center>\S+) ± )(?P<number>\S+)")
+
+
+def wanted(criterion: str) -> tuple[float, float] | None:
+    """The region in which a criterion of :mod:`dlbench.verdicts` wants the interval: ``> 3`` is (3, inf)."""
+    if not (match := _CRITERION.match(criterion)):
+        return None
+    try:
+        number, center = float(match["number"]), float(match["center"] or 0)
+    except ValueError:
+        return None
+    if match["sign"]:
+        return (number, math.inf) if match["sign"] == ">" else (-math.inf, number)
+    return center - number, center + number
+
+
+_WIDTH, _HEIGHT, _MARGIN = 132, 18, 6
+
+
+def bar(
+    low: float,
+    estimate: float,
+    high: float,
+    *,
+    region: tuple[float, float] | None = None,
+    domain: tuple[float, float] | None = None,
+) -> Markup:
+    """An interval as a small drawing: where it should lie is shaded, its threshold is a line."""
+    domain = domain or _domain([low, estimate, high, *(region or ())])
+    if domain is None or math.isnan(estimate):
+        return Markup("")
+
+    def at(value: float) -> float:
+        share = (value - domain[0]) / (domain[1] - domain[0]) if math.isfinite(value) else float(value > 0)
+        return round(_MARGIN + min(max(share, 0.0), 1.0) * (_WIDTH - 2 * _MARGIN), 1)
+
+    middle, shapes = _HEIGHT / 2, []
+    if region:
+        left = at(region[0]) if math.isfinite(region[0]) else 0
+        right = at(region[1]) if math.isfinite(region[1]) else _WIDTH
+        shapes.append(f'<rect class="wanted" x="{left}" y="0" width="{right - left:.1f}" height="{_HEIGHT}"/>')
+    shapes.append(f'<path class="axis" d="M0 {middle}H{_WIDTH}"/>')
+    for edge in region or ():
+        if math.isfinite(edge):
+            shapes.append(f'<path class="edge" d="M{at(edge)} 0V{_HEIGHT}"/>')
+    if not (math.isnan(low) or math.isnan(high)):
+        left, right = at(low), at(high)
+        caps = [f"M{x} {middle - 3}v6" for x, value in ((left, low), (right, high)) if math.isfinite(value)]
+        shapes.append(f'<path class="ci" d="M{left} {middle}H{right}{"".join(caps)}"/>')
+    shapes.append(f'<circle class="dot" cx="{at(estimate)}" cy="{middle}" r="3.5"/>')
+    inside = "".join(shapes)
+    return Markup(  # noqa: S704 - numbers only
+        f'<svg class="bar" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" height="{_HEIGHT}" '
+        f'aria-hidden="true">{inside}</svg>'
+    )
+
+
+def _domain(values: Sequence[Any]) -> tuple[float, float] | None:
+    finite = [float(value) for value in values if value is not None and math.isfinite(value)]
+    if not finite:
+        return None
+    low, high = min(finite), max(finite)
+    margin = 0.12 * (high - low) or abs(high) or 1.0
+    return low - margin, high + margin
+
+
+# ----------------------------------------------------------------------------------------------------- the run's facts
+
+
+def command(one: Measured) -> str:
+    """The command that measures an experiment again, as far as the plan tells."""
+    words = ["dlbench", "run", one.name]
+    preset = one.plan.get("preset")
+    words += ["--preset", str(preset)] if preset else []
+    words += ["--seeds", str(len(one.planned))] if one.planned == list(range(len(one.planned))) else []
+    words += ["--device", str(one.plan["device"])] if one.plan.get("device") else []
+    defaults = {field["name"]: field["default"] for field in one.plan.get("fields", ())}
+    preset_values = one.plan.get("presets", {}).get(preset, {})
+    for name, value in one.plan["parameters"].items():
+        if name in defaults and _value(value) != _value(preset_values.get(name, defaults[name])):
+            words += ["--set", f"{one.name}.{name}={_value(value)}"]
+    return shlex.join(words)
+
+
+def _value(value: Any) -> str:
+    """A parameter or setting as the command line takes it."""
+    if isinstance(value, list | tuple):
+        return ",".join(_value(item) for item in value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "none" if value is None else str(value)
+
+
+def _environments(everything: Sequence[Measured]) -> dict[str, dict[str, str]]:
+    """Digest → the facts of each environment that results refer to, flat."""
+    used: dict[str, Mapping[str, Any]] = {}
+    for one in everything:
+        for result in one.results:
+            digest = result["environment"]
+            used.setdefault(digest, one.environments.get(digest, {}))
+    return {digest: dict(_flat(facts)) for digest, facts in used.items()}
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for key, value in facts.items():
+        if key == "schema" and not prefix:
+            continue
+        if isinstance(value, Mapping):
+            flat += _flat(value, f"{prefix}{key} ")
+        elif key.endswith("_bytes") and isinstance(value, int):
+            flat.append((f"{prefix}{key.removesuffix('_bytes')}", typeset.bytes_(value)))
+        elif value not in (None, "", []):
+            flat.append((f"{prefix}{key}", _value(value)))
+    return flat

@@ -1,0 +1,124 @@
+"""Numbers and prose for reading: as many digits as the evidence carries; the full precision stands in the CSV files."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with so many significant digits: ``0.8123``, ``12 350``, ``1.2×10⁻⁷``; ``–`` where there is none."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(abs(value)))
+    if exponent < -4 or exponent > 6:
+        return _scientific(value, digits)
+    return _fixed(value, max(0, digits - 1 - exponent), trim=True)
+
+
+def numbers(values: Sequence[float], half_width: float) -> list[str]:
+    """Numbers that belong together, all to the second digit of their uncertainty: ``0.812 [0.794, 0.830]``."""
+    if not math.isfinite(half_width) or half_width <= 0:
+        return [number(value) for value in values]
+    decimals = 1 - math.floor(math.log10(half_width))
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if decimals > 6 or largest >= 1e7:
+        return [number(value) for value in values]
+    return [_fixed(value, max(0, decimals)) if math.isfinite(value) else number(value) for value in values]
+
+
+def estimate(value: float, low: float, high: float) -> tuple[str, str]:
+    """(estimate, interval) as text; the interval is empty where it is unbounded."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return number(value), ""
+    middle, below, above = numbers([value, low, high], (high - low) / 2)
+    return middle, f"[{below}, {above}]"
+
+
+def p_value(p: float) -> str:
+    """A p value with two digits: ``0.031``, ``< 0.001``."""
+    if math.isnan(p):
+        return "–"
+    return "< 0.001" if p < 0.001 else number(p, 2)
+
+
+def seconds(value: float | None) -> str:
+    """A time: ``0.8 s``, ``12 min``, ``3.4 h``."""
+    if value is None or math.isnan(value):
+        return "–"
+    if value < 120:
+        return f"{number(value, 2)} s"
+    return f"{number(value / 60, 2)} min" if value < 7200 else f"{number(value / 3600, 2)} h"
+
+
+def bytes_(value: float | None) -> str:
+    """An amount of memory: ``312 MiB``."""
+    if value is None or math.isnan(value):
+        return "–"
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{number(value, 3)} {unit}"
+
+
+def _fixed(value: float, decimals: int, *, trim: bool = False) -> str:
+    text = f"{value:,.{decimals}f}".replace(",", " " if abs(value) >= 10_000 else "")  # a narrow no-break space
+    if trim and "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return text.replace("-", "−")
+
+
+def _scientific(value: float, digits: int) -> str:
+    mantissa, _, exponent = f"{value:.{max(0, min(digits, 3) - 1)}e}".partition("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "−")
+
+
+# ------------------------------------------------------------------------------------------------------------- prose
+
+_LINK = re.compile(r"(https://[^\s<>\"'`]+[^\s<>\"'`.,;:)\]])|\barXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})", re.IGNORECASE)
+_CODE = re.compile(r"(?::[a-z:]+:)?(`{1,2})~?([^`\n]+)\1")
+
+
+def prose(text: str) -> Markup:
+    """Plain text with ``code`` in double or single backquotes, and links where it names https or arXiv addresses."""
+    out, position = Markup(), 0
+    for match in _CODE.finditer(text):
+        out += _linked(text[position : match.start()]) + Markup("<code>{}</code>").format(match[2])
+        position = match.end()
+    return out + _linked(text[position:])
+
+
+def paragraphs(text: str) -> list[Markup]:
+    """A docstring's paragraphs as HTML blocks; lines that start with ``- `` become a list."""
+    blocks = []
+    for block in re.split(r"\n\s*\n", text.strip()):
+        lead, *items = re.split(r"(?:^|\n)\s*- ", block)
+        parts = [Markup("<p>{}</p>").format(prose(" ".join(lead.split())))] if lead.strip() else []
+        if items:
+            parts.append(
+                Markup("<ul>{}</ul>").format(
+                    Markup().join(Markup("<li>{}</li>").format(prose(" ".join(item.split()))) for item in items)
+                )
+            )
+        blocks += parts
+    return blocks
+
+
+def _linked(text: str) -> Markup:
+    out, position = Markup(), 0
+    for match in _LINK.finditer(text):
+        address = match[1] or f"https://arxiv.org/abs/{match[2]}"
+        link = Markup('<a href="{}" rel="noopener noreferrer">{}</a>').format(address, match[0])
+        out += escape(text[position : match.start()]) + link
+        position = match.end()
+    return out + escape(text[position:])
