@@ -15,7 +15,7 @@ TOYS = Path(__file__).parent / "toys"
 
 @pytest.fixture
 def distribution(tmp_path):
-    """distribution(name, {entry point: value}, {file: source}) → a folder for PYTHONPATH that holds an installed one."""
+    """distribution(name, {entry point: value}, {file: source}) → a folder for PYTHONPATH with it installed."""
 
     def make(name="toys", experiments=None, files=None, version="1.0", folder=None):
         site = folder or tmp_path / f"site-{name}"
@@ -35,7 +35,7 @@ def distribution(tmp_path):
 
 @pytest.fixture
 def toys(distribution):
-    """The folder of the toy experiments as an installed distribution; an experiment's name is its class' in lower case."""
+    """A folder with the toy experiments installed; an experiment's name is its class' in lower case."""
     source = (TOYS / "toys.py").read_text()
     names = "Healthy Raises Exits Hangs Segfaults Hoards Tensors Outside Twice Nothing Daemon Chatters NoData Drifts"
     return distribution("toys", {name.lower(): f"toys:{name}" for name in names.split()}, {"toys.py": source})

@@ -104,7 +104,7 @@ def test_slope_by_hand():
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [6, 10, 20])
 def test_coverage_of_the_intervals(n):
-    """4,000 simulated experiments: the t interval covers 95 %, the median's at least 95 %, a 5-seed bootstrap does not."""
+    """4,000 simulated experiments: t covers 95 %, the median's interval at least that, a 5-seed bootstrap does not."""
     rng = np.random.default_rng(0)
     draws = rng.normal(size=(4000, n))
     t = [stats.t_interval(x) for x in draws]

@@ -55,7 +55,7 @@ def print_verdicts(report: Report, experiments: Iterable[str] | None = None, *, 
     claims = report.claims
     if experiments is not None:
         claims = claims[claims.experiment.isin(list(experiments))]
-    page = report.out / "index.html"
+    page = report.page
     if as_json:
         rows = json.loads(claims.to_json(orient="records"))
         click.echo(json.dumps({"claims": rows, "report": str(page)}, indent=1))

@@ -22,7 +22,7 @@ from typing import Any
 
 from dlbench.errors import DlbenchError
 
-PRELOAD = ("torch", "numpy", "scipy.linalg", "dlbench.experiment", "dlbench.ops")
+PRELOAD = ("torch", "numpy", "scipy.linalg", "dlbench.ops", "dlbench.runner.trial")
 LOG_LIMIT = 64 * 2**20
 _WATCH_EVERY = 0.25
 
@@ -144,7 +144,7 @@ class Forkserver:
             for key, _ in self._selector.select(max(left, 0.0)):
                 if key.data is None:
                     self._hear_server()
-                else:
+                elif key.data.id in self._tasks:  # it may have ended while this batch of news was read
                     self._hear_task(key.data)
             self._enforce_limits()
             if time.monotonic() >= deadline:
@@ -217,6 +217,7 @@ class Forkserver:
             )
         ready = self._control.recv(65536)
         if not ready:
+            self._control.close()
             raise DlbenchError(f"the process that trials start from ended with status {self._process.wait()}")
         self.facts = json.loads(ready)["ready"]
         self._selector.register(self._control, selectors.EVENT_READ, None)

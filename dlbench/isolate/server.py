@@ -84,7 +84,12 @@ def main(control: socket.socket, preload: Sequence[str]) -> None:
                 os.close(descriptor)
     for pid in tasks:
         _kill_group(pid)
-    _kill_orphans({})
+    with contextlib.suppress(
+        ChildProcessError
+    ):  # until nobody is left: what a task leaves becomes our child as it dies
+        while True:
+            _kill_orphans({})
+            os.wait()
 
 
 def _fork(control: socket.socket, call: str, descriptors: Sequence[int]) -> int:

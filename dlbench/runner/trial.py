@@ -109,9 +109,10 @@ def _set_up(context: Context, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
+    if context.device.startswith("cuda"):  # CPU kernels are; the switch imports inductor, 2 s
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.backends.cudnn.benchmark = False
     seed = context.integer("global")
     random.seed(seed)
     np.random.seed(seed % 2**32)
