@@ -22,10 +22,10 @@ def load(path):
     return module
 
 
-def plugin_packages():
-    """The folders under plugins/ that hold Python files, as dlbench_plugins.*; a package needs no __init__.py there."""
-    folders = sorted({path.parent.relative_to(HERE / "plugins") for path in HERE.glob("plugins/**/*.py")})
-    return [".".join(["dlbench_plugins", *folder.parts]) for folder in folders]
+def packages_of(name, folder, kinds):
+    """``folder`` and the folders in it that hold files of some kinds, as the packages ``name`` and ``name.*``."""
+    held = {path.parent.relative_to(HERE / folder) for kind in kinds for path in HERE.glob(f"{folder}/**/*{kind}")}
+    return sorted(".".join([name, *path.parts]) for path in held)
 
 
 def compiled_ahead():
@@ -57,7 +57,7 @@ def compiled_ahead():
 
         def copy_extensions_to_source(self):
             super().copy_extensions_to_source()
-            for ext in self.extensions:
+            if self.extensions:
                 recipe.write_sidecar(HERE / "dlbench" / "ops" / recipe.LIBRARY, identity)
 
     return {
@@ -66,14 +66,16 @@ def compiled_ahead():
     }
 
 
-sources = [f"{folder}*{kind}" for folder in ("", "*/") for kind in (".cpp", ".h", ".cu", ".cuh", ".inc")]
+DATA = (".json", ".toml", ".html", ".css", ".js", ".csv", ".npz")
+SOURCES = (".cpp", ".h", ".cu", ".cuh", ".inc")
 
 setup(
-    packages=[*find_packages(include=["dlbench", "dlbench.*"]), "dlbench.csrc", *plugin_packages()],
+    packages=[
+        *find_packages(include=["dlbench", "dlbench.*"]),
+        *packages_of("dlbench.csrc", "csrc", SOURCES),
+        *packages_of("dlbench_plugins", "plugins", [".py"]),
+    ],
     package_dir={"dlbench.csrc": "csrc", "dlbench_plugins": "plugins"},
-    package_data={
-        "dlbench.csrc": sources,
-        "": ["py.typed", "*.json", "*.toml", "*.html", "*.css", "*.js", "*.csv", "*.npz"],
-    },
+    package_data={"": ["py.typed", *(f"*{kind}" for kind in (*SOURCES, *DATA))]},
     **compiled_ahead(),
 )

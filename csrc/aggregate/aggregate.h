@@ -15,9 +15,9 @@ template <typename Real, typename Index>
 void aggregate_sum_cpu(const Csr<Index>& graph, const Real* x, const Real* weight, Real* out, int64_t features,
                        int64_t begin, int64_t end);
 
-// All rows, on the current device, in `stream` (a cudaStream_t).
+// All rows, on the current device, in `stream`.
 template <typename Real, typename Index>
 void aggregate_sum_cuda(const Csr<Index>& graph, const Real* x, const Real* weight, Real* out, int64_t features,
-                        void* stream);
+                        CUstream_st* stream);
 
 }  // namespace dlbench

@@ -1,4 +1,5 @@
-// What the CPU's and the GPU's glue of the aggregate family have in common.
+// What the CPU's and the GPU's glue of the aggregate family have in common: checks of shapes and types, and tensors as
+// the kernels read them, contiguous and of a type that sums are kept in.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -10,56 +11,34 @@ namespace dlbench {
 
 using OptionalTensor = std::optional<at::Tensor>;
 
-// Shapes and types of a graph; that its numbers are in range is the caller's to check.
-inline void check_graph(const at::Tensor& rowptr, const at::Tensor& col, const OptionalTensor& edge_id,
-                        const at::Device& device) {
-  TORCH_CHECK_TYPE(rowptr.scalar_type() == at::kInt || rowptr.scalar_type() == at::kLong,
-                   "rowptr must be int32 or int64, not ", rowptr.scalar_type());
-  TORCH_CHECK_VALUE(rowptr.dim() == 1 && rowptr.numel() >= 1, "rowptr must have shape [rows + 1], not ", rowptr.sizes());
-  TORCH_CHECK_VALUE(col.dim() == 1, "col must have shape [edges], not ", col.sizes());
-  TORCH_CHECK_TYPE(col.scalar_type() == rowptr.scalar_type(), "col is ", col.scalar_type(), " but rowptr is ",
-                   rowptr.scalar_type());
-  TORCH_CHECK_VALUE(rowptr.device() == device && col.device() == device, "the graph is on ", rowptr.device(),
-                    " but the features are on ", device);
-  if (!edge_id) return;
-  TORCH_CHECK_VALUE(edge_id->sizes() == col.sizes(), "edge_id must have col's shape ", col.sizes(), ", not ",
-                    edge_id->sizes());
-  TORCH_CHECK_TYPE(edge_id->scalar_type() == rowptr.scalar_type(), "edge_id is ", edge_id->scalar_type(),
-                   " but rowptr is ", rowptr.scalar_type());
-  TORCH_CHECK_VALUE(edge_id->device() == device, "edge_id is on ", edge_id->device(), ", not on ", device);
-}
-
 inline void check_features(const char* name, const at::Tensor& x) {
   TORCH_CHECK_VALUE(x.dim() == 2, name, " must have shape [nodes, features], not ", x.sizes());
   TORCH_CHECK_TYPE(at::isFloatingType(x.scalar_type()), name, " must be of a float type, not ", x.scalar_type());
 }
 
 // Half types are summed in float.
-inline at::ScalarType accumulate_type(const at::Tensor& x) { return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat; }
-
-inline at::Tensor accumulable(const at::Tensor& x) { return x.to(accumulate_type(x)).contiguous(); }
-
-inline at::Tensor checked_weight(const at::Tensor& weight, const at::Tensor& x, const at::Tensor& col) {
-  TORCH_CHECK_VALUE(weight.sizes() == col.sizes(), "weight must have shape [edges] = ", col.sizes(), ", not ",
-                    weight.sizes());
-  TORCH_CHECK_TYPE(at::isFloatingType(weight.scalar_type()), "weight must be of a float type, not ",
-                   weight.scalar_type());
-  TORCH_CHECK_VALUE(weight.device() == x.device(), "weight is on ", weight.device(), " but x is on ", x.device());
-  return weight.to(accumulate_type(x)).contiguous();
+inline at::Tensor accumulable(const at::Tensor& x) {
+  return x.to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).contiguous();
 }
 
-inline void check_reduce(c10::string_view reduce) {
-  TORCH_CHECK_VALUE(reduce == "sum", "reduce must be 'sum', the only reduction so far, not '", reduce, "'");
-}
+struct GraphArguments {
+  at::Tensor rowptr, col, edge_id;  // edge_id may be undefined
 
-// The graph's tensors, contiguous, kept alive as long as the kernel reads them.
-struct GraphTensors {
-  at::Tensor rowptr, col;
-  OptionalTensor edge_id;
-
-  GraphTensors(const at::Tensor& rowptr_, const at::Tensor& col_, const OptionalTensor& edge_id_)
-      : rowptr(rowptr_.contiguous()), col(col_.contiguous()) {
-    if (edge_id_) edge_id = edge_id_->contiguous();
+  GraphArguments(const at::Tensor& rowptr_, const at::Tensor& col_, const OptionalTensor& edge_id_,
+                 const at::Device& device)
+      : rowptr(rowptr_.contiguous()), col(col_.contiguous()), edge_id(edge_id_ ? edge_id_->contiguous() : at::Tensor()) {
+    const at::ScalarType index = rowptr.scalar_type();
+    TORCH_CHECK_TYPE(index == at::kInt || index == at::kLong, "rowptr must be int32 or int64, not ", index);
+    TORCH_CHECK_VALUE(rowptr.dim() == 1 && rowptr.numel() >= 1, "rowptr must have shape [rows + 1], not ",
+                      rowptr.sizes());
+    TORCH_CHECK_VALUE(col.dim() == 1, "col must have shape [edges], not ", col.sizes());
+    TORCH_CHECK_TYPE(col.scalar_type() == index, "col is ", col.scalar_type(), " but rowptr is ", index);
+    TORCH_CHECK_VALUE(rowptr.device() == device && col.device() == device, "rowptr on ", rowptr.device(),
+                      " and col on ", col.device(), " must be where the features are, on ", device);
+    if (!edge_id.defined()) return;
+    TORCH_CHECK_VALUE(edge_id.sizes() == col.sizes(), "edge_id has shape ", edge_id.sizes(), " but col ", col.sizes());
+    TORCH_CHECK_TYPE(edge_id.scalar_type() == index, "edge_id is ", edge_id.scalar_type(), " but rowptr is ", index);
+    TORCH_CHECK_VALUE(edge_id.device() == device, "edge_id on ", edge_id.device(), " must be on ", device);
   }
 
   int64_t rows() const { return rowptr.numel() - 1; }
@@ -68,7 +47,7 @@ struct GraphTensors {
   template <typename Index>
   Csr<Index> view() const {
     return {rowptr.const_data_ptr<Index>(), col.const_data_ptr<Index>(),
-            edge_id ? edge_id->const_data_ptr<Index>() : nullptr, rows()};
+            edge_id.defined() ? edge_id.const_data_ptr<Index>() : nullptr, rows()};
   }
 
   // f(Index, Real), by values that only carry their types.
@@ -82,12 +61,53 @@ struct GraphTensors {
   }
 };
 
-inline void check_ends(const at::Tensor& a, const at::Tensor& b, const GraphTensors& graph) {
-  TORCH_CHECK_VALUE(a.size(0) == graph.rows(), "a must have a row for each of the graph's ", graph.rows(),
-                    " targets, not ", a.size(0));
-  TORCH_CHECK_VALUE(a.size(1) == b.size(1), "a has ", a.size(1), " features but b has ", b.size(1));
-  TORCH_CHECK_TYPE(a.scalar_type() == b.scalar_type(), "a is ", a.scalar_type(), " but b is ", b.scalar_type());
-  TORCH_CHECK_VALUE(a.device() == b.device(), "a is on ", a.device(), " but b is on ", b.device());
-}
+struct AggregateArguments {
+  GraphArguments graph;
+  at::Tensor x, weight;  // weight may be undefined
+  int64_t features;
+
+  AggregateArguments(const at::Tensor& x_, const at::Tensor& rowptr, const at::Tensor& col,
+                     const OptionalTensor& edge_id, const OptionalTensor& weight_, c10::string_view reduce)
+      : graph(rowptr, col, edge_id, x_.device()) {
+    TORCH_CHECK_VALUE(reduce == "sum", "reduce must be 'sum', the only reduction so far, not '", reduce, "'");
+    check_features("x", x_);
+    x = accumulable(x_);
+    features = x.size(1);
+    if (!weight_) return;
+    TORCH_CHECK_VALUE(weight_->sizes() == col.sizes(), "weight must have shape [edges] = ", col.sizes(), ", not ",
+                      weight_->sizes());
+    TORCH_CHECK_TYPE(at::isFloatingType(weight_->scalar_type()), "weight must be of a float type, not ",
+                     weight_->scalar_type());
+    TORCH_CHECK_VALUE(weight_->device() == x.device(), "weight on ", weight_->device(), " must be where x is, on ",
+                      x.device());
+    weight = weight_->to(x.scalar_type()).contiguous();
+  }
+
+  template <typename Real>
+  const Real* weight_or_null() const {
+    return weight.defined() ? weight.const_data_ptr<Real>() : nullptr;
+  }
+};
+
+struct EdgeDotArguments {
+  GraphArguments graph;
+  at::Tensor a, b;
+  int64_t features;
+
+  EdgeDotArguments(const at::Tensor& a_, const at::Tensor& b_, const at::Tensor& rowptr, const at::Tensor& col,
+                   const OptionalTensor& edge_id)
+      : graph(rowptr, col, edge_id, a_.device()) {
+    check_features("a", a_);
+    check_features("b", b_);
+    TORCH_CHECK_VALUE(a_.size(0) == graph.rows(), "a must have a row for each of the ", graph.rows(), " targets, not ",
+                      a_.size(0));
+    TORCH_CHECK_VALUE(a_.size(1) == b_.size(1), "a has ", a_.size(1), " features but b has ", b_.size(1));
+    TORCH_CHECK_TYPE(a_.scalar_type() == b_.scalar_type(), "a is ", a_.scalar_type(), " but b is ", b_.scalar_type());
+    TORCH_CHECK_VALUE(a_.device() == b_.device(), "a is on ", a_.device(), " but b is on ", b_.device());
+    a = accumulable(a_);
+    b = accumulable(b_);
+    features = a.size(1);
+  }
+};
 
 }  // namespace dlbench

@@ -6,6 +6,8 @@
 #pragma once
 #include <cstdint>
 
+#include "portable.h"
+
 namespace dlbench {
 
 template <typename Index>
@@ -15,18 +17,30 @@ struct Csr {
   const Index* edge_id;  // or null
   int64_t rows;
 
-  int64_t edge(int64_t position) const { return edge_id ? edge_id[position] : position; }
+  DLBENCH_SHARED int64_t edge(int64_t position) const { return edge_id ? edge_id[position] : position; }
 
-  // The first row at which the edges and rows before it amount to `work`. Between two such rows lies a fair share of
-  // the work, however unequal the rows are.
-  int64_t row_at(int64_t work) const {
+  // The row that a position belongs to.
+  DLBENCH_SHARED int64_t row_of(int64_t position) const {
+    return first_row([&](int64_t row) { return rowptr[row + 1] > position; });
+  }
+
+  // The first row before which lie at least `work` edges and rows. Between two such rows lies a fair share of the work,
+  // however unequal the rows are.
+  DLBENCH_SHARED int64_t row_at(int64_t work) const {
+    return first_row([&](int64_t row) { return rowptr[row] + row >= work; });
+  }
+
+ private:
+  // The first row for which a condition holds that, once true, stays true.
+  template <typename Condition>
+  DLBENCH_SHARED int64_t first_row(Condition holds) const {
     int64_t low = 0, high = rows;
     while (low < high) {
       const int64_t middle = low + (high - low) / 2;
-      if (int64_t(rowptr[middle]) + middle < work)
-        low = middle + 1;
-      else
+      if (holds(middle))
         high = middle;
+      else
+        low = middle + 1;
     }
     return low;
   }

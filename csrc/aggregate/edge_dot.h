@@ -14,8 +14,9 @@ template <typename Real, typename Index>
 void edge_dot_cpu(const Csr<Index>& graph, const Real* a, const Real* b, Real* out, int64_t features, int64_t begin,
                   int64_t end);
 
-// All edges, on the current device, in `stream` (a cudaStream_t).
+// All edges, on the current device, in `stream`.
 template <typename Real, typename Index>
-void edge_dot_cuda(const Csr<Index>& graph, const Real* a, const Real* b, Real* out, int64_t features, void* stream);
+void edge_dot_cuda(const Csr<Index>& graph, int64_t edges, const Real* a, const Real* b, Real* out, int64_t features,
+                   CUstream_st* stream);
 
 }  // namespace dlbench

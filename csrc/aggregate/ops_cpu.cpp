@@ -48,22 +48,15 @@ void parallel_rows(const Csr<Index>& graph, int64_t edges, int64_t features, F f
 at::Tensor aggregate(const at::Tensor& x, const at::Tensor& rowptr, const at::Tensor& col,
                      const OptionalTensor& edge_id, const OptionalTensor& weight, const OptionalTensor&,
                      const OptionalTensor&, const OptionalTensor&, c10::string_view reduce) {
-  check_reduce(reduce);
-  check_features("x", x);
-  check_graph(rowptr, col, edge_id, x.device());
-  const GraphTensors graph(rowptr, col, edge_id);
-  const at::Tensor source = accumulable(x);
-  const at::Tensor scale = weight ? checked_weight(*weight, x, col) : at::Tensor();
-  const int64_t features = x.size(1);
-  at::Tensor out = at::empty({graph.rows(), features}, source.options());
-
-  graph.visit(source.scalar_type(), [&](auto index, auto real) {
+  const AggregateArguments args(x, rowptr, col, edge_id, weight, reduce);
+  at::Tensor out = at::empty({args.graph.rows(), args.features}, args.x.options());
+  args.graph.visit(out.scalar_type(), [&](auto index, auto real) {
     using Real = decltype(real);
-    const auto csr = graph.view<decltype(index)>();
-    check_numbers(csr, graph.edges(), x.size(0));
-    const Real* w = weight ? scale.const_data_ptr<Real>() : nullptr;
-    parallel_rows(csr, graph.edges(), features, [&](int64_t begin, int64_t end) {
-      aggregate_sum_cpu(csr, source.const_data_ptr<Real>(), w, out.mutable_data_ptr<Real>(), features, begin, end);
+    const auto graph = args.graph.view<decltype(index)>();
+    check_numbers(graph, args.graph.edges(), x.size(0));
+    parallel_rows(graph, args.graph.edges(), args.features, [&](int64_t begin, int64_t end) {
+      aggregate_sum_cpu(graph, args.x.const_data_ptr<Real>(), args.weight_or_null<Real>(),
+                        out.mutable_data_ptr<Real>(), args.features, begin, end);
     });
   });
   return out.to(x.scalar_type());
@@ -72,21 +65,15 @@ at::Tensor aggregate(const at::Tensor& x, const at::Tensor& rowptr, const at::Te
 at::Tensor edge_dot(const at::Tensor& a, const at::Tensor& b, const at::Tensor& rowptr, const at::Tensor& col,
                     const OptionalTensor& edge_id, const OptionalTensor&, const OptionalTensor&,
                     const OptionalTensor&) {
-  check_features("a", a);
-  check_features("b", b);
-  check_graph(rowptr, col, edge_id, a.device());
-  const GraphTensors graph(rowptr, col, edge_id);
-  check_ends(a, b, graph);
-  const at::Tensor target = accumulable(a), source = accumulable(b);
-  at::Tensor out = at::empty({graph.edges()}, target.options());
-
-  graph.visit(target.scalar_type(), [&](auto index, auto real) {
+  const EdgeDotArguments args(a, b, rowptr, col, edge_id);
+  at::Tensor out = at::empty({args.graph.edges()}, args.a.options());
+  args.graph.visit(out.scalar_type(), [&](auto index, auto real) {
     using Real = decltype(real);
-    const auto csr = graph.view<decltype(index)>();
-    check_numbers(csr, graph.edges(), b.size(0));
-    parallel_rows(csr, graph.edges(), a.size(1), [&](int64_t begin, int64_t end) {
-      edge_dot_cpu(csr, target.const_data_ptr<Real>(), source.const_data_ptr<Real>(), out.mutable_data_ptr<Real>(),
-                   a.size(1), begin, end);
+    const auto graph = args.graph.view<decltype(index)>();
+    check_numbers(graph, args.graph.edges(), b.size(0));
+    parallel_rows(graph, args.graph.edges(), args.features, [&](int64_t begin, int64_t end) {
+      edge_dot_cpu(graph, args.a.const_data_ptr<Real>(), args.b.const_data_ptr<Real>(), out.mutable_data_ptr<Real>(),
+                   args.features, begin, end);
     });
   });
   return out.to(a.scalar_type());

@@ -12,6 +12,8 @@
 #pragma once
 #include <cstdint>
 
+#include "portable.h"
+
 namespace dlbench {
 
 template <typename Real>
@@ -26,9 +28,9 @@ struct LinfStep {
 template <typename Real, typename Bits>
 void linf_step_cpu(Real* x_adv, const Real* x, const Bits* grad, Bits infinity, int64_t n, LinfStep<Real> step);
 
-// The same on the device of `stream` (a cudaStream_t), which is the current one.
+// The same on the current device, in `stream`.
 template <typename Real, typename Bits>
 void linf_step_cuda(Real* x_adv, const Real* x, const Bits* grad, Bits infinity, int64_t n, LinfStep<Real> step,
-                    void* stream);
+                    CUstream_st* stream);
 
 }  // namespace dlbench

@@ -120,7 +120,7 @@ def has_python_headers() -> bool:
 
 
 def extension(root: Path, name: str, identity: Identity) -> Any:
-    """The setuptools extension, its sources relative to ``root``."""
+    """The setuptools extension, its sources relative to the current folder."""
     from torch.utils import cpp_extension
 
     with_cuda = identity["with_cuda"]
@@ -142,7 +142,7 @@ def extension(root: Path, name: str, identity: Identity) -> Any:
         os.environ.setdefault("TORCH_CUDA_ARCH_LIST", CUDA_ARCHITECTURES)
     return kind(
         name,
-        sources(root, with_cuda),
+        [os.path.relpath(root / source) for source in sources(root, with_cuda)],
         include_dirs=[str(root)],
         define_macros=defines,
         extra_compile_args=compile_args,
