@@ -61,7 +61,7 @@ def _options(given: Mapping[str, Any]) -> Options:
     from dlbench.runner.plan import Request, parse_overrides, read_config
 
     config = read_config(given["config"]) if given["config"] else {"options": {}, "overrides": {}}
-    chosen = config["options"] | {key: value for key, value in given.items() if value not in (None, (), False)}
+    chosen = config["options"] | {key: value for key, value in given.items() if value is not None and value != ()}
     overrides = config["overrides"]
     for name, values in parse_overrides(given["sets"]).items():
         overrides[name] = overrides.get(name, {}) | values

@@ -7,15 +7,19 @@ import dataclasses
 import difflib
 import io
 import math
-from collections.abc import Callable
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from dlbench import parameters
 from dlbench.experiment import Control, Experiment
-from dlbench.report.judge import draw, measurement_frame
+from dlbench.report.frames import Measured
 from dlbench.runner.describe import experiment_class
 from dlbench.verdicts import Verdict, judged
 
@@ -33,8 +37,7 @@ def check(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> di
     cls = experiment_class(payload["plugin"])
     experiment = cls(**payload["parameters"])
     first, second = payload["first"], payload["second"]
-    results = [first | {"seed": seed} for seed in range(SEEDS)]  # the same numbers under six seeds
-    frame = measurement_frame(results, list(cls.metrics))
+    frame = frame_of(cls, first)
     arrays = {name: np.load(io.BytesIO(base64.b64decode(npy))) for name, npy in first["artefacts"].items()}
     artefacts = dict.fromkeys(range(SEEDS), arrays)
     found = {
@@ -50,6 +53,23 @@ def check(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> di
         "plot": lambda: plot(experiment, frame, artefacts),
     }
     return {name: _guarded(made) for name, made in found.items()}
+
+
+def frame_of(cls: type[Experiment], result: Mapping[str, Any]) -> pd.DataFrame:
+    """The frame that rules and plot would see if six seeds had given these numbers."""
+    plan = {"metrics": {name: dataclasses.asdict(metric) for name, metric in cls.metrics.items()}}
+    results = [dict(result) | {"seed": seed} for seed in range(SEEDS)]
+    return Measured("run", "experiment", plan, results, {}).rows
+
+
+def draw(experiment: Experiment, rows: pd.DataFrame, artefacts: Any) -> Figure:
+    """The picture, drawn all the way to SVG, as some mistakes show only then."""
+    figure = Figure()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        experiment.plot(rows.copy(), figure, artefacts)
+        figure.savefig(io.BytesIO(), format="svg")
+    return figure
 
 
 def controls(cls: type[Experiment]) -> str:
@@ -136,18 +156,13 @@ def hostile(experiment: Experiment, frame: pd.DataFrame, artefacts: Any) -> str:
     strange = frame.copy()
     strange["subject"] = "<script>alert(1)</script>"
     for what, rows in (("NaN", unscored), ("infinite metrics", infinite), ("a hostile subject", strange)):
-        _, problem = draw(experiment, rows, artefacts)
-        if problem:
+        if problem := _drawing_fails(experiment, rows, artefacts):
             return f"plot fails on {what}: {problem}"
     return ""
 
 
 def plot(experiment: Experiment, frame: pd.DataFrame, artefacts: Any) -> str:
     """The picture on full, empty and one-seed frames."""
-    import sys
-
-    from matplotlib.figure import Figure
-
     empty = frame.iloc[:0]
     for what, rows, kept in (
         ("an empty frame", empty, {}),
@@ -156,11 +171,9 @@ def plot(experiment: Experiment, frame: pd.DataFrame, artefacts: Any) -> str:
         ("no artefacts", frame, {}),
         ("the full frame", frame, artefacts),
     ):
-        _, problem = draw(experiment, rows, kept)
-        if problem:
+        if problem := _drawing_fails(experiment, rows, kept):
             return f"plot fails on {what}: {problem}"
-    figure = Figure()
-    experiment.plot(frame, figure, artefacts)
+    figure = draw(experiment, frame, artefacts)
     if not figure.axes:
         return "plot draws nothing"
     if not any(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes):
@@ -179,11 +192,21 @@ def _same(one: Verdict, other: Verdict) -> bool:
     return all(np.isclose(a, b, rtol=1e-6, atol=1e-12, equal_nan=True) for a, b in numbers)
 
 
+def _drawing_fails(experiment: Experiment, rows: pd.DataFrame, artefacts: Any) -> str:
+    try:
+        draw(experiment, rows, artefacts)
+    except Exception as error:
+        return _told(error)
+    return ""
+
+
 def _guarded(check: Callable[[], str]) -> str:
     try:
         return check()
     except Exception as error:
-        import traceback
+        return f"it raised {_told(error)}"
 
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"it raised {type(error).__name__}: {error} ({where.filename.rpartition('/')[2]}:{where.lineno})"
+
+def _told(error: Exception) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({where.filename.rpartition('/')[2]}:{where.lineno})"

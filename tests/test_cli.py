@@ -1,0 +1,75 @@
+"""The command line's promises: quick answers, nothing heavy imported, help for everything."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "pandas", "numpy", "scipy", "matplotlib", "sklearn", "rich", "jinja2"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"], ["--version"], ["run", "helthy"]])
+def test_light_commands_import_nothing_heavy(arguments):
+    script = f"""
+import sys
+from dlbench.cli import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+print(sorted(set(sys.modules) & {HEAVY!r}), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    allowed = "[]" if arguments != ["run", "helthy"] else done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1] == allowed, done.stderr
+    assert done.stdout or done.stderr
+
+
+def test_help_names_every_command_and_its_own(dlbench):
+    from dlbench.cli import COMMANDS
+
+    out = dlbench("--help").out
+    for command in COMMANDS:
+        assert command in out
+        done = dlbench(command, "--help")
+        assert done.status == 0
+        assert "Usage: dlbench " + command in done.out
+
+
+def test_list_and_show(dlbench, toys):
+    listed = json.loads(dlbench("list", "--json", plugins=toys).out)
+    healthy = next(e for e in listed["experiments"] if e["name"] == "healthy")
+    assert (healthy["distribution"], healthy["broken"]) == ("toys", None)
+    assert {"digits", "mnist", "cora", "cifar10"} <= {d["name"] for d in listed["datasets"]}
+    shown = dlbench("show", "healthy", plugins=toys)
+    assert shown.status == 0
+    for text in ("Treatment beats placebo", "--set healthy.effect=1.0", "(negative)", "A paper, table 1", "score [1]"):
+        assert text in shown.out
+    assert json.loads(dlbench("show", "healthy", "--json", plugins=toys).out)["version"] == 1
+
+
+def test_doctor_tells_which_operators_serve(dlbench, toys):
+    done = dlbench("doctor", "--json", plugins=toys)
+    facts = json.loads(done.out)
+    assert facts["operators"]["implementation"] == "reference"
+    assert "DLBENCH_OPS" in facts["operators"]["reason"]
+    assert dlbench("doctor", plugins=toys).out.startswith("dlbench: ")
+
+
+def test_check_finds_what_is_wrong_and_passes_what_is_not(dlbench, toys):
+    good = dlbench("check", "healthy", plugins=toys)
+    assert good.status == 0, good.out
+    assert "healthy: 10 of 10 checks pass" in good.out
+    bad = dlbench("check", "drifts", plugins=toys)
+    assert bad.status == 1
+    assert "FAILED determinism" in bad.out
+    assert "one seed gave score=" in bad.out
+    noisy = dlbench("check", "chatters", plugins=toys)
+    assert "FAILED silence" in noisy.out
+
+
+def test_a_closed_pipe_is_no_traceback(toys, environment):
+    command = f"{sys.executable} -P -m dlbench list | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment(toys))
+    assert "Traceback" not in done.stderr
