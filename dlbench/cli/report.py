@@ -57,8 +57,8 @@ def print_verdicts(report: Report, experiments: Iterable[str] | None = None, *, 
         claims = claims[claims.experiment.isin(list(experiments))]
     page = report.page
     if as_json:
-        rows = json.loads(claims.to_json(orient="records"))
-        click.echo(json.dumps({"claims": rows, "report": str(page)}, indent=1))
+        plain = json.loads(claims.to_json(orient="records"))
+        click.echo(json.dumps({"claims": plain, "report": str(page)}, indent=1))
         return
     from rich.console import Console
     from rich.table import Table
@@ -72,13 +72,13 @@ def print_verdicts(report: Report, experiments: Iterable[str] | None = None, *, 
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     table.add_column("95 % interval", justify="right")
     table.add_column("n", justify="right")
-    for row in claims.itertuples():
-        style = _STYLES.get(row.verdict, "")
-        kind = "" if row.kind == "claim" else f"[{row.kind}] "
-        interval = f"{row.low:.4g} … {row.high:.4g}" if row.low == row.low else ""
-        estimate = f"{row.estimate:.4g}" if row.estimate == row.estimate else ""
-        cells: list[Any] = [row.experiment, Text(kind + row.claim), Text(row.verdict, style=style), estimate, interval]
-        table.add_row(*cells, str(row.n))
+    rows: list[dict[str, Any]] = claims.to_dict("records")
+    for row in rows:
+        verdict = Text(row["verdict"], style=_STYLES.get(row["verdict"], ""))
+        claim = Text(row["claim"] if row["kind"] == "claim" else f"[{row['kind']}] {row['claim']}")
+        known = row["estimate"] == row["estimate"]
+        numbers = [f"{row['estimate']:.4g}", f"{row['low']:.4g} … {row['high']:.4g}"] if known else ["", ""]
+        table.add_row(row["experiment"], claim, verdict, *numbers, str(row["n"]))
     if len(claims):
         console.print(table)
     studied = claims[claims.kind == "claim"]
