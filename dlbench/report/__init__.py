@@ -81,7 +81,9 @@ def write(runs: Run | Sequence[Run], out: Path, *, call: Call | None = None, tim
     named = _named(list(runs) if isinstance(runs, Sequence) else [runs])
     everything = frames.measured(named)
     problems = [
-        f"{label}: {problem}" if len(named) > 1 else problem for label, run in named.items() for problem in run.problems
+        f"{label}: {problem}" if len(named) > 1 else problem
+        for label, run in named.items()
+        for problem in [*run.problems, *_unsteady(run)]
     ]
     judgements = [_judged(one, named[one.run], call, timeout_s, problems) for one in everything]
     references = published.references(everything)
@@ -93,10 +95,10 @@ def write(runs: Run | Sequence[Run], out: Path, *, call: Call | None = None, tim
         references=references,
         leaderboard=board.leaderboard(everything),
     )
-    for name in ("claims", "measurements", "trials", "references", "leaderboard"):
-        files.write_csv(
-            out / f"{name}.csv", getattr(report, name), missing={"value": "nan"} if name == "measurements" else None
-        )
+    unscored = {"value": "nan"}  # which is not the same as absent
+    files.write(out / "measurements.csv", files.csv_text(report.measurements, missing=unscored))
+    for name in ("claims", "trials", "references", "leaderboard"):
+        files.write(out / f"{name}.csv", files.csv_text(getattr(report, name)))
     for one, judgement in zip(everything, judgements, strict=True):
         if judgement["svg"]:
             name = one.name if len(named) == 1 else f"{one.name}--{one.run}"
@@ -117,6 +119,17 @@ def _named(runs: Sequence[Run]) -> dict[str, Run]:
             label = f"{name}-{number}"
         named[label] = run
     return named
+
+
+def _unsteady(run: Run) -> list[str]:
+    """A line for each trial that the run holds two different answers of."""
+    keys = set(run.nondeterministic)
+    return [
+        f"{name}, seed {seed}: run twice in one environment, it gave different measurements"
+        for name, experiment in run.plan["experiments"].items()
+        for seed, key in experiment["keys"].items()
+        if key in keys
+    ]
 
 
 def _judged(one: Measured, run: Run, call: Call | None, timeout_s: float, problems: list[str]) -> dict[str, Any]:

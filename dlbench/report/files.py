@@ -49,12 +49,11 @@ def write(path: Path, text: str) -> None:
     replace_file(path, text.encode("utf-8"))
 
 
-def write_csv(path: Path, frame: pd.DataFrame, *, missing: Mapping[str, str] | None = None) -> None:
-    """Write a frame as CSV.
+def csv_text(frame: pd.DataFrame, *, missing: Mapping[str, str] | None = None) -> str:
+    """A frame as CSV, without its index.
 
     Args:
-        path: the file; replaced as a whole.
-        frame: its index is not written.
+        frame: what to write.
         missing: column → what a missing value is written as; an empty cell otherwise.
     """
     buffer = io.StringIO()
@@ -62,7 +61,7 @@ def write_csv(path: Path, frame: pd.DataFrame, *, missing: Mapping[str, str] | N
     writer.writerow([cell(name) for name in frame.columns])
     columns = [_cells(frame[name], (missing or {}).get(str(name), "")) for name in frame.columns]
     writer.writerows(zip(*columns, strict=True))
-    write(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _cells(column: pd.Series[Any], missing: str) -> list[str]:

@@ -141,7 +141,7 @@ def controlled(verdict: Verdict, controls: Sequence[tuple[str, Verdict]]) -> Ver
 def _with_missing(verdict: Verdict, planned: int, missing: str) -> str:
     if verdict.n >= planned or not missing:
         return verdict.reason
-    return _joined(verdict.reason, f"{planned} trials were planned: {missing}")
+    return _joined(verdict.reason, f"of {planned} planned trials, {missing}")
 
 
 def _joined(*reasons: str) -> str:

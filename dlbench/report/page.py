@@ -439,10 +439,23 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for key, value in facts.items():
         if key == "schema" and not prefix:
             continue
-        if isinstance(value, Mapping):
-            flat += _flat(value, f"{prefix}{key} ")
+        if key == "code" and isinstance(value, Mapping):
+            flat += [(name, _code_state(state)) for name, state in value.items()]
+        elif isinstance(value, Mapping):
+            flat += _flat(value, "" if key == "packages" else f"{prefix}{key} ")
         elif key.endswith("_bytes") and isinstance(value, int):
             flat.append((f"{prefix}{key.removesuffix('_bytes')}", typeset.bytes_(value)))
         elif value not in (None, "", []):
             flat.append((f"{prefix}{key}", _value(value)))
     return flat
+
+
+def _code_state(state: Mapping[str, Any]) -> str:
+    """``1.2, revision 0123456789ab, modified``."""
+    revision = state.get("revision")
+    parts = [
+        state.get("version"),
+        f"revision {revision[:12]}" if revision else "",
+        "modified" if state.get("dirty") else "",
+    ]
+    return ", ".join(part for part in parts if part)

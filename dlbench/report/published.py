@@ -60,7 +60,9 @@ def compare(one: Measured, reference: Mapping[str, Any]) -> dict[str, Any]:
     rows = matching(one, reference["where"])
     metric = reference["metric"]
     ours = rows[metric].groupby(level=0).mean() if metric in one.plan["metrics"] else pd.Series(dtype=float)
-    estimate, low, high, n = stats.t_interval(ours.to_numpy())
+    with np.errstate(invalid="ignore"):  # infinities have no interval
+        estimate, low, high, n = stats.t_interval(ours.to_numpy())
+    bounded = n >= 2
     z, covers = _z(ours.dropna().to_numpy(), reference)
     return {
         "metric": metric,
@@ -71,8 +73,8 @@ def compare(one: Measured, reference: Mapping[str, Any]) -> dict[str, Any]:
         "reference_source": reference["source"],
         "note": reference.get("note", ""),
         "value": estimate,
-        "low": low,
-        "high": high,
+        "low": low if bounded else math.nan,
+        "high": high if bounded else math.nan,
         "n": n,
         "z": z,
         "z_covers": covers,

@@ -72,7 +72,7 @@ def bytes_(value: float | None) -> str:
 
 
 def _fixed(value: float, decimals: int, *, trim: bool = False) -> str:
-    text = f"{value:,.{decimals}f}".replace(",", " " if abs(value) >= 10_000 else "")  # a narrow no-break space
+    text = f"{value:,.{decimals}f}".replace(",", "\u202f" if abs(value) >= 10_000 else "")  # a narrow no-break space
     if trim and "." in text:
         text = text.rstrip("0").rstrip(".")
     return text.replace("-", "−")
