@@ -38,6 +38,7 @@ def aggregate(x: Tensor, graph: Graph, weight: Tensor | None = None, reduce: str
         TypeError: a tensor that is not of a float type, or no ``Graph``.
         ValueError: a shape, a device or a reduction that does not fit.
     """
+    _check_graph(graph)
     _check_features("x", x, graph, graph.num_src)
     if weight is not None:
         _check_weight(weight, x, graph)
@@ -65,6 +66,7 @@ def edge_dot(a: Tensor, b: Tensor, graph: Graph) -> Tensor:
         TypeError: tensors that are not of one float type, or no ``Graph``.
         ValueError: a shape or a device that does not fit.
     """
+    _check_graph(graph)
     _check_features("a", a, graph, graph.num_dst)
     _check_features("b", b, graph, graph.num_src)
     if a.shape[1] != b.shape[1] or a.dtype != b.dtype:
@@ -82,9 +84,12 @@ def _about(tensor: Tensor) -> str:
     return f"{tensor.dtype} {list(tensor.shape)}"
 
 
-def _check_features(name: str, x: Tensor, graph: Graph, nodes: int) -> None:
+def _check_graph(graph: object) -> None:
     if not isinstance(graph, Graph):
         raise TypeError(f"graph is a {type(graph).__name__}; make one with Graph.from_edge_index or Graph.from_csr")
+
+
+def _check_features(name: str, x: Tensor, graph: Graph, nodes: int) -> None:
     if not x.dtype.is_floating_point:
         raise TypeError(f"{name} is {x.dtype}; it must be of a float type")
     if x.dim() != 2 or x.shape[0] != nodes:

@@ -34,6 +34,8 @@ def linf_step_(
     dtype = x_adv.dtype
     largest = torch.finfo(dtype).max
     box = max(-rounded_down(-lower, dtype), -largest), min(rounded_down(upper, dtype), largest)
+    if box[0] > box[1]:
+        raise ValueError(f"no number of the state's type lies between lower {lower} and upper {upper}")
     radius = x_adv.new_full((), rounded_down(eps, dtype))
     step = x_adv.new_full((), step_size)
 

@@ -1,0 +1,84 @@
+"""The operators on a GPU give what they give on the CPU: the step bit by bit, sums within rounding and repeatably."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dlbench.ops import Graph, aggregate, edge_dot, linf_step_, status
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+]
+
+
+@pytest.fixture(autouse=True)
+def kernels():
+    if "cuda" not in status().devices:
+        pytest.skip(f"no kernels for CUDA: {status()}")
+
+
+@pytest.mark.parametrize("gradient", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("state", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n", [0, 1, 7, 1000, 100_003])
+def test_the_steps_bits(n, state, gradient):
+    x = torch.rand(n + 1, dtype=state)[1:]  # misaligned
+    x_adv, grad = (x + 0.05 * torch.randn(n).to(state)).clamp(0, 1), torch.randn(n).to(gradient)
+    grad[::5] = float("nan")
+    grad[::7] = 0
+    on_gpu = [t.cuda() for t in (x_adv, x, grad)]
+    want = linf_step_(x_adv, x, grad, eps=8 / 255, step_size=2 / 255)
+    assert torch.equal(linf_step_(*on_gpu, eps=8 / 255, step_size=2 / 255).cpu(), want)
+
+
+def test_the_steps_bits_at_extremes():
+    values = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38, float("inf"), float("nan"), 0.5, 1 / 3])
+    x, x_adv = (t.flatten().contiguous() for t in torch.meshgrid(values, values, indexing="ij"))
+    for eps in (0.0, 1e-45, 0.1, 3e38):
+        want = linf_step_(x_adv.clone(), x, x_adv, eps=eps, step_size=0.1, lower=-float("inf"), upper=float("inf"))
+        got = linf_step_(
+            x_adv.cuda(), x.cuda(), x_adv.cuda(), eps=eps, step_size=0.1, lower=-float("inf"), upper=float("inf")
+        ).cpu()
+        assert torch.equal(got.isnan(), want.isnan())
+        assert torch.equal(got.nan_to_num(0).view(torch.int32), want.nan_to_num(0).view(torch.int32))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("width", [0, 1, 3, 4, 16, 30, 64, 100, 128, 129, 600])
+def test_sums_and_dots(width, dtype):
+    graph = Graph.from_edge_index(torch.randint(0, 50, (2, 2000)), (60, 50))
+    x, a = torch.randn(60, width).to(dtype), torch.randn(50, width).to(dtype)
+    weight = torch.randn(2000).to(dtype)
+    there = graph.to("cuda")
+    tolerance = {torch.float32: 1e-4, torch.float64: 1e-12, torch.bfloat16: 0.1}[dtype]
+    for w in (None, weight):
+        want = aggregate(x, graph, w)
+        got = [aggregate(x.cuda(), there, None if w is None else w.cuda()) for _ in range(2)]
+        assert torch.equal(*got)
+        torch.testing.assert_close(got[0].cpu(), want, atol=tolerance, rtol=tolerance)
+    dots = [edge_dot(a.cuda(), x.cuda(), there) for _ in range(2)]
+    assert torch.equal(*dots)
+    torch.testing.assert_close(dots[0].cpu(), edge_dot(a, x, graph), atol=tolerance, rtol=tolerance)
+
+
+def test_derivatives():
+    graph = Graph.from_edge_index(torch.randint(0, 5, (2, 14)), (6, 5)).to("cuda")
+    x = torch.randn(6, 3, dtype=torch.float64, device="cuda", requires_grad=True)
+    weight = torch.randn(14, dtype=torch.float64, device="cuda", requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, w: aggregate(x, graph, w), (x, weight))
+    assert torch.autograd.gradgradcheck(lambda x, w: aggregate(x, graph, w), (x, weight))
+
+
+def test_it_runs_in_the_current_stream_and_in_a_graph():
+    x = torch.rand(10_000, device="cuda")
+    state, grad = x.clone(), torch.randn(10_000, device="cuda")
+    linf_step_(state, x, grad, eps=0.1, step_size=0.01)
+    state.copy_(x)
+    recorded = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(recorded):
+        linf_step_(state, x, grad, eps=0.1, step_size=0.01)
+    state.copy_(x)
+    recorded.replay()
+    want = linf_step_(x.clone(), x, grad, eps=0.1, step_size=0.01)
+    assert torch.equal(state, want)

@@ -1,0 +1,178 @@
+"""The operators as torch sees them: schemas, fake kernels, autograd, compilation; and what the library says."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+import torch
+
+from dlbench import ops
+from dlbench.ops import Graph, loader, recipe
+
+GRAPH = Graph.from_edge_index(torch.tensor([[0, 4, 2, 1, 1, 3, 0], [3, 1, 1, 0, 2, 3, 3]]), (5, 4))
+CSR = (GRAPH.rowptr, GRAPH.col, GRAPH.edge_id)
+BACK = (GRAPH.transpose.rowptr, GRAPH.transpose.col, GRAPH.transpose.edge_id)
+NONE = (None, None, None)
+
+
+def sample(*shape, dtype=torch.float32, grad=False):
+    return torch.randn(*shape, dtype=torch.float64).to(dtype).requires_grad_(grad)
+
+
+@pytest.mark.parametrize("schema", loader.schemas(), ids=lambda schema: schema.partition("(")[0])
+def test_schemas_are_those_of_the_file(schema):
+    packet = getattr(torch.ops.dlbench, schema.partition("(")[0])
+    assert packet.overloads() == ["default"]
+    assert packet.default._schema == torch._C.parse_schema("dlbench::" + schema)
+
+
+CASES = {
+    "step": ("linf_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.1, 0.01, 0.0, 1.0)),
+    "step of float64 by bfloat16": (
+        "linf_step_",
+        lambda: (*(sample(4, dtype=torch.float64) for _ in "12"), sample(4, dtype=torch.bfloat16), 0.1, 0.01, 0.0, 1.0),
+    ),
+    "sum": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, None, *BACK, "sum")),
+    "weighted sum": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "sum")),
+    "sum without transpose": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *NONE, "sum")),
+    "sum of halves": ("aggregate", lambda: (sample(5, 6, dtype=torch.bfloat16), *CSR, sample(7), *NONE, "sum")),
+    "sum without features": ("aggregate", lambda: (sample(5, 0, grad=True), *CSR, None, *BACK, "sum")),
+    "dot": ("edge_dot", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *BACK)),
+    "dot without transpose": ("edge_dot", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *NONE)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("case", CASES)
+def test_opcheck(case):
+    name, arguments = CASES[case]
+    torch.library.opcheck(getattr(torch.ops.dlbench, name).default, arguments())
+
+
+def compiled(function, **options):
+    """Whole graphs only. aot_eager traces and functionalises as every back end does, without calling a C++ compiler."""
+    torch._dynamo.reset()
+    return torch.compile(function, fullgraph=True, backend="aot_eager", **options)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class TestCompile:
+    def test_step(self):
+        @compiled
+        def attack(x_adv, x, grad):
+            for _ in range(2):
+                ops.linf_step_(x_adv, x, grad, eps=0.1, step_size=0.07)
+            return x_adv + 1
+
+        x, grad = torch.rand(7), torch.randn(7)
+        x_adv = x.clone()
+        out = attack(x_adv, x, grad)
+        want = x.clone()
+        for _ in range(2):
+            ops.linf_step_(want, x, grad, eps=0.1, step_size=0.07)
+        assert torch.equal(x_adv, want) and torch.equal(out, want + 1)
+
+    @pytest.mark.parametrize("prepared", [True, False])
+    def test_aggregate_forth_and_back(self, prepared):
+        graph = Graph(*CSR[:2], GRAPH.num_src, GRAPH.edge_id)
+        if prepared:
+            assert graph.transpose
+        x, weight = sample(5, 6, grad=True), sample(7, grad=True)
+
+        @compiled
+        def layer(x, weight, graph):
+            return ops.aggregate(x * 2, graph, weight).relu().sum()
+
+        results = []
+        for function in (layer, layer._torchdynamo_orig_callable):
+            x.grad = weight.grad = None
+            value = function(x, weight, graph)
+            value.backward()
+            results.append((value.detach(), x.grad, weight.grad))
+        torch.testing.assert_close(*results)
+
+    def test_sizes_may_change(self):
+        counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+        torch._dynamo.reset()
+        layer = torch.compile(
+            lambda x, graph: ops.aggregate(x, graph) + 1, fullgraph=True, backend=counter, dynamic=True
+        )
+        for nodes in (5, 9, 14, 30):
+            graph = Graph.from_edge_index(torch.randint(0, nodes, (2, 4 * nodes)), nodes)
+            x = torch.randn(nodes, 8)
+            assert torch.equal(layer(x, graph), ops.aggregate(x, graph) + 1)
+        assert counter.frame_count <= 3
+
+    @pytest.mark.slow
+    def test_with_inductor(self):
+        @torch.compile(fullgraph=True)
+        def both(x_adv, x, grad):
+            ops.linf_step_(x_adv, x, grad, eps=0.1, step_size=0.05)
+            return ops.aggregate(x_adv * 2, GRAPH).relu()
+
+        x, grad = torch.rand(5, 8), torch.randn(5, 8)
+        x_adv = x.clone()
+        out = both(x_adv, x, grad)
+        want = ops.linf_step_(x.clone(), x, grad, eps=0.1, step_size=0.05)
+        assert torch.equal(x_adv, want)
+        torch.testing.assert_close(out, ops.aggregate(want * 2, GRAPH).relu())
+
+
+def test_fake_tensors_have_the_shapes():
+    from torch._subclasses import FakeTensorMode
+
+    with FakeTensorMode() as mode:
+        csr = [mode.from_tensor(t) for t in CSR]
+        x, a = torch.empty(5, 6, dtype=torch.float16), torch.empty(4, 6)
+        out = torch.ops.dlbench.aggregate(x, *csr, None, *NONE, "sum")
+        assert (out.shape, out.dtype) == ((4, 6), torch.float16)
+        assert torch.ops.dlbench.edge_dot(a, torch.empty(5, 6), *csr, *NONE).shape == (7,)
+
+
+def test_status_says_what_serves():
+    status = ops.status()
+    assert status is ops.load()
+    assert status.implementation in ("native", "reference")
+    if status.implementation == "reference":
+        assert status.reason
+        pytest.skip(f"the reference serves: {status.reason}")
+    assert status.facts["torch"] == torch.__version__.partition("+")[0]
+    assert status.facts["source_hash"] == recipe.source_hash(recipe.sources_root())
+    assert status.facts["with_cuda"] == ("cuda" in status.devices) and "cpu" in status.devices
+
+
+def test_its_own_test_passes():
+    if ops.status().implementation != "native":
+        pytest.skip("the reference serves")
+    if ops.status().origin == "temporary":
+        pytest.skip("its library is gone from the disk")
+    assert recipe.load(ops.status().path).self_test() == []
+
+
+def test_a_forked_child_has_the_operators():
+    x = torch.rand(100)
+    child = os.fork()
+    if child == 0:
+        moved = ops.linf_step_(x.clone(), x, torch.ones(100), eps=0.1, step_size=0.1)
+        os._exit(0 if bool((moved >= x).all()) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_threads_may_use_them_at_once():
+    x = torch.randn(5, 64)
+    want = ops.aggregate(x, GRAPH)
+    failures = []
+
+    def work():
+        for _ in range(50):
+            if not torch.equal(ops.aggregate(x, GRAPH), want):
+                failures.append(threading.get_ident())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
