@@ -34,16 +34,16 @@ def noise(
     if kind not in ("uniform", "sign"):
         raise ValueError(f"kind is {kind!r}; it must be 'uniform' or 'sign'")
     with attack_mode(model), torch.no_grad():
-        search = Search(x, y, target=None, bounds=bounds, loss="ce", sample_ids=sample_ids)
+        search = Search(x, y, bounds=bounds, sample_ids=sample_ids)
         search.clean(model(search.x))
         for restart in range(restarts if eps > 0 else 0):
-            active = search.everyone[search.wanted]
-            if not len(active):
+            if not search.drop_decided():
                 break
-            drawn = uniform(seed, restart, search.ids[active], x.shape[1:], x.dtype)
+            drawn = uniform(seed, restart, search.ids[search.active], x.shape[1:], x.dtype)
             drawn = _signs(drawn) if kind == "sign" else drawn
-            _try(search, model, active, search.x[active] + eps * drawn, eps)
-        return search.result()
+            points = search.project(search.centres + eps * drawn, eps)
+            search.visit(points, model(points))
+        return search.result(by_gradient=False)
 
 
 def random_search(
@@ -68,16 +68,15 @@ def random_search(
         raise ValueError(f"x must be images [N, channels, height, width]; got {list(x.shape)}")
     channels, height, width = x.shape[1:]
     with attack_mode(model), torch.no_grad():
-        search = Search(x, y, target=None, bounds=bounds, loss="margin", sample_ids=sample_ids)
+        search = Search(x, y, bounds=bounds, loss="margin", sample_ids=sample_ids)
         search.clean(model(search.x))
         for query in range(queries if eps > 0 else 0):
-            active = search.everyone[search.wanted]
-            if not len(active):
+            if not search.drop_decided():
                 break
-            original, points, ids = search.x[active], search.x_adv[active], search.ids[active]
+            points, ids = search.x_adv[search.active], search.ids[search.active]
             if query == 0:
                 stripes = _signs(uniform(seed, query, ids, (channels, 1, width), x.dtype))
-                points = original + eps * stripes
+                points = search.centres + eps * stripes
             else:
                 covered = 0.8 * (1 - query / queries) ** 2
                 side = min(max(1, round(math.sqrt(covered * height * width))), height, width)
@@ -86,16 +85,10 @@ def random_search(
                     _span(drawn[:, 0], side, height)[:, None, :, None] & _span(drawn[:, 1], side, width)[:, None, None]
                 )
                 colour = _signs(drawn[:, 2:])[:, :, None, None]
-                points = torch.where(window, original + eps * colour, points)
-            _try(search, model, active, points, eps)
-        return search.result()
-
-
-def _try(search: Search, model: Model, active: Tensor, points: Tensor, eps: float) -> None:
-    """Look at one proposal for each active sample."""
-    search.stepped(active, backward=False)
-    points = search.project(points, active, eps)
-    search.visit(active, points, model(points))
+                points = torch.where(window, search.centres + eps * colour, points)
+            points = search.project(points, eps)
+            search.visit(points, model(points))
+        return search.result(by_gradient=False)
 
 
 def _signs(drawn: Tensor) -> Tensor:

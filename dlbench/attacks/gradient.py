@@ -107,33 +107,34 @@ def pgd(
 
     with attack_mode(model), input_grad_only(model):
         search = Search(x, y, target=target, bounds=bounds, loss=loss, stop=stop, sample_ids=sample_ids)
-        active, points = search.everyone, search.x.clone().requires_grad_(not random_start)
+        points = search.x.clone().requires_grad_(not random_start)
         losses = search.clean(model(points))
         for restart in range(restarts if eps > 0 else 0):
             if random_start:
-                active = search.everyone[search.wanted]
-                if not len(active):
+                if not search.drop_decided():
                     break
-                noise = uniform(seed, restart, search.ids[active], x.shape[1:], x.dtype)
-                points = search.project(search.x[active] + eps * noise, active, eps).requires_grad_()
-                losses = search.visit(active, points, model(points))
+                noise = uniform(seed, restart, search.ids[search.active], x.shape[1:], x.dtype)
+                points = search.project(search.centres + eps * noise, eps).requires_grad_()
+                losses = search.visit(points, model(points), start=True)
             for _ in range(steps):
-                wanted = search.wanted[active]
-                if not wanted.any():
+                still = search.open()
+                if not len(still):
                     break
                 if not losses.requires_grad:
                     raise ValueError("the model's logits carry no gradient with respect to x; is it detached inside?")
                 (gradient,) = torch.autograd.grad(losses.sum(), points)  # the sum: no sample's step depends on others
-                active, points = active[wanted], points.detach()[wanted]
+                points = points.detach()
+                if len(still) < len(points):  # decided samples leave the batch
+                    search.attend(search.active[still])
+                    points, gradient = points[still], gradient[still]
                 ops.linf_step_(
                     points,
-                    search.x[active],
-                    gradient[wanted],
+                    search.centres,
+                    gradient,
                     eps=eps,
                     step_size=search.sign * step_size,
                     lower=lower,
                     upper=upper,
                 )
-                search.stepped(active, backward=True)
-                losses = search.visit(active, points.requires_grad_(), model(points))
-        return search.result()
+                losses = search.visit(points.requires_grad_(), model(points))
+        return search.result(by_gradient=True)

@@ -53,10 +53,11 @@ class AttackResult:
 
 
 class Search:
-    """An attack under way. Attacks propose points; ``visit`` sees the model's answer and keeps what is best.
+    """An attack under way: it proposes points, ``visit`` sees the model's answer and keeps what is best.
 
     A point is better when it reaches the goal and the kept one does not, and among equals when its loss is better, so
-    that restarts give the worst case of each sample, and more steps never give a weaker attack.
+    that restarts give the worst case of each sample, and more steps never a weaker attack. ``active`` [n] are the
+    indices of the samples that are attacked at the moment; every argument of length n is about them, in that order.
     """
 
     def __init__(
@@ -64,9 +65,9 @@ class Search:
         x: Tensor,
         y: Tensor,
         *,
-        target: Tensor | int | None,
+        target: Tensor | int | None = None,
         bounds: Bounds,
-        loss: Loss,
+        loss: Loss = "ce",
         stop: Literal["success", "never"] = "success",
         sample_ids: Tensor | None = None,
     ) -> None:
@@ -80,19 +81,23 @@ class Search:
         self.x, self.y, self.bounds, self.stop = x.detach().clone(), y.clone(), bounds, stop
         self.targeted = target is not None
         self.aim = self.y if target is None else torch.as_tensor(target, device=y.device).expand(n).clone()
-        self.sign = -1.0 if self.targeted else 1.0
+        self.sign = -1.0 if self.targeted else 1.0  # the loss of a target is to fall
         self.loss_of = LOSSES[loss]
         self.ids = torch.arange(n, device=x.device) if sample_ids is None else sample_ids.to(x.device)
         if self.ids.shape != (n,) or self.ids.dtype != torch.int64:
             raise ValueError(f"sample_ids must be {n} int64 numbers; got {self.ids.dtype} {list(self.ids.shape)}")
 
-        self.everyone = torch.arange(n, device=x.device)
         self.x_adv = self.x.clone()
         self.score = torch.full((n,), -math.inf, dtype=x.dtype, device=x.device)
         self.success = torch.zeros(n, dtype=torch.bool, device=x.device)
-        self.labels, self.first_step = (torch.full_like(self.everyone, -1) for _ in range(2))
-        self.steps, self.forwards, self.backwards = (torch.zeros_like(self.everyone) for _ in range(3))
         self.clean_correct = self.success
+        self.labels, self.first_step = torch.full_like(self.y, -1), torch.full_like(self.y, -1)
+        self.forwards, self.starts = torch.zeros_like(self.y), torch.zeros_like(self.y)
+        self.attend(torch.arange(n, device=x.device))
+
+    def attend(self, active: Tensor) -> None:
+        """Attack these samples from here on."""
+        self.active, self.centres, self.aims = active, self.x[active], self.aim[active]
 
     def clean(self, logits: Tensor) -> Tensor:
         """Note the logits [N, K] on x itself; returns the losses [N]."""
@@ -107,43 +112,48 @@ class Search:
                 raise ValueError(f"{name} has labels from {found}; the model knows 0 to {classes - 1}")
         self.labels = logits.detach().argmax(1)
         self.clean_correct = self.labels == self.y
-        return self.visit(self.everyone, self.x, logits)
+        return self.visit(self.x, logits, start=True)
 
-    def visit(self, active: Tensor, points: Tensor, logits: Tensor) -> Tensor:
-        """Note the logits [n, K] at points [n, ...] of the samples ``active`` [n]; returns their losses [n]."""
-        losses = self.loss_of(logits, self.aim[active])
+    def visit(self, points: Tensor, logits: Tensor, *, start: bool = False) -> Tensor:
+        """Note the logits [n, K] at points [n, ...], which no step led to if they are a start; returns losses [n]."""
+        losses = self.loss_of(logits, self.aims)
         labels, score = logits.detach().argmax(1), self.sign * losses.detach()
-        reached = labels == self.aim[active] if self.targeted else labels != self.y[active]
-        before = self.success[active]
-        better = (reached & ~before) | ((reached == before) & (score > self.score[active]))
-        kept = active[better]
+        self.forwards[self.active] += 1
+        if start:
+            self.starts[self.active] += 1
+
+        reached, before = (labels == self.aims) == self.targeted, self.success[self.active]
+        better = (reached > before) | ((reached == before) & (score > self.score[self.active]))
+        better = better.nonzero().squeeze(1)
+        kept = self.active[better]
         self.x_adv[kept], self.labels[kept] = points.detach()[better], labels[better]
         self.score[kept] = score[better].to(self.score.dtype)
-        first = active[reached & ~before]
-        self.first_step[first] = self.steps[first]
-        self.success[first] = True
-        self.forwards[active] += 1
+        if (new := reached > before).any():
+            new = self.active[new]
+            self.success[new] = True
+            self.first_step[new] = self.forwards[new] - self.starts[new]
         return losses
 
-    def stepped(self, active: Tensor, *, backward: bool) -> None:
-        """Count a step of the samples ``active`` [n]."""
-        self.steps[active] += 1
-        self.backwards[active] += int(backward)
+    def open(self) -> Tensor:
+        """Which of the active samples [n] are still to be attacked, as positions among them."""
+        if self.stop == "never":
+            return torch.arange(len(self.active), device=self.active.device)
+        return (~self.success[self.active]).nonzero().squeeze(1)
 
-    @property
-    def wanted(self) -> Tensor:
-        """[N] bool, the samples that are still attacked."""
-        return ~self.success | (self.stop == "never")
+    def drop_decided(self) -> bool:
+        """Attend to the open samples only; whether there are any."""
+        self.attend(self.active[self.open()])
+        return len(self.active) > 0
 
-    def project(self, points: Tensor, active: Tensor, eps: float) -> Tensor:
+    def project(self, points: Tensor, eps: float) -> Tensor:
         """Points [n, ...], in place, into the ball around their samples and into the bounds: a step of length 0."""
         lower, upper = self.bounds
         nowhere = torch.zeros_like(points)
-        ops.linf_step_(points, self.x[active], nowhere, eps=eps, step_size=0.0, lower=lower, upper=upper)
-        return points
+        return ops.linf_step_(points, self.centres, nowhere, eps=eps, step_size=0.0, lower=lower, upper=upper)
 
-    def result(self) -> AttackResult:
-        """What was found."""
+    def result(self, *, by_gradient: bool) -> AttackResult:
+        """What was found; a step took a gradient, or none did."""
+        steps = self.forwards - self.starts
         return AttackResult(
             x_adv=self.x_adv,
             success=self.success,
@@ -151,7 +161,7 @@ class Search:
             label_adv=self.labels,
             loss=self.sign * self.score,
             forwards=self.forwards,
-            backwards=self.backwards,
+            backwards=steps if by_gradient else torch.zeros_like(steps),
             first_step=self.first_step,
         )
 
