@@ -30,6 +30,7 @@ from dlbench.experiment import (
     one_of,
     paired,
     per_seed,
+    rank_correlation,
     slope,
     within,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "ops",
     "paired",
     "per_seed",
+    "rank_correlation",
     "slope",
     "stats",
     "within",

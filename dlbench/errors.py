@@ -6,6 +6,7 @@ DlbenchError
 │   ├── PluginError     a plugin that was asked for by name is missing, broken or clashes
 │   └── RunFolderError  a run folder that cannot be used: foreign, newer, not writable
 ├── DataMissing         a data set is not where it should be; the trial is skipped, with this reason
+├── DataDamaged         a data set is there and is not what it should be; the trial is an error
 ├── InvalidResult       an experiment yielded something that is not a measurement
 └── StoreFull           the disk took no more; what was written stays
 """
@@ -38,6 +39,10 @@ class RunFolderError(UsageError):
 
 class DataMissing(DlbenchError):
     """A data set is not where it should be."""
+
+
+class DataDamaged(DlbenchError):
+    """A data set's file is there, and truncated, malformed or not to be trusted."""
 
 
 class InvalidResult(DlbenchError):

@@ -48,6 +48,7 @@ from dlbench.verdicts import (
     every,
     paired,
     per_seed,
+    rank_correlation,
     slope,
     within,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "one_of",
     "paired",
     "per_seed",
+    "rank_correlation",
     "slope",
     "within",
 ]

@@ -143,6 +143,17 @@ def slope(rows: pd.DataFrame, x: str, y: str) -> pd.Series:
     return per_seed(rows, lambda group: stats.slope(group[x], group[y]))
 
 
+def rank_correlation(rows: pd.DataFrame, x: str, y: str) -> pd.Series:
+    """Spearman's rank correlation of columns x and y within each seed: ±1 where y rises or falls all the way."""
+    import warnings
+
+    from scipy.stats import spearmanr
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a constant column, whose correlation is NaN
+        return per_seed(rows, lambda group: spearmanr(group[x], group[y], nan_policy="omit").statistic)
+
+
 def one_per_seed(values: pd.Series, what: str = "the series") -> pd.Series:
     """The values, sorted by seed, after making sure that no seed appears twice."""
     if values.index.has_duplicates:

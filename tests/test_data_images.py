@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dlbench.data.images import CIFAR10, DIGITS, MNIST, read_idx
-from dlbench.errors import DataMissing
+from dlbench.errors import DataDamaged, DataMissing
 
 
 def test_digits_are_scikit_learns():
@@ -98,19 +98,19 @@ def test_mnist_missing_says_what_to_put_where(tmp_path, monkeypatch):
 
 def test_mnist_images_and_labels_that_do_not_belong_together(mnist):
     mnist("t10k", 9_000, labels=np.zeros(8_999))
-    with pytest.raises(DataMissing, match="damaged"):
+    with pytest.raises(DataDamaged, match="damaged"):
         MNIST.load()
 
 
 def test_mnist_label_out_of_range(mnist):
     mnist("t10k", 8_003, labels=np.full(8_003, 10))
-    with pytest.raises(DataMissing, match="not 0 to 9"):
+    with pytest.raises(DataDamaged, match="not 0 to 9"):
         MNIST.load()
 
 
 def test_mnist_too_few_images_for_the_cut(mnist):
     mnist("t10k", 50)
-    with pytest.raises(DataMissing, match="more than 8,000"):
+    with pytest.raises(DataDamaged, match="more than 8,000"):
         MNIST.load()
 
 
@@ -134,7 +134,7 @@ GOOD = idx(np.arange(6).reshape(1, 2, 3))
 def test_damaged_idx_files_are_refused_with_the_reason(tmp_path, content, reason):
     path = tmp_path / "images.gz"
     path.write_bytes(content)
-    with pytest.raises(DataMissing, match=rf"images\.gz is damaged \(.*{reason}"):
+    with pytest.raises(DataDamaged, match=rf"images\.gz is damaged \(.*{reason}"):
         read_idx(path)
 
 
@@ -162,7 +162,7 @@ class Python2Pickler(pickle._Pickler):
         else:
             super().save_global(value, name)
 
-    dispatch = {  # noqa: RUF012
+    dispatch = {
         **pickle._Pickler.dispatch,
         bytes: save_bytes,
         type(lambda: 0): save_global,
@@ -219,7 +219,7 @@ def test_cifar10_refuses_a_batch_that_brings_code_along(cifar10, tmp_path):
             return (open, (str(tmp_path / "ran"), "w"))
 
     (cifar10 / "data_batch_3").write_bytes(pickle.dumps({"data": Mischief(), "labels": []}, protocol=2))
-    with pytest.raises(DataMissing, match=r"data_batch_3 is damaged .*which image batches do not need"):
+    with pytest.raises(DataDamaged, match=r"data_batch_3 is damaged .*which image batches do not need"):
         CIFAR10.load()
     assert not (tmp_path / "ran").exists()
 
@@ -238,12 +238,12 @@ def test_cifar10_refuses_a_batch_that_brings_code_along(cifar10, tmp_path):
 def test_cifar10_refuses_what_is_not_a_batch(cifar10, batch):
     with (cifar10 / "test_batch").open("wb") as file:
         Python2Pickler(file).dump(batch)
-    with pytest.raises(DataMissing, match="test_batch is damaged"):
+    with pytest.raises(DataDamaged, match="test_batch is damaged"):
         CIFAR10.load()
 
 
 def test_cifar10_truncated(cifar10):
     path = cifar10 / "data_batch_2"
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(DataMissing, match="data_batch_2 is damaged"):
+    with pytest.raises(DataDamaged, match="data_batch_2 is damaged"):
         CIFAR10.load()

@@ -8,7 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlbench import above, all_of, below, contains, equivalent, every, paired, per_seed, slope, within
+from dlbench import (
+    above,
+    all_of,
+    below,
+    contains,
+    equivalent,
+    every,
+    paired,
+    per_seed,
+    rank_correlation,
+    slope,
+    within,
+)
 from dlbench.verdicts import Verdict, judged
 
 
@@ -115,3 +127,11 @@ def test_a_rule_must_return_a_verdict():
     with pytest.raises(TypeError, match="returned bool"):
         judged(np.bool_(True), "it is so")
     assert judged(Verdict("holds"), "it is so").outcome == "holds"
+
+
+def test_rank_correlation_is_one_where_y_rises_all_the_way():
+    rows = frame(seed=[0, 0, 0, 1, 1, 1, 2, 2, 2], x=[1, 2, 3] * 3, y=[1.0, 8.0, 9.0, 3.0, 2.0, 1.0, 5.0, 5.0, 5.0])
+    got = rank_correlation(rows, "x", "y")
+    assert got[0] == pytest.approx(1.0)
+    assert got[1] == pytest.approx(-1.0)
+    assert math.isnan(got[2])

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlbench.data import Dataset, root
-from dlbench.errors import DataMissing
+from dlbench.errors import DataDamaged, DataMissing
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -91,7 +91,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     uint32, then the values.
 
     Raises:
-        DataMissing: it is not such a file, or too short, or too long.
+        DataDamaged: it is not such a file, or too short, or too long.
     """
     try:
         with gzip.open(path) as file:
@@ -173,7 +173,7 @@ CIFAR10 = Dataset(
 
 
 def _checked(path: Path, x: NDArray[Any], y: NDArray[Any], shape: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Images of bytes [n, *shape] and labels 0 to 9 [n] in the common form, or DataMissing."""
+    """Images of bytes [n, *shape] and labels 0 to 9 [n] in the common form, or DataDamaged."""
     if x.dtype != np.uint8 or y.dtype.kind not in "iu" or y.ndim != 1 or x.shape != (len(y), *shape):
         _damaged(path, f"it holds {x.dtype} {x.shape} and labels {y.dtype} {y.shape}, not n × {shape} bytes, n labels")
     if not ((y >= 0) & (y <= 9)).all():
@@ -183,4 +183,4 @@ def _checked(path: Path, x: NDArray[Any], y: NDArray[Any], shape: tuple[int, ...
 
 def _damaged(path: Path, why: object) -> NoReturn:
     reason = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else why
-    raise DataMissing(f"{path} is damaged ({reason}); fetch it again") from None
+    raise DataDamaged(f"{path} is damaged ({reason}); fetch it again") from None

@@ -18,6 +18,9 @@ from dlbench.runner.display import Quiet, TimeLeft, now
 from dlbench.runner.plan import Plan, Trial
 from dlbench.store import Run, Writer
 
+TRIAL_MODULES = ("torch.optim", "torch._dynamo", "scipy.stats")
+"""What most trials import first thing: torch's first optimizer alone pulls in dynamo, a second of a processor."""
+
 STATUSES = ("ok", "error", "timeout", "out_of_memory", "crashed", "skipped", "invalid_result")
 
 
@@ -101,6 +104,7 @@ class _Loop:
 
     def run(self, waiting: deque[Trial]) -> None:
         """Until nothing waits and nothing runs."""
+        self.server.preload(*TRIAL_MODULES)
         self.session = f"{now()}-{secrets.token_hex(3)}"
         self.environment = self.writer.environment(self._environment())
         left = TimeLeft(self.jobs)

@@ -41,7 +41,7 @@ from dlbench import (
     between,
     contains,
     one_of,
-    per_seed,
+    rank_correlation,
     slope,
     stats,
 )
@@ -230,7 +230,7 @@ class RandomLabels(Experiment):
         ),
         Claim(
             "(b) and it falls all the way (rank correlation)",
-            lambda rows: below(rank_correlation(rows, "test_accuracy"), -MONOTONE),
+            lambda rows: below(rank_correlation(network_rows(rows), "corruption", "test_accuracy"), -MONOTONE),
         ),
         Claim(
             "(c) random labels take more steps to fit than true ones (ratio)",
@@ -238,7 +238,7 @@ class RandomLabels(Experiment):
         ),
         Claim(
             "(c) and the steps rise all the way with the share of random labels (rank correlation)",
-            lambda rows: above(rank_correlation(rows, "steps_to_99"), MONOTONE),
+            lambda rows: above(rank_correlation(network_rows(rows), "corruption", "steps_to_99"), MONOTONE),
         ),
         Control(
             "a linear model cannot fit labels thrown by a die",
@@ -277,11 +277,6 @@ def at(rows: pd.DataFrame, corruption: float, subject: str | None = None) -> pd.
     """One row a seed: the network's (or another subject's) on images at this p."""
     chosen = network_rows(rows) if subject is None else rows[(rows.subject == subject) & (rows.inputs == "images")]
     return chosen[chosen.corruption == corruption]
-
-
-def rank_correlation(rows: pd.DataFrame, metric: str) -> pd.Series:
-    """Spearman's between p and a metric of the network, within each seed."""
-    return per_seed(network_rows(rows), lambda group: group.corruption.rank().corr(group[metric].rank()))
 
 
 # -------------------------------------------------------------------------------------------------------------- data
