@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
-from dlbench import parameters, plugins, stats
+from dlbench import declarations, parameters, plugins, stats
 from dlbench.errors import PluginError
 from dlbench.experiment import Claim, Experiment
 from dlbench.verdicts import Outcome, Verdict, judged
@@ -53,7 +53,7 @@ def judge(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] | N
         PluginError: the plugin is not there, is broken, or is another version than the one that was measured.
     """
     plan = payload["plan"]
-    cls = experiment_class(payload["name"], plan)
+    cls = measured_class(payload["name"], plan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # means of nothing, infinities: the verdicts tell of them
         verdicts = _verdicts(cls, plan, payload["rows"], payload["missing"])
@@ -61,16 +61,12 @@ def judge(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] | N
     return {"verdicts": verdicts} | picture
 
 
-def experiment_class(name: str, plan: Mapping[str, Any]) -> type[Experiment]:
+def measured_class(name: str, plan: Mapping[str, Any]) -> type[Experiment]:
     """The class that measured; its entry point must be registered here, as a run folder may come from anybody."""
     plugin = plugins.find(plugins.EXPERIMENTS, name)
     if plugin.value != plan["plugin"]["value"]:
         raise PluginError(f"{name}: the run measured {plan['plugin']['value']!r}, installed is {plugin.value!r}")
-    cls = plugins.load_plugin(plugin)
-    if isinstance(cls, plugins.Broken):
-        raise PluginError(str(cls))
-    if not (isinstance(cls, type) and issubclass(cls, Experiment)):
-        raise PluginError(f"{name}: {plugin.value!r} is not a subclass of dlbench.Experiment")
+    cls = declarations.experiment_class(plugin)
     if cls.version != plan["version"]:
         raise PluginError(
             f"{name} was measured in version {plan['version']}, installed is version {cls.version}; run it again"

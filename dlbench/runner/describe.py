@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from typing import Any
 
-from dlbench import data, parameters, plugins
+from dlbench import data, plugins
+from dlbench.declarations import declarations, experiment_class
 from dlbench.errors import DataMissing, PluginError, UsageError
-from dlbench.experiment import Claim, Control, Experiment, Metric, Reference
 
 
 def describe(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -53,73 +52,3 @@ def describe(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) ->
             plugin.distribution: plugins.code_digest(plugin.module),
         },
     }
-
-
-def declarations(cls: type[Experiment]) -> dict[str, Any]:
-    """The facts that an experiment's class declares, as plain data."""
-    return {
-        "title": cls.title,
-        "chapter": cls.chapter,
-        "version": cls.version,
-        "doc": inspect.cleandoc(cls.__doc__ or ""),
-        "sources": list(cls.sources),
-        "metrics": {name: dataclasses.asdict(metric) for name, metric in cls.metrics.items()},
-        "claims": [
-            {
-                "statement": claim.statement,
-                "kind": claim.kind if isinstance(claim, Control) else "claim",
-                "source": claim.source,
-                "reference": _reference(claim.reference) if claim.reference else None,
-            }
-            for claim in cls.claims
-        ],
-        "references": [_reference(reference) for reference in cls.references],
-        "requires": list(cls.requires),
-        "presets": {name: dict(values) for name, values in cls.presets.items()},
-        "fields": parameters.describe(cls),
-    }
-
-
-def experiment_class(plugin: plugins.Plugin) -> type[Experiment]:
-    """Import an experiment and check its declarations; PluginError, with a traceback below its first line."""
-    loaded = plugins.load_plugin(plugin)
-    if isinstance(loaded, plugins.Broken):
-        raise PluginError(f"{loaded}\n{loaded.details}")
-    if problems := declaration_problems(loaded):
-        raise PluginError(str(plugins.Broken(plugin, "; ".join(problems))))
-    return loaded  # type: ignore[no-any-return]
-
-
-def declaration_problems(cls: Any) -> list[str]:
-    """What is wrong with an experiment's class, in words; empty if nothing is."""
-    if not (isinstance(cls, type) and issubclass(cls, Experiment)):
-        return [f"{cls!r} is not a subclass of dlbench.Experiment"]
-    problems = []
-    if "__dataclass_params__" not in vars(cls):
-        problems.append(f"decorate {cls.__name__} with @dataclass(frozen=True)")
-    if not cls.title:
-        problems.append("it has no title")
-    if not isinstance(cls.version, int) or cls.version < 1:
-        problems.append(f"version is {cls.version!r}; expected a whole number from 1")
-    if wrong := [name for name, metric in cls.metrics.items() if not isinstance(metric, Metric)]:
-        problems.append(f"metrics {wrong} are not Metric objects")
-    elif (mains := [name for name, metric in cls.metrics.items() if metric.main]) and len(mains) > 1:
-        problems.append(f"metrics {mains} are all main; only one can rank")
-    elif not mains:
-        problems.append("no metric is main; give one Metric(..., main=True)")
-    problems += [f"claim {claim!r} is not a Claim" for claim in cls.claims if not isinstance(claim, Claim)]
-    problems += [f"reference {r!r} is not a Reference" for r in cls.references if not isinstance(r, Reference)]
-    if "quick" not in cls.presets:
-        problems.append("it has no preset 'quick'")
-    for name in cls.presets:
-        try:
-            cls.preset(name)
-        except UsageError as error:
-            problems.append(str(error))
-        except TypeError as error:  # a parameter without a default, a dataclass that is not one
-            problems.append(f"preset {name} makes no instance: {error}")
-    return problems
-
-
-def _reference(reference: Reference) -> dict[str, Any]:
-    return dataclasses.asdict(reference) | {"where": dict(reference.where)}

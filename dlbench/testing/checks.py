@@ -18,9 +18,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dlbench import parameters
+from dlbench.declarations import experiment_class
 from dlbench.experiment import Control, Experiment
 from dlbench.report.frames import Measured
-from dlbench.runner.describe import experiment_class
 from dlbench.verdicts import Verdict, judged
 
 SEEDS = 6

@@ -105,7 +105,7 @@ def test_missing_trials_are_told(judged):
     (verdict,) = judged(seeds=8, status=lambda seed: {0: "timeout", 1: None}.get(seed, "ok"))["verdicts"]
     assert verdict["outcome"] == "holds"
     assert verdict["n"] == 6
-    assert verdict["reason"] == "of 8 planned trials, 1 timeout, 1 not run"
+    assert verdict["reason"] == "of 8 planned trials, 1 timed out, 1 did not run"
 
 
 def test_without_measurements_nothing_is_decided(judged):
@@ -135,7 +135,7 @@ def test_only_what_is_registered_is_imported(judged):
 
 def test_a_plugin_that_is_gone(judged):
     with pytest.raises(PluginError, match="there is no experiment 'gone'"):
-        judge.experiment_class("gone", {})
+        judge.measured_class("gone", {})
 
 
 def test_a_claim_that_the_plugin_no_longer_states(judged):
