@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 
 from dlbench.data import planetoid
-from dlbench.errors import DataMissing, UsageError
+from dlbench.errors import DataDamaged, DataMissing
 
 CORA_FILES = Path(os.environ.get("DLBENCH_DATA", ""), "planetoid")
 
@@ -124,7 +124,7 @@ class Bomb:
 def test_a_hostile_pickle_is_refused_and_not_run(made, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (made / "ind.citeseer.graph").write_bytes(pickle.dumps({0: [Bomb()]}, protocol=2))
-    with pytest.raises(UsageError, match=r"ind\.citeseer\.graph was not read: it calls (posix|nt)\.mkdir"):
+    with pytest.raises(DataDamaged, match=r"ind\.citeseer\.graph was not read: it calls (posix|nt)\.mkdir"):
         planetoid.CITESEER.load()
     assert not (tmp_path / "ran").exists()
 
@@ -135,7 +135,7 @@ def test_names_beside_the_listed_ones_are_refused(tmp_path, name):
     module, function = name.split()
     path.write_bytes(b"\x80\x02c" + f"{module}\n{function}\n".encode() + b"U\x031+1\x85R.")
     assert any(op.name == "GLOBAL" for op, *_ in pickletools.genops(path.read_bytes()))
-    with pytest.raises(UsageError, match=f"it calls {module}.{function}"):
+    with pytest.raises(DataDamaged, match=f"it calls {module}.{function}"):
         planetoid.unpickle(path)
 
 
@@ -144,12 +144,12 @@ def test_indices_outside_the_matrix_are_refused(tmp_path):
     matrix.indices[1] = 1_000_000  # scipy's toarray would write there
     path = tmp_path / "ind.cora.x"
     path.write_bytes(as_python_2_would(matrix))
-    with pytest.raises(UsageError, match=r"was not read: .*ind(ex|ices)"):
+    with pytest.raises(DataDamaged, match=r"was not read: .*ind(ex|ices)"):
         planetoid.unpickle(path)
 
 
 def test_a_cut_off_file_is_a_clear_error(made):
     whole = (made / "ind.citeseer.allx").read_bytes()
     (made / "ind.citeseer.allx").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UsageError, match=r"allx was not read: .*get it again"):
+    with pytest.raises(DataDamaged, match=r"allx was not read: .*get it again"):
         planetoid.CITESEER.load()
