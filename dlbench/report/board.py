@@ -69,7 +69,7 @@ def means(one: Measured) -> dict[tuple[str, str], dict[str, float]]:
     """(subject, settings as in the column) → each metric's mean over seeds."""
     firsts, group = _groups(one)
     values = one.rows[one.metrics].groupby(group).mean().to_dict("records")
-    return {_key(one, row): value for row, value in zip(firsts, values, strict=True)}  # type: ignore[misc]
+    return {_key(one, row): value for row, value in zip(firsts, values, strict=True)}
 
 
 def _board(one: Measured) -> pd.DataFrame | None:

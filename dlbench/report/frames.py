@@ -38,6 +38,16 @@ TRIALS = (
 )
 
 
+STATUSES = {
+    "error": "failed",
+    "timeout": "timed out",
+    "out_of_memory": "ran out of memory",
+    "crashed": "crashed",
+    "invalid_result": "gave no valid result",
+    "skipped": "skipped",
+}
+
+
 @dataclass(frozen=True)
 class Measured:
     """What one run measured of one experiment.
@@ -105,16 +115,20 @@ class Measured:
 
     @cached_property
     def missing(self) -> str:
-        """What became of the trials that have no measurements, in words: ``2 timeout, 1 not run``; empty if none."""
-        counts = Counter(str(result["status"]).replace("_", " ") for result in self.failed)
-        parts = [f"{count} {status}" for status, count in sorted(counts.items())]
-        pending = len(self.planned) - len(self.results)
-        return ", ".join([*parts, f"{pending} not run"] if pending > 0 else parts)
+        """What became of the trials that have no measurements, in words: ``2 timed out, 1 did not run``."""
+        return in_words(Counter(result["status"] for result in self.failed), len(self.planned) - len(self.results))
 
     def facts(self) -> list[Mapping[str, Any]]:
         """The environments that its measurements come from."""
         digests = dict.fromkeys(result["environment"] for result in self.results)
         return [self.environments[digest] for digest in digests if digest in self.environments]
+
+
+def in_words(counts: Mapping[str, int], pending: int = 0) -> str:
+    """How often each status came, and how many trials have none: ``2 timed out, 1 did not run``."""
+    parts = [f"{counts[status]} {words}" for status, words in STATUSES.items() if counts.get(status)]
+    parts += [f"{count} {status}" for status, count in sorted(counts.items()) if status not in STATUSES]
+    return ", ".join([*parts, f"{pending} did not run"] if pending > 0 else parts)
 
 
 def measured(runs: Mapping[str, Run]) -> list[Measured]:

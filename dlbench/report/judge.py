@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-HEAVIEST_SVG = 1 << 20
-"""Bytes of a picture beyond which the page shows it as PNG: a scatter of 100 000 points is 20 MB of SVG."""
+HEAVIEST_SVG = 512 << 10
+"""Bytes of a picture beyond which the page shows it as PNG: a scatter of 20 000 points is 2 MB of SVG."""
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, which the colour-blind can tell apart."""

@@ -25,12 +25,15 @@ from markupsafe import Markup
 from dlbench import stats
 from dlbench.report import board, typeset
 from dlbench.report.files import visible
-from dlbench.report.frames import Measured
+from dlbench.report.frames import Measured, in_words
 
 MOST_ROWS = 200
 """Leaderboard rows of an experiment that the page shows; leaderboard.csv has all."""
 
 MOST_FAILURES = 50
+
+OPEN_PARAGRAPHS = 2
+"""Paragraphs of an experiment's docstring that stand before the picture; the others are folded."""
 
 SYMBOLS = {"holds": "✓", "does not hold": "✗", "inconclusive": "≈", "invalid": "!"}
 KINDS = {"negative": "negative control", "positive": "positive control", "gate": "gate"}
@@ -89,8 +92,7 @@ def render(
         several=several,
         date=_date(everything),
         tally=_tally(claims),
-        trials=Counter(str(result["status"]) for one in everything for result in one.results),
-        planned=sum(len(one.planned) for one in everything),
+        trials=_trials(everything),
         chapters=chapters,
         environments=_environments(everything),
         problems=problems,
@@ -111,6 +113,13 @@ def _hash(text: str) -> str:
 def _date(everything: Sequence[Measured]) -> str:
     """When the last trial finished; a report made twice of one run is the same, byte for byte."""
     return max((str(result["finished"]) for one in everything for result in one.results), default="")[:16]
+
+
+def _trials(everything: Sequence[Measured]) -> dict[str, Any]:
+    """How many trials gave measurements, and what became of the others."""
+    planned, run = sum(len(one.planned) for one in everything), sum(len(one.results) for one in everything)
+    failed = Counter(result["status"] for one in everything for result in one.failed)
+    return {"planned": planned, "ok": run - failed.total(), "missing": in_words(failed, planned - run)}
 
 
 def _tally(claims: pd.DataFrame) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def _section(
         _verdict(claim) | {"published": by_claim.get(claim["claim"]), "source": typeset.prose(sources[claim["claim"]])}
         for claim in claims
     ]
-    first, *rest = typeset.paragraphs(plan.get("doc", "")) or [Markup("")]
+    text = typeset.paragraphs(plan.get("doc", ""))
     ours = [verdict for verdict in verdicts if verdict["kind"] == "claim"]
     return {
         "anchor": anchor,
@@ -158,8 +167,8 @@ def _section(
         "planned": len(one.planned),
         "ok": len(one.ok),
         "missing": one.missing,
-        "abstract": first,
-        "doc": rest,
+        "abstract": text[:OPEN_PARAGRAPHS],
+        "method": text[OPEN_PARAGRAPHS:],
         "figure": _figure(judgement, figure, plan["title"] or one.name),
         "claims": ours,
         "controls": [verdict for verdict in verdicts if verdict["kind"] != "claim"],
@@ -179,7 +188,8 @@ def _section(
 
 def _verdict(claim: Mapping[str, Any]) -> dict[str, Any]:
     estimate, interval = typeset.estimate(claim["estimate"], claim["low"], claim["high"])
-    region = wanted(claim["criterion"])
+    criterion, *where = claim["criterion"].split(" at ")
+    region = wanted(criterion)
     return {
         "statement": claim["claim"],
         "kind": claim["kind"],
@@ -194,7 +204,8 @@ def _verdict(claim: Mapping[str, Any]) -> dict[str, Any]:
         "p": typeset.p_value(claim["p"]),
         "p_holm": claim["p_holm"],
         "p_adjusted": typeset.p_value(claim["p_holm"]),
-        "criterion": claim["criterion"].replace("-", "−"),
+        "criterion": criterion.replace("-", "−"),
+        "where": ", ".join(where),
         "reason": claim["reason"],
         "bar": bar(claim["low"], claim["estimate"], claim["high"], region=region),
     }
@@ -270,6 +281,7 @@ def _board(one: Measured, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str,
         shown = sorted(shown, key=lambda row: sign * row["value"] if row["value"] == row["value"] else math.inf)
         shown = shown[:MOST_ROWS]
     others = [name for name in one.metrics if name != one.main]
+    constant, varying = _by_variety([json.loads(row["settings"]) for row in shown], one.settings)
     means = board.means(one)
     domain = _domain([row[key] for row in shown for key in ("ci_low", "ci_high", "value")])
     rows = []
@@ -283,7 +295,7 @@ def _board(one: Measured, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str,
                 "rank": _ranks(row) if ranked else "",
                 "order": row["rank"] if ranked else "",
                 "subject": row["model"],
-                "settings": [_value(settings[name]) if name in settings else "" for name in one.settings],
+                "settings": [_value(settings[name]) if name in settings else "" for name in varying],
                 "value": estimate,
                 "exact": repr(row["value"]) if row["value"] == row["value"] else "",
                 "interval": interval,
@@ -294,7 +306,8 @@ def _board(one: Measured, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str,
             }
         )
     return {
-        "settings": one.settings,
+        "settings": varying,
+        "constant": constant,
         "metric": _metric(one.main, declared[one.main]),
         "others": [_metric(name, declared[name]) for name in others],
         "rows": rows,
@@ -302,6 +315,13 @@ def _board(one: Measured, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str,
         "total": len(leaderboard),
         "why_unranked": _why_unranked(one, better),
     }
+
+
+def _by_variety(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The settings that are the same in all rows, with their value; and the names of the others."""
+    values = {name: {json.dumps(row.get(name)) for row in settings} for name in names}
+    constant = {name: _value(settings[0].get(name)) for name in names if len(values[name]) == 1}
+    return constant, [name for name in names if name not in constant]
 
 
 def _ranks(row: Mapping[str, Any]) -> str:

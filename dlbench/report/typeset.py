@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 
 from markupsafe import Markup, escape
+
+from dlbench.report.files import visible
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -91,7 +94,7 @@ _CODE = re.compile(r"(?::[a-z:]+:)?(`{1,2})~?([^`\n]+)\1")
 
 def prose(text: str) -> Markup:
     """Plain text with ``code`` in double or single backquotes, and links where it names https or arXiv addresses."""
-    out, position = Markup(), 0
+    text, out, position = visible(text), Markup(), 0
     for match in _CODE.finditer(text):
         out += _linked(text[position : match.start()]) + Markup("<code>{}</code>").format(match[2])
         position = match.end()
@@ -99,9 +102,12 @@ def prose(text: str) -> Markup:
 
 
 def paragraphs(text: str) -> list[Markup]:
-    """A docstring's paragraphs as HTML blocks; lines that start with ``- `` become a list."""
+    """A docstring's paragraphs as HTML blocks: indented ones as they are, lines that start with ``- `` as a list."""
     blocks = []
-    for block in re.split(r"\n\s*\n", text.strip()):
+    for block in re.split(r"\n[ \t]*\n", text.strip("\n")):
+        if all(line.startswith("  ") for line in block.splitlines()) and block.strip():
+            blocks.append(Markup("<pre>{}</pre>").format(visible(textwrap.dedent(block))))
+            continue
         lead, *items = re.split(r"(?:^|\n)\s*- ", block)
         parts = [Markup("<p>{}</p>").format(prose(" ".join(lead.split())))] if lead.strip() else []
         if items:

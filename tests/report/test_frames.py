@@ -46,7 +46,7 @@ def test_rows_of_nothing_have_the_declared_columns(workbench):
     (one,) = frames.measured({"r": workbench.run(seeds=3, status=lambda seed: "error")})
     assert list(one.rows.columns) == ["subject", "accuracy", "seconds", "seed"]
     assert one.rows.empty
-    assert one.missing == "3 error"
+    assert one.missing == "3 failed"
     assert frames.measurements([one]).empty
 
 
@@ -85,4 +85,4 @@ def test_trials_have_a_row_each_whatever_their_status(workbench):
     assert table.reason.iloc[1] == "it went wrong at seed 1"
     first = ["experiment", "key", "seed", "status", "reason", "attempt", "wall_s", "peak_rss_bytes"]
     assert list(table.columns[:8]) == first
-    assert one.missing == "1 crashed, 1 out of memory, 1 timeout, 1 not run"
+    assert one.missing == "1 timed out, 1 ran out of memory, 1 crashed, 1 did not run"

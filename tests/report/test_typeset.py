@@ -64,6 +64,11 @@ def test_prose_is_escaped(text):
         assert tag not in html
 
 
+def test_prose_shows_what_would_act_unseen():
+    assert str(typeset.prose("a\u202eb ``\x1b[31m``")) == "a\\u202eb <code>\\x1b[31m</code>"
+    assert "\x1b" not in str(typeset.paragraphs("  \x1b[31m")[0])
+
+
 def test_paragraphs_and_lists():
     blocks = typeset.paragraphs("One\nline.\n\nSecond:\n- a\n- b\n  and more\n\nLast.")
     assert [str(block) for block in blocks] == [
@@ -73,3 +78,6 @@ def test_paragraphs_and_lists():
         "<p>Last.</p>",
     ]
     assert typeset.paragraphs("") == []
+    assert (
+        str(typeset.paragraphs("Arms:\n\n    gcn   <two>\n      layers")[1]) == "<pre>gcn   &lt;two&gt;\n  layers</pre>"
+    )
