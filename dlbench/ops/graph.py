@@ -150,10 +150,14 @@ class Graph:
 def transposed(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> tuple[Tensor, Tensor, Tensor]:
     """Rowptr, col and edge_id of the reversed edges; the sort is stable, so that they are the same everywhere."""
     source, order = torch.sort(col, stable=True)
-    positions = torch.arange(col.shape[0], dtype=rowptr.dtype, device=rowptr.device)
-    target = torch.searchsorted(rowptr, positions, right=True, out_int32=rowptr.dtype == torch.int32) - 1
     numbers = order.to(col.dtype) if edge_id is None else edge_id[order]
-    return _row_pointers(source, num_src), target[order], numbers
+    return _row_pointers(source, num_src), targets(rowptr, col)[order], numbers
+
+
+def targets(rowptr: Tensor, col: Tensor) -> Tensor:
+    """The target at every position."""
+    rows = torch.arange(rowptr.shape[0] - 1, dtype=rowptr.dtype, device=rowptr.device)
+    return torch.repeat_interleave(rows, rowptr.diff(), output_size=col.shape[0])
 
 
 def _row_pointers(sorted_rows: Tensor, rows: int) -> Tensor:

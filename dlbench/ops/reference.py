@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from dlbench.ops.graph import targets
+
 
 def rounded_down(value: float, dtype: torch.dtype) -> float:
     """The largest number of ``dtype`` that is not above ``value``."""
@@ -52,12 +54,6 @@ def _accumulable(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _targets(rowptr: Tensor, col: Tensor) -> Tensor:
-    """The row of every position."""
-    rows = torch.arange(rowptr.numel() - 1, device=rowptr.device)
-    return torch.repeat_interleave(rows, rowptr.diff(), output_size=col.numel())
-
-
 def aggregate(
     x: Tensor,
     rowptr: Tensor,
@@ -75,7 +71,7 @@ def aggregate(
         scale = weight if edge_id is None else weight.index_select(0, edge_id)
         messages = messages * scale.to(messages.dtype).unsqueeze(1)
     out = messages.new_zeros(rowptr.numel() - 1, x.shape[1])
-    return out.index_add_(0, _targets(rowptr, col), messages).to(x.dtype)
+    return out.index_add_(0, targets(rowptr, col), messages).to(x.dtype)
 
 
 def edge_dot(
@@ -89,6 +85,6 @@ def edge_dot(
     t_edge_id: Tensor | None,
 ) -> Tensor:
     """Dot product of the ends of every edge; see ``csrc/aggregate/edge_dot.h``."""
-    targets = _accumulable(a).index_select(0, _targets(rowptr, col))
-    dots = (targets * _accumulable(b).index_select(0, col)).sum(1).to(a.dtype)
+    ends = _accumulable(a).index_select(0, targets(rowptr, col)), _accumulable(b).index_select(0, col)
+    dots = (ends[0] * ends[1]).sum(1).to(a.dtype)
     return dots if edge_id is None else torch.empty_like(dots).index_copy_(0, edge_id.long(), dots)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlbench.ops import Graph, aggregate, edge_dot, status
+from dlbench.ops import Graph, aggregate, edge_dot, reference, status
 
 HALF = {torch.bfloat16: 2**-8, torch.float16: 2**-11}
 WIDTHS = [0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 260, 300]
@@ -81,22 +81,22 @@ def test_any_graph(graph, width, dtype, weighted, seed):
     assert ((dots.double() - terms.sum(1)).abs() <= bound).all()
 
 
+@pytest.mark.parametrize("serving", [torch.ops.dlbench, reference], ids=["operator", "reference"])
 @pytest.mark.parametrize("index", [torch.int32, torch.int64])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_widths(width, weighted, index):
-    """Through the operator itself, which takes int64 as well."""
+def test_widths(width, weighted, index, serving):
+    """Through the operators themselves, which take int64 as well, and through the reference."""
     graph = random_graph(400, 23, 31, seed=width)
     x = torch.randn(23, width)
     weight = torch.randn(400) if weighted else None
     csr = [graph.rowptr.to(index), graph.col.to(index), graph.edge_id.to(index)]
-    assert_within_bound(torch.ops.dlbench.aggregate(x, *csr, weight, None, None, None, "sum"), graph, x, weight)
+    assert_within_bound(serving.aggregate(x, *csr, weight, None, None, None, "sum"), graph, x, weight)
     a = torch.randn(31, width)
     source, target = edges_of(graph)
     want = (a.double()[target] * x.double()[source]).sum(1)
-    torch.testing.assert_close(
-        torch.ops.dlbench.edge_dot(a, x, *csr, None, None, None).double(), want, rtol=1e-5, atol=1e-4
-    )
+    dots = serving.edge_dot(a, x, *csr, None, None, None)
+    torch.testing.assert_close(dots.double(), want, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(
