@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from dlbench import declarations, parameters, plugins, stats
 from dlbench.errors import PluginError
 from dlbench.experiment import Claim, Experiment
+from dlbench.report.files import visible
 from dlbench.verdicts import Outcome, Verdict, judged
 
 if TYPE_CHECKING:
@@ -169,11 +170,11 @@ def _picture(cls: type[Experiment], payload: Mapping[str, Any]) -> dict[str, Any
             instance = cls(**parameters.configure(cls, plan["parameters"], name=name))
             figure = Figure()
             instance.plot(payload["rows"].copy(), figure, payload["artefacts"])
-            svg = _render(figure, "svg")
+            svg = visible(_render(figure, "svg").decode())  # a control character in a label is no XML
             png = _render(figure, "png") if len(svg) > HEAVIEST_SVG else None
         except (Exception, SystemExit) as error:
             return nothing | {"plot_error": one_line(error)}
-    return nothing | {"svg": svg.decode(), "png": base64.b64encode(png).decode() if png else None}
+    return nothing | {"svg": svg, "png": base64.b64encode(png).decode() if png else None}
 
 
 def _render(figure: Figure, kind: str) -> bytes:

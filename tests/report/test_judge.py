@@ -1,5 +1,6 @@
 import itertools
 import math
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -161,6 +162,12 @@ def test_plots_get_artefacts_and_parameters_in_their_own_types(judged):
     told = judged(plot=plot)
     assert told["plot_error"] == ""
     assert told["svg"]
+
+
+def test_a_picture_is_xml_whatever_its_labels_hold(judged):
+    told = judged(plot="figure.subplots().set_title('\\x1b[31m -- ]]> \\ufffe <script>\\u202e &amp;')")
+    assert told["plot_error"] == ""
+    ElementTree.fromstring(told["svg"])
 
 
 @pytest.mark.parametrize("plot", ["raise ValueError('no\\nlines')", "exit(1)", "figure.savefig('/nowhere/x.png')"])

@@ -145,7 +145,7 @@ def window():
 def site(workbench, tmp_path):
     """The page of a report whose subjects are hostile, long and many."""
     workbench.install()
-    subjects = [SCRIPT, "a", "b", "c", "x" * 300, "m10", "m9", '"><img src=x onerror=alert(1)>']
+    subjects = [SCRIPT, "a", "b", "\x1b[31mred", "x" * 300, "m10", "m9", '"><img src=x onerror=alert(1)>']
 
     def rows(seed):
         return [

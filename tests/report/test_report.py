@@ -4,15 +4,19 @@ import csv
 import json
 import math
 import re
+from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dlbench import report
 from dlbench.errors import DlbenchError
 from dlbench.isolate import Forkserver
-from dlbench.report import CLAIMS, frames, page, published
+from dlbench.report import CLAIMS, board, frames, page, published
 from dlbench.report.board import LEADERBOARD
+from dlbench.report.frames import Measured
 
 FILES = {"index.html", "measurements.csv", "claims.csv", "leaderboard.csv", "trials.csv", "references.csv", "figures"}
 
@@ -195,6 +199,72 @@ def test_hostile_names_and_texts(workbench, out):
     subjects = {row["subject"] for row in read(out, "measurements")}
     assert {"NA", "'" + HOSTILE[1], HOSTILE[0], "\\x1b[31mred", HOSTILE[5]} < subjects
     assert pd.read_csv(out / "measurements.csv", dtype=str, keep_default_na=False).subject.nunique() == len(HOSTILE)
+
+
+class Tags(HTMLParser):
+    """What a page consists of: (tag, its attributes' names), and where its links lead."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.links = [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, tuple(name for name, _ in attributes)))
+        self.links += [value for name, value in attributes if name in ("href", "src", "action")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=st.text(max_size=40) | st.sampled_from([*HOSTILE, "<!--", "]]>", "&lt;", "</style>", "</title>", "`<b>`"]))
+def test_no_text_of_others_becomes_markup(text):
+    def render(text):
+        metric = {"description": text, "unit": text, "better": "higher", "main": True}
+        reference = {"metric": "x", "value": 1.0, "source": text, "where": {}, "note": text, "sd": None, "n": None}
+        claims = [{"statement": text, "kind": "claim", "source": text, "reference": reference}]
+        claims.append({"statement": text + "2", "kind": "gate", "source": text, "reference": None})
+        plan = {
+            "title": text,
+            "doc": text,
+            "chapter": text,
+            "version": 1,
+            "preset": text,
+            "device": text,
+            "seeds": [0, 1, 2],
+        }
+        plan |= {"metrics": {"x": metric}, "claims": claims, "references": [reference], "sources": [text]}
+        plan |= {"parameters": {text: text}, "plugin": {"distribution": text, "version": text}}
+        ok = {
+            "status": "ok",
+            "rows": [{"subject": text, "setting": text, "x": 1.0}],
+            "environment": "e",
+            "finished": text,
+        }
+        failed = {"status": "error", "reason": text, "details": text, "rows": [], "environment": "e", "finished": text}
+        one = Measured(
+            text, text, plan, [ok | {"seed": 0}, ok | {"seed": 1}, failed | {"seed": 2}], {"e": {text: text}}
+        )
+        judgement = report.judge.failed(plan, text)
+        for verdict in judgement["verdicts"]:
+            verdict |= {"criterion": text, "estimate": 1.0}
+        references = published.references([one])
+        claims = report._claims([one], [judgement], references)
+        return Tags(page.render([one], [judgement], claims, references, board.leaderboard([one]), [text]))
+
+    plain, made = render("plain"), render(text)
+    known = {attributes for tag, attributes in plain.found} | {("href", "rel"), ()}
+    assert {tag for tag, _ in made.found} <= {tag for tag, _ in plain.found} | {
+        "a",
+        "code",
+        "pre",
+        "p",
+        "ul",
+        "li",
+        "svg",
+    }
+    assert {attributes for _, attributes in made.found} <= known
+    assert sum(tag == "script" for tag, _ in made.found) == 1
+    assert all(link.startswith(("#", "data:,", "https://")) for link in made.links)
 
 
 def test_a_name_cannot_leave_the_folder(workbench, out):
