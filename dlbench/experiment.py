@@ -166,12 +166,14 @@ class Context:
 
     Streams depend on the seed and the axis' name only, so arms that draw from ``context.rng("data")`` are paired, and
     an arm that is added later changes no other arm's numbers.
+
+    In a test: ``Context(seed=0, loader={"digits": small}.get)`` gives a trial made data; ``kept`` holds what it kept.
     """
 
     seed: int
     device: str = "cpu"
-    _data: Callable[[str], Any] | None = None
-    _progress: Callable[[float, str], None] | None = None
+    loader: Callable[[str], Any] | None = None
+    on_progress: Callable[[float, str], None] | None = None
     kept: dict[str, np.ndarray] = field(default_factory=dict)
 
     def stream(self, *axis: str | int) -> np.random.SeedSequence:
@@ -210,11 +212,11 @@ class Context:
 
     def data(self, name: str) -> Any:
         """A data set by its registered name; it must be among the experiment's :meth:`Experiment.datasets`."""
-        if self._data is None:
+        if self.loader is None:
             from dlbench import data
 
             return data.load(name)
-        return self._data(name)
+        return self.loader(name)
 
     def keep(self, name: str, array: Any) -> None:
         """Keep an array (numpy, or a torch tensor) of this trial for the picture; stored with the trial's result."""
@@ -227,8 +229,8 @@ class Context:
 
     def progress(self, fraction: float, note: str = "") -> None:
         """Tell how far the trial is, 0 to 1; shown while it runs."""
-        if self._progress is not None:
-            self._progress(float(fraction), note)
+        if self.on_progress is not None:
+            self.on_progress(float(fraction), note)
 
 
 # -------------------------------------------------------------------------------------------------------- experiment

@@ -84,5 +84,5 @@ def test_what_is_no_measurement_is_named(row, message):
 
 
 def test_a_trial_may_only_read_the_data_it_declares():
-    context = Context(seed=0, _data=lambda name: {"x": name})
+    context = Context(seed=0, loader=lambda name: {"x": name})
     assert context.data("digits") == {"x": "digits"}

@@ -31,8 +31,8 @@ def trial(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> di
     context = Context(
         seed=payload["seed"],
         device=payload["device"],
-        _data=lambda name: _declared_data(name, payload["datasets"]),
-        _progress=lambda fraction, note: send({"progress": fraction, "note": note}),
+        loader=lambda name: _declared_data(name, payload["datasets"]),
+        on_progress=lambda fraction, note: send({"progress": fraction, "note": note}),
     )
     try:
         cls = plugins.load_plugin(payload["plugin"])

@@ -18,7 +18,7 @@ SMALL = {"attacked": 80, "steps": 10, "restarts": 2, "queries": 30, "epochs": 6,
 
 
 def context(seed=0):
-    return Context(seed=seed, _data=lambda name: {"digits": DIGITS}[name].load())
+    return Context(seed=seed, loader=lambda name: {"digits": DIGITS}[name].load())
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_the_full_protocol_on_made_images():
     small = {"attacked": 4, "queries": 2, "epochs": 1, "batch_size": 15, "steps": 2, "restarts": 1, "training_steps": 1}
     full = AdversarialGradient.preset("full", small)
     assert full.datasets() == ("cifar10",) and full.eps == 8 / 255
-    where = Context(seed=0, _data=lambda name: {"cifar10": made}[name])
+    where = Context(seed=0, loader=lambda name: {"cifar10": made}[name])
     rows = pd.DataFrame(full.trial(where))
     assert set(rows.subject) == {"resnet", "resnet_pgd_trained"}
     assert {0, 1, 2} <= set(rows.multiple) and "transfer_rate" not in rows  # there is no second network

@@ -240,7 +240,7 @@ def small(monkeypatch):
     experiment = GCNNodes(graphs=("cora",), epochs=20, splits=2, trials=2)
     assert experiment.datasets() == ("cora",)
     data = made_cora()
-    rows = list(experiment.trial(Context(seed=0, _data=lambda name: {"cora": data}[name])))
+    rows = list(experiment.trial(Context(seed=0, loader=lambda name: {"cora": data}[name])))
     return pd.DataFrame(rows, index=[0] * len(rows))
 
 

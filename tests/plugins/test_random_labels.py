@@ -20,7 +20,7 @@ TINY = RandomLabels(corruption=(0.0, 1.0), regularized_corruption=(1.0,), train_
 
 def context(seed=0):
     sets = {"digits": DIGITS, "mnist": MNIST, "cifar10": CIFAR10}
-    return Context(seed=seed, _data=lambda name: sets[name].load())
+    return Context(seed=seed, loader=lambda name: sets[name].load())
 
 
 @pytest.fixture(autouse=True)
