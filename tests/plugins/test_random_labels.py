@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from dlbench_plugins.generalization import random_labels as study
-from dlbench_plugins.generalization.random_labels import RandomLabels
 from matplotlib.figure import Figure
 
 from dlbench import Context, Control
 from dlbench.data.images import CIFAR10, DIGITS, MNIST
 from dlbench.errors import ParameterError
 from dlbench.runner.trial import measurements
+from dlbench_plugins.generalization import random_labels as study
+from dlbench_plugins.generalization.random_labels import RandomLabels
 
 TINY = RandomLabels(corruption=(0.0, 1.0), regularized_corruption=(1.0,), train_size=60, batch_size=20, epochs=40)
 
