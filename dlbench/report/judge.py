@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 from dlbench import declarations, parameters, plugins, stats
-from dlbench.errors import PluginError
+from dlbench.errors import DlbenchError, PluginError
 from dlbench.experiment import Claim, Experiment
 from dlbench.report.files import visible
 from dlbench.verdicts import Outcome, Verdict, judged
@@ -146,9 +146,9 @@ def _joined(*reasons: str) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line of at most 300 characters."""
+    """An exception as one line of at most 300 characters; our own need no name, their messages are made to be read."""
     first = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {first}"[:300].rstrip(": ")
+    return (first if isinstance(error, DlbenchError) else f"{type(error).__name__}: {first}")[:300].rstrip(": ")
 
 
 # ----------------------------------------------------------------------------------------------------------- picture

@@ -100,9 +100,9 @@ def test_what_a_judge_dies_of_is_the_reason_of_its_claims_only(workbench, out):
     assert calls == [("dlbench.report.judge:judge", name, 7) for name in ("demo", "other")]
     dead, alive = (made.claims[made.claims.experiment == name] for name in ("demo", "other"))
     assert set(dead.verdict) == {"invalid"}
-    assert dead.reason.iloc[0] == "DlbenchError: still running after its limit of 7 s"
+    assert dead.reason.iloc[0] == "still running after its limit of 7 s"
     assert alive.verdict.iloc[0] == "holds"
-    assert "There is no figure: DlbenchError: still running" in made.page.read_text()
+    assert "There is no figure: still running" in made.page.read_text()
     assert len(made.leaderboard) == 12  # of both: the numbers stand
 
 
