@@ -36,6 +36,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dlbench import parameters
+from dlbench.drawing import draw_means
 from dlbench.errors import InvalidResult, UsageError, did_you_mean
 from dlbench.parameters import between, one_of
 from dlbench.verdicts import (
@@ -74,6 +75,7 @@ __all__ = [
     "below",
     "between",
     "contains",
+    "draw_means",
     "equivalent",
     "every",
     "one_of",
