@@ -80,12 +80,14 @@ def write(runs: Run | Sequence[Run], out: Path, *, call: Call | None = None, tim
     """
     named = _named(list(runs) if isinstance(runs, Sequence) else [runs])
     everything = frames.measured(named)
-    problems = [
-        f"{label}: {problem}" if len(named) > 1 else problem
-        for label, run in named.items()
-        for problem in [*run.problems, *_unsteady(run)]
-    ]
+    problems = [problem for label, run in named.items() for problem in _problems(label, run, several=len(named) > 1)]
     judgements = [_judged(one, named[one.run], call, timeout_s, problems) for one in everything]
+    problems += [
+        f"{one.name}: the code of {one.plan['plugin']['distribution']} has changed since it was measured; "
+        "the verdicts are those of its rules now"
+        for one, judgement in zip(everything, judgements, strict=True)
+        if judgement["changed"]
+    ]
     references = published.references(everything)
     report = Report(
         path=out,
@@ -121,15 +123,16 @@ def _named(runs: Sequence[Run]) -> dict[str, Run]:
     return named
 
 
-def _unsteady(run: Run) -> list[str]:
-    """A line for each trial that the run holds two different answers of."""
+def _problems(label: str, run: Run, *, several: bool) -> list[str]:
+    """What is damaged in a run, and each trial of which it holds two different answers, a line each."""
     keys = set(run.nondeterministic)
-    return [
+    unsteady = [
         f"{name}, seed {seed}: run twice in one environment, it gave different measurements"
         for name, experiment in run.plan["experiments"].items()
         for seed, key in experiment["keys"].items()
         if key in keys
     ]
+    return [f"{label}: {problem}" if several else problem for problem in [*run.problems, *unsteady]]
 
 
 def _judged(one: Measured, run: Run, call: Call | None, timeout_s: float, problems: list[str]) -> dict[str, Any]:

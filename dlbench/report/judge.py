@@ -48,7 +48,8 @@ def judge(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] | N
 
     Returns:
         ``verdicts``: for each claim of the plan its outcome and numbers, ``alone`` being the outcome before controls;
-        ``svg``; ``png`` (base64) in place of an SVG too heavy for a page; ``plot_error``.
+        ``changed``: whether the plugin's code is another than the one that measured;
+        ``svg``, and ``png`` (base64) in place of an SVG too heavy for a page; ``plot_error``.
 
     Raises:
         PluginError: the plugin is not there, is broken, or is another version than the one that was measured.
@@ -59,7 +60,7 @@ def judge(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] | N
         warnings.simplefilter("ignore")  # means of nothing, infinities: the verdicts tell of them
         verdicts = _verdicts(cls, plan, payload["rows"], payload["missing"])
         picture = _picture(cls, payload)
-    return {"verdicts": verdicts} | picture
+    return {"verdicts": verdicts, "changed": _changed(plan)} | picture
 
 
 def measured_class(name: str, plan: Mapping[str, Any]) -> type[Experiment]:
@@ -73,6 +74,12 @@ def measured_class(name: str, plan: Mapping[str, Any]) -> type[Experiment]:
             f"{name} was measured in version {plan['version']}, installed is version {cls.version}; run it again"
         )
     return cls
+
+
+def _changed(plan: Mapping[str, Any]) -> bool:
+    plugin = plan["plugin"]
+    measured = plan.get("code", {}).get(plugin["distribution"])
+    return measured not in (None, plugins.code_digest(plugin["value"].partition(":")[0]))
 
 
 # ---------------------------------------------------------------------------------------------------------- verdicts
@@ -192,7 +199,7 @@ def failed(plan: Mapping[str, Any], reason: str) -> dict[str, Any]:
         | {"estimate": nan, "low": nan, "high": nan, "n": 0, "p": nan, "criterion": "", "reason": reason}
         for claim in plan["claims"]
     ]
-    return {"verdicts": verdicts, "svg": None, "png": None, "plot_error": reason}
+    return {"verdicts": verdicts, "changed": False, "svg": None, "png": None, "plot_error": reason}
 
 
 def holm(verdicts: Sequence[Mapping[str, Any]]) -> list[float]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dlbench import report
 from dlbench.errors import DlbenchError
 from dlbench.isolate import Forkserver
-from dlbench.report import CLAIMS, board, frames, page, published
+from dlbench.report import CLAIMS, bars, board, frames, page, published
 from dlbench.report.board import LEADERBOARD
 from dlbench.report.frames import Measured
 
@@ -337,6 +337,15 @@ def test_a_trial_with_two_answers_is_a_problem(workbench, out):
     )
 
 
+def test_rules_that_have_changed_since_are_a_problem(workbench, out):
+    workbench.install()
+    run = workbench.run()
+    assert "has changed since" not in report.write(run, out).page.read_text()
+    run.plan["experiments"]["demo"]["code"]["demo"] = "0" * 64
+    text = report.write(run, out).page.read_text()
+    assert "demo: the code of demo has changed since it was measured; the verdicts are those of its rules now" in text
+
+
 def test_a_large_leaderboard_is_cut_in_the_page_only(workbench, out):
     workbench.install()
     count = page.MOST_ROWS + 50
@@ -390,7 +399,7 @@ def test_what_the_page_says(workbench, out):
     ],
 )
 def test_where_a_criterion_wants_the_interval(criterion, region):
-    assert page.wanted(criterion) == region
+    assert bars.wanted(criterion) == region
 
 
 def test_bars_stay_inside_their_box():
@@ -403,8 +412,8 @@ def test_bars_stay_inside_their_box():
     ]:
         for region in (None, (0.5, math.inf), (-math.inf, 5), (-2, 2)):
             numbers = re.findall(
-                r'(?:cx|x|width)="([-\d.]+)"|[MH]([-\d.]+)', page.bar(low, estimate, high, region=region)
+                r'(?:cx|x|width)="([-\d.]+)"|[MH]([-\d.]+)', bars.bar(low, estimate, high, region=region)
             )
             assert numbers
-            assert all(0 <= float(a or b) <= page._WIDTH for a, b in numbers)
-    assert page.bar(math.nan, math.nan, math.nan) == ""
+            assert all(0 <= float(a or b) <= bars._WIDTH for a, b in numbers)
+    assert bars.bar(math.nan, math.nan, math.nan) == ""
