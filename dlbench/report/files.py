@@ -20,6 +20,7 @@ from typing import Any
 
 import pandas as pd
 
+from dlbench.errors import UsageError
 from dlbench.store.run import replace_file
 
 _UNSEEN = re.compile(
@@ -46,9 +47,12 @@ def cell(value: Any, missing: str = "") -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace a text file as a whole, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text.encode("utf-8"))
+    """Replace a text file as a whole, making its folder; UsageError where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text.encode("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; make room, or choose another folder") from error
 
 
 def csv_text(frame: pd.DataFrame, *, missing: Mapping[str, str] | None = None) -> str:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlbench.errors import UsageError
 from dlbench.report import files
 from dlbench.report.files import csv_text
 
@@ -89,3 +90,9 @@ def test_lines_end_with_lf_and_the_file_is_replaced_whole(tmp_path):
     files.write(before, csv_text(pd.DataFrame({"a": [1]})))
     assert before.read_bytes() == b"a\n1\n"
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]  # no temporary file is left
+
+
+def test_a_folder_that_cannot_be_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"cannot write .*file/t.csv: .*; make room, or choose another folder"):
+        files.write(tmp_path / "file" / "t.csv", "a")
