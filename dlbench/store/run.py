@@ -163,7 +163,7 @@ def _sync_folder(path: Path) -> None:
 
 
 def _pretty(document: Record) -> bytes:
-    return (json.dumps(document, indent=1, sort_keys=True, default=str) + "\n").encode()
+    return (json.dumps(document, indent=1, default=str) + "\n").encode()
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
@@ -216,7 +216,7 @@ class Run:
         for record in self.records:
             if record["status"] == "ok":
                 before = first.setdefault((record["key"], record["environment"]), record)
-                if json.dumps(before["rows"]) != json.dumps(record["rows"]):
+                if before is not record and json.dumps(before["rows"]) != json.dumps(record["rows"]):
                     keys.append(record["key"])
         return sorted(set(keys))
 
