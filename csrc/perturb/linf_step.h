@@ -3,7 +3,8 @@
 //     x_adv <- clip(x_adv + step * sign(grad), max(lower, x - eps), min(upper, x + eps))
 //
 // The bounds hold in real arithmetic, not up to rounding: x - eps is rounded up and x + eps down, so that no result is
-// farther than eps from x. Where the ball and the box do not meet (x lies too far outside the box), the box wins.
+// farther than eps from x (denormal numbers flushed to zero, if someone asked for that, aside). Where the ball and the
+// box do not meet, because x lies too far outside the box, the box wins.
 //
 // sign(0), sign(NaN) and sign(+-inf) are 0. A gradient comes as its bits, which makes one kernel of all float types:
 // the bits of +infinity are the only thing in which they differ.

@@ -17,18 +17,18 @@ struct IntegerOf<double> {
 };
 
 // a + b rounded down. The processor rounds to nearest; Knuth's TwoSum gives what that rounding lost, exactly, and where
-// it went up the sum moves to its lower neighbour, which is one integer step away. Changing the rounding mode instead
-// would cost more than the whole step, and branches would keep the loop from being vectorised.
+// it went up the sum moves to its lower neighbour, which is one integer step away. Compilers do not see a change of the
+// rounding mode, which would be the other way, and branches would keep the loop from being vectorised.
 struct AddDown {
   template <typename Real>
   Real operator()(Real a, Real b) const {
     using Int = typename IntegerOf<Real>::type;
     Real sum = a + b;
     const Real b_seen = sum - a;
-    const Real lost = (a - (sum - b_seen)) + (b - b_seen);
+    const bool went_up = a - (sum - b_seen) < b_seen - b;
     Int bits;
     std::memcpy(&bits, &sum, sizeof bits);
-    bits += lost < 0 ? (bits < 0 ? 1 : -1) : 0;
+    bits -= went_up ? (bits >> (8 * sizeof bits - 1)) | 1 : 0;  // 1 for a positive sum, -1 for a negative one
     std::memcpy(&sum, &bits, sizeof bits);
     return sum;
   }

@@ -133,7 +133,13 @@ def _native(insist: bool) -> Status:
             if passed_over is None:
                 return _opened(Built(ahead, "ahead of time"))
             passed_over = f"the library built ahead of time was passed over: {passed_over}"
-        return _opened(obtain(root, identity, insist), passed_over)
+        try:
+            return _opened(obtain(root, identity, insist), passed_over)
+        except BuildError as error:
+            if not identity["with_cuda"]:
+                raise
+            without = f"there are no kernels for CUDA, because {error}"
+            return _opened(obtain(root, identity | {"with_cuda": False}, insist), without)
     except BuildError as error:
         return Status("reference", reason=str(error))
 

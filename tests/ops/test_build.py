@@ -395,6 +395,22 @@ def test_a_compiler_of_cuda_must_match(tmp_path, monkeypatch):
     assert recipe.nvcc("13.0") is None
 
 
+def test_where_cuda_does_not_compile_the_cpu_is_served(monkeypatch, tmp_path):
+    def obtain(root, identity, insist):
+        if identity["with_cuda"]:
+            raise build.BuildError("nvcc is out of luck")
+        return build.Built(tmp_path / recipe.LIBRARY, "built on first use")
+
+    monkeypatch.setattr(recipe, "nvcc", lambda cuda: tmp_path / "nvcc")
+    monkeypatch.setattr(recipe, "HERE", tmp_path)  # where nothing was built ahead of time
+    monkeypatch.setattr(recipe, "sources_root", lambda root=recipe.sources_root(): root)
+    monkeypatch.setattr(loader, "obtain", obtain)
+    monkeypatch.setattr(loader, "_opened", lambda built, reason=None: loader.Status("native", built.origin, reason))
+    status = loader._native(insist=False)
+    assert status.implementation == "native"
+    assert status.reason == "there are no kernels for CUDA, because nvcc is out of luck"
+
+
 def test_what_is_compiled():
     root = recipe.sources_root()
     cpu, both = recipe.sources(root, with_cuda=False), recipe.sources(root, with_cuda=True)
