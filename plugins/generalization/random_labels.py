@@ -40,10 +40,10 @@ from dlbench import (
     below,
     between,
     contains,
+    draw_means,
     one_of,
     rank_correlation,
     slope,
-    stats,
 )
 from dlbench.errors import ParameterError
 
@@ -455,26 +455,20 @@ def plot_accuracy(axes: Axes, rows: pd.DataFrame) -> None:
         for (label, names), color in zip(subjects.items(), ("#009E73", "#D55E00", "#0072B2"), strict=True):
             chosen = rows[rows.subject.isin(names)]
             broad = 4 if label == "nearest neighbour" else 1.5  # where it lies under the network's
-            plot_means(axes, chosen, "train_accuracy", fmt="o-", lw=broad, color=color, label=f"{label}, train")
-            plot_means(axes, chosen, "test_accuracy", fmt="s--", lw=1.5, color=color, label=f"{label}, test")
+            plot_by_p(axes, chosen, "train_accuracy", marker="o", lw=broad, color=color, label=f"{label}, train")
+            plot_by_p(axes, chosen, "test_accuracy", marker="s", ls="--", color=color, label=f"{label}, test")
         for name, color in zip(REGULARIZERS, ("#CC79A7", "#E69F00", "#56B4E9"), strict=True):
             chosen = rows[rows.subject.str.endswith(f"+{name}")]
             if chosen.corruption.nunique() > 2:  # at the ends it would lie on the network's
-                plot_means(
-                    axes, chosen, "test_accuracy", marker="s", linestyle="--", color=color, label=f"{name}, test"
-                )
+                plot_by_p(axes, chosen, "test_accuracy", marker="s", ls="--", color=color, label=f"{name}, test")
     axes.set(xlabel="p, share of labels thrown by a die", ylabel="accuracy", ylim=(0, 1.05))
     axes.legend(fontsize="x-small", frameon=False, loc="lower left")
 
 
-def plot_means(axes: Axes, rows: pd.DataFrame, metric: str, **style: Any) -> None:
+def plot_by_p(axes: Axes, rows: pd.DataFrame, metric: str, **style: Any) -> None:
     """A metric's mean at each p with its 95 % interval over seeds."""
-    levels = sorted(rows.corruption.unique()) if metric in rows.columns else []
-    if not levels:
-        return
-    means, low, high, _ = np.transpose([stats.t_interval(rows[rows.corruption == p][metric]) for p in levels])
-    bars = np.nan_to_num([means - low, high - means], posinf=0.0)  # one seed has no interval
-    axes.errorbar(levels, means, bars, capsize=2, elinewidth=1.5, markersize=4, **style)
+    levels = dict(iter(rows.groupby("corruption")[metric])) if metric in rows.columns else {}
+    draw_means(axes, levels.keys(), levels.values(), limits=(0, 1), markersize=4, **style)
 
 
 def plot_losses(axes: Axes, artefacts: Artefacts) -> None:
@@ -486,13 +480,10 @@ def plot_losses(axes: Axes, artefacts: Artefacts) -> None:
             continue
         for losses in curves:
             axes.plot(np.arange(len(losses)) + 1, losses, style, color=color, linewidth=0.5, alpha=0.5)
-        together = np.array([losses[: min(map(len, curves))] for losses in curves])
-        together[~((together > 0) & np.isfinite(together))] = np.nan  # training may diverge
-        mean, low, high, _ = np.transpose([stats.log_t_interval(column) for column in together.T])
-        epochs = np.arange(len(mean)) + 1
-        axes.plot(epochs, mean, style, color=color, linewidth=2, label=label)
-        if len(curves) > 1:
-            axes.fill_between(epochs, low, high, color=color, alpha=0.2, linewidth=0)
+        together = np.array([losses[: min(map(len, curves))] for losses in curves]).T
+        together[~np.isfinite(together)] = np.nan  # training may diverge
+        epochs = np.arange(len(together)) + 1
+        draw_means(axes, epochs, together, log=True, band=True, color=color, ls=style, lw=2, label=label)
     axes.set(xlabel="epoch", ylabel="training loss (nats)", yscale="log")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="x-small", frameon=False)

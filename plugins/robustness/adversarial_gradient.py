@@ -47,10 +47,10 @@ from dlbench import (
     attacks,
     below,
     between,
+    draw_means,
     every,
     one_of,
     paired,
-    stats,
 )
 from dlbench.errors import ParameterError
 
@@ -588,12 +588,9 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, model: str, study: AdversarialGr
             continue
         subject = model + PGD_TRAINED * trained
         line = rows[(rows.subject == subject) & (rows.attack == attack)].groupby("eps").robust_accuracy
-        points = [(at, *stats.t_interval(values)) for at, values in line]
-        if not points:
-            continue
-        x, y, low, high, _ = np.array(points).T
-        axes.plot(x, y, color=colour, linestyle=dashes, marker="o", markersize=3)
-        axes.fill_between(x, np.clip(low, 0, 1), np.clip(high, 0, 1), color=colour, alpha=0.2, linewidth=0)
+        by_eps = dict(iter(line))
+        style = {"color": colour, "ls": dashes, "marker": "o", "markersize": 3}
+        draw_means(axes, by_eps.keys(), by_eps.values(), limits=(0, 1), band=True, **style)
     largest = max(study.eps_grid)
     axes.axvline(study.eps, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
     axes.set_xlim(-0.03 * largest, 1.03 * largest)
