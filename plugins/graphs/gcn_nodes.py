@@ -491,7 +491,7 @@ def draw_graph(axes, artefacts) -> None:
         style = {"marker": marker, "s": size, "edgecolors": edge, "linewidths": 0.4}
         axes.scatter(*xy[nodes].T, c=CLASS_COLOURS[predicted[nodes]], zorder=2, **style)
         axes.scatter([], [], c="0.5", label=f"{nodes.mean():.0%} {word}", **style)
-    axes.legend(loc="upper left", **LEGEND)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=2, **LEGEND)
 
 
 def spectral_layout(links: np.ndarray, nodes: int) -> np.ndarray:
