@@ -104,5 +104,7 @@ def _z(ours: Any, reference: Mapping[str, Any]) -> tuple[float, str]:
     known = sd is not None and bool(n)
     variance = ours.var(ddof=1) / ours.size + (float(sd) ** 2 / int(n) if sd is not None and n else 0.0)
     difference = float(ours.mean()) - float(reference["value"])
-    z = difference / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, difference) if difference else 0.0
-    return z, "both" if known else "ours"
+    rounding = 1e-12 * max(1.0, float(np.abs(ours).max()))
+    if variance <= rounding**2:  # a deterministic subject on one split, no published spread: there is no scale for z
+        return math.nan, ""
+    return difference / math.sqrt(variance), "both" if known else "ours"

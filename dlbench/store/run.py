@@ -77,7 +77,7 @@ class Writer:
 
     def environment(self, facts: dict[str, Any]) -> str:
         """Store an environment once; returns the digest that results refer to it by."""
-        data = _pretty({"schema": SCHEMA} | facts)
+        data = _pretty({"schema": SCHEMA} | facts, sort_keys=True)  # equal facts, equal digest
         digest = sha256(data).hexdigest()
         self._once(self.path / "environments" / f"{digest}.json", data)
         return digest
@@ -162,8 +162,8 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _pretty(document: Record) -> bytes:
-    return (json.dumps(document, indent=1, default=str) + "\n").encode()
+def _pretty(document: Record, *, sort_keys: bool = False) -> bytes:
+    return (json.dumps(document, indent=1, sort_keys=sort_keys, default=str) + "\n").encode()
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
