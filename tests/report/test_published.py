@@ -60,7 +60,7 @@ def test_what_does_not_match_is_listed_without_numbers_of_ours(one):
     assert table.claim.tolist() == ["a reaches 95 % without noise", "", ""]
     last = table.iloc[2]
     assert np.isnan([last.value, last.low, last.high, last.z]).all()
-    assert (last.reference, last.note, last["where"]) == (0.99, "from a figure", "noise=0.9, subject=a")
+    assert (last.reference, last.note, last["where"]) == (0.99, "from a figure", "subject=a, noise=0.9")
 
 
 def test_a_metric_that_is_not_there(one):
