@@ -41,10 +41,17 @@ class Built(NamedTuple):
 
 
 def cache_folder() -> Path:
-    """``$DLBENCH_CACHE``, or ``dlbench`` in the user's cache folder."""
-    if own := os.environ.get("DLBENCH_CACHE"):
-        return Path(own).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlbench"
+    """``$DLBENCH_CACHE``, or ``dlbench`` in the user's cache folder.
+
+    Raises:
+        OSError: the user has no home, as happens in containers.
+    """
+    try:
+        if own := os.environ.get("DLBENCH_CACHE"):
+            return Path(own).expanduser().absolute()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlbench"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def mismatch(library: Path, identity: Identity, keys: tuple[str, ...]) -> str | None:
@@ -70,16 +77,16 @@ def obtain(root: Path, identity: Identity, insist: bool = False) -> Built:
     Raises:
         BuildError: it cannot be had.
     """
-    place = cache_folder() / "ops" / _key(identity)
-    if not _compiled(place, identity):
-        command = _compiler()
-        try:
+    try:
+        place = cache_folder() / "ops" / _key(identity)
+        if not _compiled(place, identity):
+            command = _compiler()
             place.parent.mkdir(parents=True, exist_ok=True)
             with _locked(place):
                 if not _compiled(place, identity):  # another process may have built it while this one waited
                     _build_in_cache(place, root, identity, command, insist)
-        except OSError as error:
-            return _build_for_this_process(root, identity, error)
+    except OSError as error:
+        return _build_for_this_process(root, identity, error)
     return Built(place / LIBRARY, "built on first use")
 
 
@@ -155,7 +162,7 @@ def _remembered(stamp: Path, command: str) -> str | None:
 
 
 def _build_for_this_process(root: Path, identity: Identity, error: OSError) -> Built:
-    _say(f"its cache {cache_folder()} cannot be used ({error.strerror or error}); set DLBENCH_CACHE to one that can")
+    _say(f"its cache cannot be used ({error}); set DLBENCH_CACHE to a folder that can")
     folder = Path(tempfile.mkdtemp(prefix="dlbench-ops-"))
     try:
         _compile(folder, root, identity, folder / "log")

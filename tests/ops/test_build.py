@@ -359,11 +359,17 @@ def test_what_the_variable_demands(start, cache, compiler, tmp_path):
     assert report(start(DLBENCH_OPS="native", CXX=compiler()))["implementation"] == "native"
 
 
-def test_another_architecture_is_another_build(start, cache, compiler):
-    for march in ("x86-64-v2", "x86-64-v3"):
-        report(start(CXX=compiler(), DLBENCH_MARCH=march))
-    assert compiler.links() == 2 and len(built(cache)) == 2
-    assert "is not an architecture" in refusal(start(CXX=compiler(), DLBENCH_MARCH="native; rm -rf"))
+def test_another_identity_is_another_build(monkeypatch):
+    root = recipe.sources_root()
+    identities = [recipe.identity(root, with_cuda=False), recipe.identity(root, with_cuda=True)]
+    monkeypatch.setenv("DLBENCH_MARCH", "x86-64-v3")
+    identities += [recipe.identity(root, with_cuda=False)]
+    identities += [identities[0] | {name: "another"} for name in ("torch", "python", "processor", "source_hash")]
+    assert len({build._key(identity) for identity in identities}) == len(identities) == 7
+
+
+def test_an_architecture_is_a_name(start):
+    assert "'native; rm -rf' is not an architecture" in refusal(start(DLBENCH_MARCH="native; rm -rf"))
 
 
 def test_importing_dlbench_builds_nothing(start, cache):
@@ -380,6 +386,9 @@ def test_the_cache_folder(monkeypatch, tmp_path):
     assert build.cache_folder() == tmp_path / ".cache" / "dlbench"
     monkeypatch.setenv("DLBENCH_CACHE", "~/mine")
     assert build.cache_folder() == tmp_path / "mine"
+    monkeypatch.setenv("DLBENCH_CACHE", "~nobody-of-this-name/mine")
+    with pytest.raises(OSError, match="home"):
+        build.cache_folder()
 
 
 def test_a_compiler_of_cuda_must_match(tmp_path, monkeypatch):
