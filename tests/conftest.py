@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import pytest
+
+# Two cores, often busy: no example may fail for being slow, and small tensors are not worth waking a second thread.
+hypothesis.settings.register_profile("dlbench", deadline=None)
+hypothesis.settings.load_profile("dlbench")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TOYS = Path(__file__).parent / "toys"
 
