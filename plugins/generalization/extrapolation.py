@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 SUPPORT, HOLE, FAR = 4.0, (1.0, 2.5), 7.0
 NOISE = 3 / 128  # standard deviation, in units of the target's range over the support
 ENSEMBLE = 5
+GP_POINTS = 300
 NETWORKS = ("relu_mlp", "tanh_mlp", "snake_mlp")
 Z90 = 1.6449  # a normal variable lies within so many standard deviations with probability 0.9
 
@@ -97,7 +98,9 @@ class Extrapolation(Experiment):
     """Errors inside the training range, in a hole of it and outside, before and after data is added there."""
 
     targets: tuple[str, ...] = one_of(*TARGETS, default=("linear", "absolute", "square", "cubic", "sine"))
-    points: int = between(50, 10**6, default=650)  # over [-7, 7]; those in the hole and outside are kept back
+    # over [-7, 7], less those kept back in the hole and outside; enough that ten seeds decide the linear control: its
+    # ratio has a standard deviation of 0.21 over development seeds, with half as many points 0.3
+    points: int = between(100, 10**6, default=2600)
     test_points: int = between(100, 10**6, default=2000)
     width: int = between(1, 4096, default=64)
     steps: int = between(1, 10**6, default=1200)
@@ -125,7 +128,6 @@ class Extrapolation(Experiment):
         "quick": {},
         "full": {
             "targets": tuple(TARGETS),
-            "points": 1750,  # about 1000 in [-4, 4], as in the toy
             "test_points": 20_000,
             "width": 256,
             "steps": 20_000,
@@ -292,7 +294,7 @@ class Problem:
         self.y_test = self.function(x_test) + NOISE * context.rng("test noise").standard_normal(len(x_test))
         x = context.rng("train").uniform(-FAR, FAR, points)  # the same points and noise for every target
         self.repaired = Sample(x, self.function(x) + NOISE * context.rng("train noise").standard_normal(points))
-        known = np.abs(x) <= SUPPORT if target == "toy" else inside(x)
+        known = np.flatnonzero(np.abs(x) <= SUPPORT)[:1000] if target == "toy" else inside(x)
         self.limited = Sample(self.repaired.x[known], self.repaired.y[known])
 
     def function(self, x: NDArray) -> NDArray:
@@ -418,34 +420,37 @@ def ensemble(means: NDArray, sample: Sample) -> Prediction:
 
 def gp_rbf(sample: Sample, x_new: NDArray) -> Prediction:
     """A Gaussian process with a squared-exponential kernel; far from the data it returns to the mean."""
-    kernels = [lambda a, b, s=s: np.exp(-np.square((a[:, None] - b) / s) / 2) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)]
+    kernels = [lambda a, b, s=s: np.exp(-np.square((a - b) / s) / 2) for s in (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)]
     return gaussian_process(sample, x_new, kernels)
 
 
 def gp_linear(sample: Sample, x_new: NDArray) -> Prediction:
     """A Gaussian process with a linear kernel, that is, Bayesian linear regression."""
-    return gaussian_process(sample, x_new, [lambda a, b: 1 + np.outer(a, b)])
+    return gaussian_process(sample, x_new, [lambda a, b: 1 + a * b])
 
 
 def gaussian_process(
     sample: Sample, x_new: NDArray, kernels: Sequence[Callable[[NDArray, NDArray], NDArray]]
 ) -> Prediction:
-    """Predictions with the kernel and the noise of greatest marginal likelihood (Rasmussen & Williams 2006, 2.30)."""
+    """Predictions with the kernel and the noise of greatest marginal likelihood (Rasmussen & Williams 2006, 2.30).
+
+    The cost is cubic in the number of points: it sees the first GP_POINTS.
+    """
+    sample = Sample(sample.x[:GP_POINTS], sample.y[:GP_POINTS])
     centre, scale = sample.y.mean(), sample.y.std()
     y = (sample.y - centre) / scale
 
     def candidates() -> Iterator[tuple]:
         for kernel in kernels:
-            eigenvalues, vectors = np.linalg.eigh(kernel(sample.x, sample.x))
+            eigenvalues, vectors = np.linalg.eigh(kernel(sample.x[:, None], sample.x))
             projected = vectors.T @ y
             for noise in np.geomspace(0.01, 1, 25):
                 variance = eigenvalues.clip(0) + noise**2
                 yield -(projected**2 / variance + np.log(variance)).sum(), kernel, noise, variance, vectors, projected
 
     _, kernel, noise, variance, vectors, projected = max(candidates(), key=lambda candidate: candidate[0])
-    k = kernel(x_new, sample.x) @ vectors
-    prior = np.array([kernel(x, x)[0, 0] for x in x_new[:, None]])
-    sd = np.sqrt(prior + noise**2 - (k**2 / variance).sum(axis=1))
+    k = kernel(x_new[:, None], sample.x) @ vectors
+    sd = np.sqrt(kernel(x_new, x_new) + noise**2 - (k**2 / variance).sum(axis=1))
     return Prediction(centre + scale * (k @ (projected / variance)), scale * sd)
 
 
@@ -457,8 +462,8 @@ def polynomial_ridge(sample: Sample, x_new: NDArray) -> Prediction:
 
 
 def nearest_neighbours(sample: Sample, x_new: NDArray) -> Prediction:
-    """The mean of the five nearest."""
-    nearest = np.argpartition(np.abs(x_new[:, None] - sample.x), 5, axis=1)[:, :5]
+    """The mean of the fifteen nearest."""
+    nearest = np.argpartition(np.abs(x_new[:, None] - sample.x), 15, axis=1)[:, :15]
     return Prediction(sample.y[nearest].mean(axis=1))
 
 

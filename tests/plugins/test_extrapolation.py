@@ -14,7 +14,7 @@ from dlbench import Context
 from dlbench_plugins.generalization import extrapolation as study
 from dlbench_plugins.generalization.extrapolation import Extrapolation, Prediction, Problem, Sample, Stack
 
-TINY = Extrapolation(targets=("linear", "absolute", "toy"), points=60, test_points=200, width=8, steps=3, batch=8)
+TINY = Extrapolation(targets=("linear", "absolute", "toy"), points=100, test_points=200, width=8, steps=3, batch=8)
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,8 @@ def test_data_is_limited_to_the_support_but_for_its_hole():
     x = problem.limited.x
     assert (np.abs(x) <= 4).all() and not ((x > 1) & (x < 2.5)).any()
     assert len(x) == pytest.approx(1000 * 6.5 / 14, rel=0.1) and len(problem.repaired.x) == 1000
-    toy = Problem("toy", 1750, x_test, Context(seed=0))
+    toy = Problem("toy", 2600, x_test, Context(seed=0))
+    assert len(toy.limited.x) == 1000
     assert ((toy.limited.x > 1) & (toy.limited.x < 2.5)).any() and np.abs(toy.limited.x).max() <= 4
     noise = toy.limited.y * 128 - toy.limited.x**3  # the toy's own units
     assert noise.std() == pytest.approx(3, rel=0.1)
@@ -124,14 +125,15 @@ def test_gaussian_process_has_the_greatest_evidence_and_its_posterior():
     y = (sample.y - sample.y.mean()) / sample.y.std()
 
     def kernel(a, b):
-        return np.exp(-np.square(a[:, None] - b) / 2)
+        return np.exp(-np.square(a - b) / 2)
 
     noises = np.geomspace(0.01, 1, 25)
-    evidence = [stats.multivariate_normal(np.zeros(40), kernel(x, x) + s**2 * np.eye(40)).logpdf(y) for s in noises]
+    within = kernel(x[:, None], x)
+    evidence = [stats.multivariate_normal(np.zeros(40), within + s**2 * np.eye(40)).logpdf(y) for s in noises]
     noise = noises[int(np.argmax(evidence))]
-    inverse = np.linalg.inv(kernel(x, x) + noise**2 * np.eye(40))
+    inverse = np.linalg.inv(within + noise**2 * np.eye(40))
     new = np.linspace(-5, 5, 9)
-    k = kernel(new, x)
+    k = kernel(new[:, None], x)
     found = study.gaussian_process(sample, new, [kernel])
     np.testing.assert_allclose(found.mean, sample.y.mean() + sample.y.std() * k @ inverse @ y, atol=1e-8)
     variance = 1 + noise**2 - np.einsum("ij,jk,ik->i", k, inverse, k)
@@ -144,7 +146,7 @@ def test_baselines_go_where_they_must_outside():
     far = np.array([100.0])
     assert study.gp_linear(line, far).mean[0] == pytest.approx(51, rel=1e-3)
     assert study.gp_rbf(line, far).mean[0] == pytest.approx(line.y.mean(), abs=1e-6)
-    assert study.nearest_neighbours(line, far).mean[0] == pytest.approx(np.sort(line.y)[-5:].mean())
+    assert study.nearest_neighbours(line, far).mean[0] == pytest.approx(np.sort(line.y)[-15:].mean())
     cubic = Sample(x, x**3)
     np.testing.assert_allclose(study.polynomial_ridge(cubic, x).mean, x**3, atol=0.1)
 
