@@ -17,7 +17,7 @@ error in the rule, because it would count the same evidence twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -105,12 +105,17 @@ def all_of(*verdicts: Verdict) -> Verdict:
     return replace(weakest, p=max(p_values) if p_values else math.nan, n=min(v.n for v in verdicts))
 
 
-def every(rows: pd.DataFrame, column: str, rule: Callable[[pd.DataFrame], Verdict]) -> Verdict:
-    """The rule for the rows of each value of a column, all of them (:func:`all_of`); says which value decided."""
+def every(rows: pd.DataFrame, columns: str | Sequence[str], rule: Callable[[pd.DataFrame], Verdict]) -> Verdict:
+    """The rule for the rows of each value of a column (each combination, of several), all of them.
+
+    See :func:`all_of`; the criterion says which value decided.
+    """
+    names = [columns] if isinstance(columns, str) else list(columns)
     verdicts = []
-    for value in sorted(rows[column].dropna().unique().tolist()):
-        verdict = rule(rows[rows[column] == value])
-        verdicts.append(replace(verdict, criterion=f"{verdict.criterion} at {column}={value}"))
+    for values, group in rows.groupby(names):
+        verdict = rule(group)
+        where = ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=True))
+        verdicts.append(replace(verdict, criterion=f"{verdict.criterion} at {where}"))
     return all_of(*verdicts)
 
 

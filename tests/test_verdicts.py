@@ -114,6 +114,9 @@ def test_every_names_the_value_that_decides():
     assert verdict.outcome == "does not hold"
     assert verdict.criterion == "> 3 at target=cubic"
     assert every(rows[rows.target == "sine"], "target", lambda r: above(r.ratio, 3.0)).outcome == "holds"
+    rows["net"] = "mlp"
+    both = every(rows, ("net", "target"), lambda r: above(r.ratio, 3.0))
+    assert (both.outcome, both.criterion) == ("does not hold", "> 3 at net=mlp, target=cubic")
     assert every(rows[:0], "target", lambda r: above(r.ratio, 3.0)).outcome == "inconclusive"
 
 
