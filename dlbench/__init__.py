@@ -33,6 +33,7 @@ from dlbench.experiment import (
     per_seed,
     rank_correlation,
     slope,
+    where,
     within,
 )
 
@@ -67,6 +68,7 @@ __all__ = [
     "rank_correlation",
     "slope",
     "stats",
+    "where",
     "within",
 ]
 

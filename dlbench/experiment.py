@@ -51,6 +51,7 @@ from dlbench.verdicts import (
     per_seed,
     rank_correlation,
     slope,
+    where,
     within,
 )
 
@@ -83,6 +84,7 @@ __all__ = [
     "per_seed",
     "rank_correlation",
     "slope",
+    "where",
     "within",
 ]
 
@@ -273,11 +275,26 @@ class Experiment:
         return ()
 
     def trial(self, context: Context) -> Iterable[Measurement]:
-        """One run with one seed; yields measurements."""
+        """One run with one seed; yields measurements.
+
+        A measurement is a dict with ``subject``, the text that names what is ranked (a model, a method), at least one
+        declared metric, and any settings: every other key, an identifier with text, a number or a boolean. numpy
+        scalars are welcome, tensors and arrays are not (``.item()``). A metric that a row lacks is NaN, unscored. No
+        two rows of a trial may agree in subject and all settings::
+
+            yield {"subject": "softmax", "severity": 3, "ece": ece, "accuracy": accuracy}
+
+        In the harness the global generators of ``random``, numpy and torch are seeded too.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no trial")
 
     def plot(self, rows: pd.DataFrame, figure: Figure, artefacts: Artefacts) -> None:
-        """Draw the picture that people expect of it, on an empty figure, from the measurements of all seeds."""
+        """Draw the picture that people expect of it, on an empty figure, from the measurements of all seeds.
+
+        ``figure`` is a plain :class:`matplotlib.figure.Figure`: size and layout are yours. There is at least one
+        measurement, but subjects, settings and artefacts of failed trials may be missing. :func:`draw_means` draws
+        lines with intervals. ``dlbench report RUN`` draws again without running trials again.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no plot")
 
     @classmethod

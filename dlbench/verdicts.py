@@ -122,6 +122,13 @@ def every(rows: pd.DataFrame, columns: str | Sequence[str], rule: Callable[[pd.D
 # ------------------------------------------------------------------------------------- from rows to one value a seed
 
 
+def where(rows: pd.DataFrame, **settings: Any) -> pd.DataFrame:
+    """The rows with these values: ``where(rows, subject="softmax", severity=0)``."""
+    for column, value in settings.items():
+        rows = rows[rows[column] == value]
+    return rows
+
+
 def paired(rows: pd.DataFrame, metric: str, a: str, b: str, *, by: str = "subject") -> pd.Series:
     """Difference a − b of a metric within each seed, as a series indexed by seed.
 

@@ -19,6 +19,7 @@ from dlbench import (
     per_seed,
     rank_correlation,
     slope,
+    where,
     within,
 )
 from dlbench.verdicts import Verdict, judged
@@ -124,6 +125,12 @@ def test_per_seed_and_slope():
     rows = frame(seed=[0, 0, 1, 1], x=[1.0, 2.0, 1.0, 2.0], y=[1.0, 3.0, 5.0, 4.0])
     assert slope(rows, "x", "y").to_dict() == pytest.approx({0: 2.0, 1: -1.0})
     assert per_seed(rows, lambda r: r.y.max()).to_dict() == {0: 3.0, 1: 5.0}
+
+
+def test_where_filters_by_every_setting():
+    rows = frame(seed=[0, 1, 2], subject=["a", "a", "b"], eps=[0.1, 0.2, 0.1])
+    assert where(rows, subject="a", eps=0.1).index.tolist() == [0]
+    assert len(where(rows)) == 3
 
 
 def test_a_rule_must_return_a_verdict():

@@ -71,6 +71,7 @@ def print_verdicts(report: Report, experiments: Iterable[str] | None = None, *, 
     for column, justify in (("experiment", "left"), ("claim", "left"), ("verdict", "left"), ("estimate", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     table.add_column("95 % interval", justify="right")
+    table.add_column("criterion")
     table.add_column("n", justify="right")
     rows: list[dict[str, Any]] = claims.to_dict("records")
     for row in rows:
@@ -78,9 +79,12 @@ def print_verdicts(report: Report, experiments: Iterable[str] | None = None, *, 
         claim = Text(row["claim"] if row["kind"] == "claim" else f"[{row['kind']}] {row['claim']}")
         known = row["estimate"] == row["estimate"]
         numbers = [f"{row['estimate']:.4g}", f"{row['low']:.4g} … {row['high']:.4g}"] if known else ["", ""]
-        table.add_row(row["experiment"], claim, verdict, *numbers, str(row["n"]))
+        table.add_row(row["experiment"], claim, verdict, *numbers, Text(row["criterion"] or ""), str(row["n"]))
     if len(claims):
         console.print(table)
+    for row in rows:
+        if row["verdict"] == "invalid":
+            console.print(Text(f"invalid: {row['experiment']}: {row['claim']}: {row['reason']}"), soft_wrap=True)
     studied = claims[claims.kind == "claim"]
     console.print(f"{(studied.verdict == 'holds').sum()} of {len(studied)} claims hold. Report: {page}", soft_wrap=True)
 

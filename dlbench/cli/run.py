@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--config", metavar="FILE.toml", help="Options, and a table of parameters for each experiment.")
 @click.option("--device", metavar="cpu|cuda", help="Where trials compute. Default cpu.")
 @click.option("--jobs", type=int, metavar="N", help="Trials at a time. Default: one a core on cpu, one on cuda.")
+@click.option("--threads", type=int, metavar="N", help="Threads a trial computes with. Default 1.")
 @click.option("--timeout", type=float, metavar="S", help="Seconds a trial may take. Default 3600.")
 @click.option("--memory", type=float, metavar="GIB", help="Memory a trial's processes may hold. Default: a fair share.")
 @click.option("--out", metavar="DIR", help="The run folder. Default runs/PRESET.")
@@ -50,6 +51,7 @@ class Options:
     request: Request
     out: Path
     jobs: int
+    threads: int
     timeout: float
     memory: float
     fresh: bool
@@ -72,6 +74,7 @@ def _options(given: Mapping[str, Any]) -> Options:
     jobs = chosen.get("jobs", cores if device == "cpu" else 1)
     _at_least("--seeds", chosen.get("seeds", 1), 1)
     _at_least("--jobs", jobs, 1)
+    _at_least("--threads", chosen.get("threads", 1), 1)
     for option in ("timeout", "memory"):
         if chosen.get(option, 1) <= 0:
             raise UsageError(f"--{option} {chosen[option]:g}: expected more than 0")
@@ -81,6 +84,7 @@ def _options(given: Mapping[str, Any]) -> Options:
         request=Request(names, preset, chosen.get("seeds"), overrides, device),
         out=Path(chosen.get("out", f"runs/{preset}")),
         jobs=jobs,
+        threads=chosen.get("threads", 1),
         timeout=chosen.get("timeout", 3600.0),
         memory=chosen["memory"] * 2**30 if "memory" in chosen else _fair_share(jobs),
         fresh=given["fresh"],
@@ -96,8 +100,7 @@ def _run(options: Options) -> int:
     from dlbench.store.run import check_folder
 
     check_folder(options.out)  # before anything is started
-    threads = max(1, len(os.sched_getaffinity(0)) // options.jobs)
-    with Forkserver(threads) as server:
+    with Forkserver(options.threads) as server:
         if options.request.device != "cpu":
             _check_cuda(server, options.request.device)
         plan = make_plan(options.request, server)

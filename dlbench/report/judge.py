@@ -170,6 +170,8 @@ def _picture(cls: type[Experiment], payload: Mapping[str, Any]) -> dict[str, Any
     plan, name = payload["plan"], payload["name"]
     style = STYLE | {"svg.hashsalt": name, "axes.prop_cycle": cycler(color=PALETTE)}
     nothing = {"svg": None, "png": None, "plot_error": ""}
+    if payload["rows"].empty:
+        return nothing | {"plot_error": "there is no measurement to draw"}
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # the user's matplotlibrc is for the user's own figures
         matplotlib.rcParams.update(style)  # type: ignore[arg-type]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Quiet:
     """Says nothing; the base of the others."""
 
-    def begin(self, to_run: int, reused: int, jobs: int) -> None:
-        """The run starts: so many trials to run, so many already in the store."""
+    def begin(self, to_run: int, reused: int, outdated: int, jobs: int) -> None:
+        """The run starts: so many trials to run, so many in the store already, so many there from other code."""
 
     def started(self, trial: Trial) -> None:
         """A trial's process was started."""
@@ -43,11 +43,10 @@ class Plain(Quiet):
         self.done = self.total = 0
         self.left: float | None = None
 
-    def begin(self, to_run: int, reused: int, jobs: int) -> None:
+    def begin(self, to_run: int, reused: int, outdated: int, jobs: int) -> None:
         """Announce the run."""
         self.total = to_run
-        again = f", {reused} in the store already" if reused else ""
-        self._say(f"{to_run} trials to run{again}, {jobs} at a time")
+        self._say(f"{to_run} trials to run{stored(reused, outdated)}, {jobs} at a time")
 
     def finished(self, trial: Trial, record: dict[str, Any]) -> None:
         """One line: count, experiment, seed, status, seconds, and the reason if it failed."""
@@ -82,11 +81,10 @@ class Terminal(Quiet):
         self.lines: dict[str, TaskID] = {}
         self.statuses: Counter[str] = Counter()
 
-    def begin(self, to_run: int, reused: int, jobs: int) -> None:
+    def begin(self, to_run: int, reused: int, outdated: int, jobs: int) -> None:
         """Draw the run's bar."""
         self.bars.start()
-        note = f"{reused} in the store already" if reused else ""
-        self.run = self.bars.add_task("trials", total=to_run, note=note)
+        self.run = self.bars.add_task("trials", total=to_run, note=stored(reused, outdated).removeprefix(", "))
 
     def started(self, trial: Trial) -> None:
         """Add the trial's line."""
@@ -140,6 +138,14 @@ def choose(*, quiet: bool) -> Quiet:
     if quiet:
         return Quiet()
     return Terminal() if sys.stderr.isatty() else Plain()
+
+
+def stored(reused: int, outdated: int) -> str:
+    """What the store holds of the planned trials, and what it holds that cannot be served."""
+    text = f", {reused} in the store already" if reused else ""
+    if outdated:
+        text += f", {outdated} of them again because code or data changed (`dlbench report` only redraws)"
+    return text
 
 
 def summary(trial: Trial, record: dict[str, Any]) -> str:

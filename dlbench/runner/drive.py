@@ -8,7 +8,7 @@ import io
 import secrets
 import signal
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,7 +75,7 @@ def drive(
     waiting = deque(trial for trial in trials if trial.key not in held)
     summary = Summary(reused=len(trials) - len(waiting))
     attempts = Counter(before.attempts) if before else Counter()
-    display.begin(len(waiting), summary.reused, jobs)
+    display.begin(len(waiting), summary.reused, _outdated(waiting, plan, before), jobs)
     if waiting:
         loop = _Loop(plan, server, writer, display, summary, attempts, jobs, timeout, memory)
         with _terminate_like_interrupt():
@@ -87,6 +87,17 @@ def drive(
                 loop.kill_all()
                 display.end()
     return summary
+
+
+def _outdated(waiting: Iterable[Trial], plan: Plan, before: Run | None) -> int:
+    """How many waiting trials have a result for the same parameters and seed, made by other code or from other data."""
+    if before is None:
+        return 0
+    made = {
+        (r["experiment"], r["seed"], repr(r["parameters"])): r["key"] for r in before.records if r["status"] == "ok"
+    }
+    same = [(t.experiment, t.seed, repr(plan.experiments[t.experiment]["parameters"])) for t in waiting]
+    return sum(made.get(one, trial.key) != trial.key for one, trial in zip(same, waiting, strict=True))
 
 
 @dataclass

@@ -191,6 +191,7 @@ CONFIG_OPTIONS: dict[str, Any] = {
     "seeds": int,
     "device": str,
     "jobs": int,
+    "threads": int,
     "timeout": int | float,
     "memory": int | float,
     "out": str,

@@ -131,7 +131,14 @@ def claims(cls: type[Experiment], frame: pd.DataFrame) -> str:
     """Rules are pure."""
     for claim in cls.claims:
         before = frame.copy(deep=True)
-        verdict = judged(claim.rule(frame), claim.statement)
+        try:
+            verdict = judged(claim.rule(frame), claim.statement)
+        except Exception as error:
+            return f"the rule of {claim.statement!r} raised {_told(error)}"
+        if verdict.n == 0:
+            return (
+                f"the rule of {claim.statement!r} sees no rows: does it filter for a subject or setting never yielded?"
+            )
         if not frame.equals(before):
             return f"the rule of {claim.statement!r} changed the frame it was given"
         if not _same(verdict, judged(claim.rule(frame), claim.statement)):
@@ -166,7 +173,6 @@ def plot(experiment: Experiment, frame: pd.DataFrame, artefacts: Any) -> str:
     empty = frame.iloc[:0]
     for what, rows, kept in (
         ("an empty frame", empty, {}),
-        ("a frame without columns", pd.DataFrame(), {}),
         ("one seed", frame[frame.seed == 0], {0: artefacts[0]}),
         ("no artefacts", frame, {}),
         ("the full frame", frame, artefacts),
