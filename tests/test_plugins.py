@@ -91,11 +91,9 @@ def test_whatever_an_import_raises_is_a_record_with_a_traceback(distribution, si
 
 
 def test_unknown_names_get_a_suggestion(distribution, site):
-    site(distribution("d", {"extrapolating": "m:E"}, {"m.py": OK}))
-    with pytest.raises(
-        plugins.PluginError, match=r"there is no experiment 'extrapolatin'; did you mean 'extrapolating'"
-    ):
-        plugins.find(plugins.EXPERIMENTS, "extrapolatin")
+    site(distribution("d", {"levitation": "m:E"}, {"m.py": OK}))
+    with pytest.raises(plugins.PluginError, match=r"there is no experiment 'levitatoin'; did you mean 'levitation'"):
+        plugins.find(plugins.EXPERIMENTS, "levitatoin")
 
 
 def test_the_code_digest_sees_every_file_of_the_package(distribution, site):
