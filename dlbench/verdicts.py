@@ -94,15 +94,17 @@ def contains(values: pd.Series, value: float, *, margin: float) -> Verdict:
 
 
 def all_of(*verdicts: Verdict) -> Verdict:
-    """Every criterion at once (intersection-union: no correction for their number; p is the largest).
+    """Every criterion at once (intersection-union: no correction for their number).
 
-    The estimate and interval shown are those of the criterion that decided: the first with the weakest outcome.
+    The estimate, interval and p shown are those of the criterion that decided: the first with the weakest outcome. Of
+    criteria that all hold, p is the largest.
     """
     if not verdicts:
         return Verdict("inconclusive", reason="no criterion had any measurement")
     weakest = min(verdicts, key=lambda v: _STRENGTH[v.outcome])
     p_values = [v.p for v in verdicts if not math.isnan(v.p)]
-    return replace(weakest, p=max(p_values) if p_values else math.nan, n=min(v.n for v in verdicts))
+    p = max(p_values) if weakest.outcome == "holds" and p_values else weakest.p
+    return replace(weakest, p=p, n=min(v.n for v in verdicts))
 
 
 def every(rows: pd.DataFrame, columns: str | Sequence[str], rule: Callable[[pd.DataFrame], Verdict]) -> Verdict:

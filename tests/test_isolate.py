@@ -54,6 +54,14 @@ def chatters(payload, send):
         send({"progress": i / 20000, "note": "x" * 50})
     return "done"
 
+def scribbles(payload, send):
+    for descriptor in range(3, 30):
+        try:
+            os.write(descriptor, payload["text"].encode())
+        except OSError:
+            pass
+    time.sleep(1000)
+
 def environment(payload, send):
     import torch
     return {"threads": torch.get_num_threads(), "omp": os.environ["OMP_NUM_THREADS"], "pid": os.getpid(),
@@ -162,6 +170,14 @@ def test_many_messages_arrive_in_order(server):
     ended, messages = run(server, "chatters")
     assert ended.value == "done"
     assert [m["progress"] for m in messages] == [i / 20000 for i in range(20000)]
+
+
+@pytest.mark.parametrize("text", ["not json\n", "[1]\n", "3\n"])
+def test_a_stray_write_into_the_pipe_ends_that_task_only(server, text):
+    ended, _ = run(server, "scribbles", {"text": text}, timeout=20)
+    assert ended.how == "crashed"
+    assert "no message" in ended.reason
+    assert server.call("tasks_for_tests:add", {"a": 1, "b": 1}) == 2
 
 
 def test_two_at_a_time(server):

@@ -262,6 +262,9 @@ BAD = [
     (["run", "healthy", "--seeds", "0"], "--seeds 0: expected a whole number from 1"),
     (["run", "healthy", "--seeds", "many"], "'many' is not a valid integer"),
     (["run", "healthy", "--jobs", "0"], "--jobs 0"),
+    (["run", "healthy", "--seeds", "300000000"], "--seeds 300000000: expected at most 10000"),
+    (["run", "healthy", "--timeout", "nan"], "--timeout nan: expected more than 0"),
+    (["run", "healthy", "--device", "cpu:3"], "--device 'cpu:3': expected cpu, cuda or cuda:N"),
     (["run", "healthy", "--timeout", "0"], "--timeout 0: expected more than 0"),
     (["run", "healthy", "--device", "tpu"], "--device 'tpu': expected cpu, cuda or cuda:N"),
     (["run", "healthy", "--config", "none.toml"], "--config none.toml: No such file or directory"),
@@ -301,8 +304,9 @@ CONFIGS = [
     ("seeds = \n", "(at line 1, column 9)"),
     ("sedes = 3\n", "c.toml: unknown key 'sedes'; did you mean 'seeds'?"),
     ('seeds = "3"\n', "c.toml: seeds is '3'; expected a whole number"),
-    ("[healthy]\nefect = 1\n", "healthy.efect: there is no such parameter"),
-    ("[healthy]\neffect = 'big'\n", "healthy.effect: 'big' is not a number"),
+    ("[healthy]\nefect = 1\n", "c.toml, line 2: healthy.efect: there is no such parameter"),
+    ("[healthy]\neffect = 'big'\n", "c.toml, line 2: healthy.effect: 'big' is not a number"),
+    ("experiments = [1]\n", "c.toml: experiments is [1]; expected a list of names"),
     ("[helthy]\neffect = 1\n", "there is no experiment 'helthy'"),
 ]
 

@@ -263,6 +263,7 @@ def test_artefacts_are_checked(tmp_path):
         (lambda p: (p.mkdir(), (p / "plan.json").write_text("{")), "is damaged"),
         (lambda p: (p.mkdir(), (p / "plan.json").write_text("[]")), "is damaged"),
         (lambda p: (p.mkdir(), (p / "plan.json").write_text('{"schema": 1}')), "is damaged"),
+        (lambda p: (p.mkdir(), (p / "plan.json").write_text('{"schema": 1, "experiments": {"a": {}}}')), "at 'a'"),
         (
             lambda p: (p.mkdir(), (p / "plan.json").write_text('{"schema": 7}')),
             "has schema 7, this dlbench reads up to",

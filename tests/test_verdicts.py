@@ -1,6 +1,7 @@
 """The vocabulary of rules: what holds, what does not, and what must be refused."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -97,7 +98,9 @@ def test_intersection_union():
     assert all_of(holds, holds).outcome == "holds"
     assert all_of(holds, open_).outcome == "inconclusive"
     assert all_of(open_, fails, holds).outcome == "does not hold"
-    assert all_of(holds, open_).p == max(holds.p, open_.p)
+    assert all_of(holds, open_).p == open_.p
+    assert all_of(holds, replace(holds, p=0.04)).p == 0.04
+    assert all_of(open_, fails).p == fails.p
     assert all_of().outcome == "inconclusive"
 
 

@@ -57,6 +57,7 @@ class Options:
     fresh: bool
     quiet: bool
     as_json: bool
+    config: str | None
 
 
 def _options(given: Mapping[str, Any]) -> Options:
@@ -73,12 +74,14 @@ def _options(given: Mapping[str, Any]) -> Options:
     cores = len(os.sched_getaffinity(0))
     jobs = chosen.get("jobs", cores if device == "cpu" else 1)
     _at_least("--seeds", chosen.get("seeds", 1), 1)
+    if chosen.get("seeds", 1) > 10_000:
+        raise UsageError(f"--seeds {chosen['seeds']}: expected at most 10000")
     _at_least("--jobs", jobs, 1)
     _at_least("--threads", chosen.get("threads", 1), 1)
     for option in ("timeout", "memory"):
-        if chosen.get(option, 1) <= 0:
+        if not chosen.get(option, 1) > 0:  # NaN is not either
             raise UsageError(f"--{option} {chosen[option]:g}: expected more than 0")
-    if device.partition(":")[0] not in ("cpu", "cuda"):
+    if device != "cpu" and device.partition(":")[0] != "cuda":
         raise UsageError(f"--device {device!r}: expected cpu, cuda or cuda:N")
     return Options(
         request=Request(names, preset, chosen.get("seeds"), overrides, device),
@@ -90,12 +93,13 @@ def _options(given: Mapping[str, Any]) -> Options:
         fresh=given["fresh"],
         quiet=given["quiet"],
         as_json=given["as_json"],
+        config=given["config"],
     )
 
 
 def _run(options: Options) -> int:
     from dlbench.isolate import Forkserver
-    from dlbench.runner import display, drive, make_plan
+    from dlbench.runner import display, drive, environment
     from dlbench.store import Writer, read
     from dlbench.store.run import check_folder
 
@@ -103,18 +107,20 @@ def _run(options: Options) -> int:
     with Forkserver(options.threads) as server:
         if options.request.device != "cpu":
             _check_cuda(server, options.request.device)
-        plan = make_plan(options.request, server)
+        plan = _plan(options, server)
         for record in plan.broken:
             click.echo(f"dlbench: left out: {display.printable(str(record))}", err=True)
         before = read(options.out) if (options.out / "plan.json").exists() else None
         for problem in before.problems if before else ():
             click.echo(f"dlbench: {options.out}: {problem}", err=True)
+        facts = environment(plan, server)
         writer = Writer(options.out)
         try:
             summary = drive(
                 plan,
                 server,
                 writer,
+                facts,
                 before,
                 display.choose(quiet=options.quiet),
                 jobs=options.jobs,
@@ -125,6 +131,18 @@ def _run(options: Options) -> int:
         finally:
             writer.close()
         return _conclude(options, plan, summary, server)
+
+
+def _plan(options: Options, server: Forkserver) -> Plan:
+    """The plan; what is wrong with a value from the config file is told with its file and line."""
+    from dlbench.runner import make_plan
+    from dlbench.runner.plan import locate
+
+    try:
+        return make_plan(options.request, server)
+    except UsageError as error:
+        place = locate(options.config, str(error)) if options.config else ""
+        raise UsageError(f"{place}{error}") from None
 
 
 def _conclude(options: Options, plan: Plan, summary: Summary, server: Forkserver) -> int:

@@ -24,6 +24,7 @@ from dlbench.errors import DlbenchError
 
 PRELOAD = ("torch", "numpy", "scipy.linalg", "dlbench.ops", "dlbench.runner.trial")
 LOG_LIMIT = 64 * 2**20
+MESSAGE_LIMIT = 512 * 2**20
 _WATCH_EVERY = 0.25
 
 
@@ -274,7 +275,12 @@ class Forkserver:
         *lines, rest = task._buffer.split(b"\n")
         task._buffer = bytearray(rest)
         for line in lines:
-            message = json.loads(line)
+            message = _message(bytes(line))
+            if message is None or len(rest) > MESSAGE_LIMIT:  # a stray write: nothing after it can be trusted
+                task.verdict = task.verdict or "garbage"
+                task._buffer.clear()
+                self.kill(task)
+                return
             if "returned" in message or "raised" in message:
                 task.final = message
             else:
@@ -293,6 +299,8 @@ class Forkserver:
     def _judge(self, task: Task, event: dict[str, Any]) -> tuple[str, Any, str, str]:
         """(how, value, reason, details) from what we did to it, what it said, and its wait status."""
         final, status = task.final, event["status"]
+        if task.verdict == "garbage":
+            return "crashed", None, "it wrote something that is no message into the pipe that results come through", ""
         if final is not None and "returned" in final:
             return "returned", final["returned"], "", ""
         if task.verdict == "timeout":
@@ -341,3 +349,12 @@ class Forkserver:
                         total += member.memory_info().rss
         task.peak_rss_bytes = max(task.peak_rss_bytes, total)
         return total
+
+
+def _message(line: bytes) -> dict[str, Any] | None:
+    """A line of a task's pipe, or None if it is no message."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None

@@ -4,7 +4,7 @@
 ``display.py`` are the driver, which never imports a plugin.
 """
 
-from dlbench.runner.drive import Summary, drive
+from dlbench.runner.drive import Summary, drive, environment
 from dlbench.runner.plan import Plan, Request, make_plan
 
-__all__ = ["Plan", "Request", "Summary", "drive", "make_plan"]
+__all__ = ["Plan", "Request", "Summary", "drive", "environment", "make_plan"]

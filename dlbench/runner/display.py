@@ -173,4 +173,5 @@ def duration(seconds: float) -> str:
 
 def now() -> str:
     """This moment, RFC 3339 in UTC with microseconds: sorts as text."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1000 % 10**6:06d}Z"
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds // 1000:06d}Z"

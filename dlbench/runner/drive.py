@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlbench.isolate import Ended, Forkserver, Task
+from dlbench.errors import UsageError
+from dlbench.isolate import Ended, Forkserver, Task, TaskFailed
 from dlbench.plugins import Plugin
 from dlbench.runner.display import Quiet, TimeLeft, now
 from dlbench.runner.plan import Plan, Trial
@@ -42,6 +43,7 @@ def drive(
     plan: Plan,
     server: Forkserver,
     writer: Writer,
+    facts: dict[str, Any],
     before: Run | None,
     display: Quiet,
     *,
@@ -56,6 +58,7 @@ def drive(
         plan: what to run.
         server: where trials are started.
         writer: where results go.
+        facts: the environment, see :func:`environment`.
         before: the run folder as it was, or None for a new one.
         display: who is told.
         jobs: trials at a time.
@@ -77,7 +80,7 @@ def drive(
     attempts = Counter(before.attempts) if before else Counter()
     display.begin(len(waiting), summary.reused, _outdated(waiting, plan, before), jobs)
     if waiting:
-        loop = _Loop(plan, server, writer, display, summary, attempts, jobs, timeout, memory)
+        loop = _Loop(plan, server, writer, facts, display, summary, attempts, jobs, timeout, memory)
         with _terminate_like_interrupt():
             try:
                 loop.run(waiting)
@@ -105,6 +108,7 @@ class _Loop:
     plan: Plan
     server: Forkserver
     writer: Writer
+    facts: dict[str, Any]
     display: Quiet
     summary: Summary
     attempts: Counter[str]
@@ -117,7 +121,7 @@ class _Loop:
         """Until nothing waits and nothing runs."""
         self.server.preload(*TRIAL_MODULES)
         self.session = f"{now()}-{secrets.token_hex(3)}"
-        self.environment = self.writer.environment(self._environment())
+        self.environment = self.writer.environment(self.facts)
         left = TimeLeft(self.jobs)
         while waiting or self.running:
             while waiting and len(self.running) < self.jobs:
@@ -129,7 +133,8 @@ class _Loop:
             for task, event in self.server.wait() if self.running else ():
                 trial = self.running[task]
                 if not isinstance(event, Ended):
-                    self.display.progress(trial, event["progress"], event["note"])
+                    with contextlib.suppress(KeyError, TypeError, ValueError):  # it may come from anywhere in the trial
+                        self.display.progress(trial, float(event["progress"]), str(event["note"]))
                     continue
                 del self.running[task]
                 left.finished(trial, event.wall_s)
@@ -195,26 +200,32 @@ class _Loop:
 
         return self.writer.artefact(np.load(io.BytesIO(base64.b64decode(data)), allow_pickle=False))
 
-    def _environment(self) -> dict[str, Any]:
-        code = {"dlbench": "dlbench"}
-        for experiment in self.plan.experiments.values():
-            plugin = Plugin(**experiment["plugin"])
-            if plugin.distribution != "dlbench":
-                code[plugin.distribution] = plugin.module.partition(".")[0]
-        payload = {
-            "code": code,
-            "threads": self.server.threads,
-            "heap": self.server.facts["heap"],
-            "device": next(iter(self.plan.experiments.values()))["device"],
-        }
-        facts = self.server.call("dlbench.runner.provenance:environment", payload, timeout=120)
-        return dict(facts)
+
+def environment(plan: Plan, server: Forkserver) -> dict[str, Any]:
+    """Where the plan's numbers will come from; UsageError where trials could not run at all (``DLBENCH_OPS``, say)."""
+    code = {"dlbench": "dlbench"}
+    for experiment in plan.experiments.values():
+        plugin = Plugin(**experiment["plugin"])
+        if plugin.distribution != "dlbench":
+            code[plugin.distribution] = plugin.module.partition(".")[0]
+    payload = {
+        "code": code,
+        "threads": server.threads,
+        "heap": server.facts["heap"],
+        "device": next((experiment["device"] for experiment in plan.experiments.values()), "cpu"),
+    }
+    try:
+        return dict(server.call("dlbench.runner.provenance:environment", payload, timeout=120))
+    except TaskFailed as error:
+        raise UsageError(str(error)) from None
 
 
 def _outcome(ended: Ended) -> dict[str, Any]:
     """A result's status, reason and rows from how its task ended."""
     if ended.how == "returned":
-        return dict(ended.value)
+        if isinstance(ended.value, dict) and ended.value.get("status") in STATUSES:
+            return dict(ended.value)
+        return {"status": "crashed", "reason": "what it returned is no result"}
     status = {"raised": "error", "log_full": "error"}.get(ended.how, ended.how)
     return {"status": status, "reason": ended.reason, "details": ended.details}
 

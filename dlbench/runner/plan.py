@@ -181,8 +181,24 @@ def read_config(path: str) -> dict[str, Any]:
         kind = CONFIG_OPTIONS[key]
         if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
             raise UsageError(f"{path}: {key} is {value!r}; expected {_KINDS[kind]}")
+    if not all(isinstance(name, str) for name in options.get("experiments", [])):
+        raise UsageError(f"{path}: experiments is {options['experiments']!r}; expected a list of names")
     tables = {key: value for key, value in document.items() if isinstance(value, dict)}
     return {"options": options, "overrides": tables}
+
+
+def locate(path: str, message: str) -> str:
+    """Where in a config file the parameter stands that an error message begins with: ``FILE, line N: ``, or nothing."""
+    from pathlib import Path
+
+    table = ""
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip().startswith("["):
+            table = line.strip().strip("[]").strip()
+        key = line.partition("=")[0].strip()
+        if key and message.startswith(f"{table}.{key}"):
+            return f"{path}, line {number}: "
+    return ""
 
 
 CONFIG_OPTIONS: dict[str, Any] = {

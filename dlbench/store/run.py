@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _OURS = {"plan.json", "segments", "environments", "artefacts", "logs", "report", "quarantine"}
+_PLANNED = {"keys", "generation", "seeds"}
+_RESULT = {"key", "generation", "experiment", "parameters", "seed", "status", "rows", "environment", "finished"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -260,8 +262,12 @@ def read_plan(path: Path) -> Record:
         plan = _load_json(file)
     except (ValueError, OSError) as error:
         raise RunFolderError(f"{file} is damaged ({error}); delete it and give the run's command again") from None
-    if not isinstance(plan.get("experiments"), dict):
+    experiments = plan.get("experiments")
+    if not isinstance(experiments, dict):
         raise RunFolderError(f"{file} is damaged (no experiments in it); delete it and give the run's command again")
+    for name, experiment in experiments.items():
+        if not isinstance(experiment, dict) or not experiment.keys() >= _PLANNED:
+            raise RunFolderError(f"{file} is damaged (at {name!r}); delete it and give the run's command again")
     return plan
 
 
@@ -282,7 +288,11 @@ def _read_segment(segment: Path, problems: list[str]) -> list[Record]:
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            records.append(decode(line))
+            record = decode(line)
+            kind = record.get("kind")
+            if not (kind == "result" and record.keys() >= _RESULT) and not (kind == "start" and "key" in record):
+                raise Damaged("it is neither a result nor a start")
+            records.append(record)
         except (Damaged, ValueError) as error:
             problems.append(f"segments/{segment.name} line {number} is damaged ({error}); its trial will run again")
     if tail:  # a write that a kill or a full disk cut short: never a record

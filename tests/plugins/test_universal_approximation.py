@@ -207,7 +207,9 @@ def test_training_is_compared_at_its_own_width():
     better, worse = (frame(lambda w, e=e: e, study.TRAINED, widths=(64,)) for e in (0.05, 0.5))
     assert study.training_wins(pd.concat([given, better])).outcome == "holds"
     assert study.training_wins(pd.concat([given, worse])).outcome == "does not hold"
-    assert study.is_found(pd.concat([given, better])).outcome == "does not hold"
+    assert study.is_found(pd.concat([given, better])).outcome == "inconclusive"  # no net of width 64 is known to exist
+    close = frame(lambda w: 0.005, study.EXISTENCE, widths=(64,))
+    assert study.is_found(pd.concat([close, better])).outcome == "does not hold"
 
 
 def test_plot_draws_all_some_and_nothing():
