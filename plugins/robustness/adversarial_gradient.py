@@ -26,13 +26,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dlbench import (
     Claim,
@@ -53,6 +51,7 @@ from dlbench import (
     paired,
 )
 from dlbench.errors import ParameterError
+from dlbench_plugins.robustness.classifiers import CLASSES, Perturb, Recipe, fit, images, mean, network
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +60,6 @@ if TYPE_CHECKING:
 
     from dlbench import Artefacts, Verdict
 
-CLASSES = 10  # in every data set here
 NOISES = {"noise_uniform": "uniform", "noise_sign": "sign"}
 PGD_TRAINED = "_pgd_trained"  # what the name of a network trained on PGD's images ends in
 TOLERANCE = 0.02  # of the success rate, in the gates: two of 100 images
@@ -244,13 +242,21 @@ class AdversarialGradient(Experiment):
         return round(eps / self.eps, 9)
 
     def trial(self, context: Context) -> Iterator[Measurement]:
-        (x, y), test = images(self, context)
+        (x, y), test = images(self.dataset, self.attacked, context)
+        recipe = Recipe(self.epochs, self.batch_size, self.lr, augment=self.augment)
         nets = {}
         for model in self.models:
             for name in (model, model + PGD_TRAINED):
                 with context.seeded("init", model):  # the two arms start from the same weights
                     nets[name] = network(model, x.shape[1:]).to(context.device)
-                fit(nets[name], x, y, self, context, on_pgd=name != model)
+                fit(
+                    nets[name],
+                    x,
+                    y,
+                    recipe,
+                    context,
+                    perturb=None if name == model else pgd_images(nets[name], self, context),
+                )
                 context.progress(len(nets) / len(self.models) / 3, f"{name} is trained")
         for name, net in nets.items():
             for row in measured(name, net, nets, test, self, context):
@@ -324,123 +330,18 @@ class AdversarialGradient(Experiment):
         figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False, fontsize=8)
 
 
-# ------------------------------------------------------------------------------------------------- data and networks
-
-
-def images(study: AdversarialGradient, context: Context) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Training and attacked images [n, channels, height, width] in [0, 1] with labels [n]; another split each seed.
-
-    Where the publishers fixed the split, the seed draws the attacked images from their test set.
-    """
-    data = context.data(study.dataset)
-    rng = context.rng("split")
-    if "train_x" in data:
-        chosen = rng.permutation(len(data["test_x"]))[: study.attacked]
-        parts = [data["train_x"], data["train_y"], data["test_x"][chosen], data["test_y"][chosen]]
-    else:
-        if study.attacked >= len(data["x"]):
-            raise ParameterError(f"attacked is {study.attacked}; {study.dataset} has only {len(data['x'])} images")
-        test, train = np.split(rng.permutation(len(data["x"])), [study.attacked])
-        parts = [data["x"][train], data["y"][train], data["x"][test], data["y"][test]]
-    x, y, test_x, test_y = (torch.from_numpy(part).to(context.device) for part in parts)
-    if x.dim() == 3:  # grey
-        x, test_x = x.unsqueeze(1), test_x.unsqueeze(1)
-    return (x, y), (test_x, test_y)
-
-
-def network(model: str, shape: torch.Size) -> nn.Module:
-    """An untrained network from images of a shape [channels, height, width] to logits."""
-    channels, height, width = shape
-    if model == "mlp":
-        sizes = [channels * height * width, 128, 128]
-        hidden = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
-        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(128, CLASSES))
-    if model == "cnn":
-        return nn.Sequential(
-            nn.Conv2d(channels, 8, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(8, 16, 3, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(16 * math.ceil(height / 2) * math.ceil(width / 2), CLASSES),
-        )
-    return nn.Sequential(  # a small ResNet (He et al., 2016)
-        nn.Conv2d(channels, 64, 3, padding=1, bias=False),
-        *(Residual(a, b) for a, b in ((64, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256))),
-        nn.BatchNorm2d(256),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(256, CLASSES),
-    )
-
-
-class Residual(nn.Module):
-    """x + f(x), normalised and rectified before each convolution; more channels come with half the resolution."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        stride = 1 if inputs == outputs else 2
-        self.branch = nn.Sequential(
-            nn.BatchNorm2d(inputs),
-            nn.ReLU(),
-            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-        )
-        self.shortcut = nn.Identity() if stride == 1 else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.shortcut(x) + self.branch(x)
-
-
-def fit(net: nn.Module, x: Tensor, y: Tensor, study: AdversarialGradient, context: Context, *, on_pgd: bool) -> None:
-    """SGD under a one-cycle schedule, on the images or, with the same budget, on PGD's images of the net as it is."""
-    order = context.generator("order")  # the same images in the same order for every arm
-    optimizer = torch.optim.SGD(net.parameters(), lr=study.lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    total = study.epochs * math.ceil(len(x) / study.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, study.lr, total_steps=total, cycle_momentum=False)
-    seed = context.integer("training attack")
-    for _ in range(study.epochs):
-        for chosen in torch.randperm(len(x), generator=order).split(study.batch_size):
-            batch, labels = x[chosen], y[chosen]
-            if study.augment:
-                batch = shifted_and_mirrored(batch, order)
-            if on_pgd:
-                batch = attacks.pgd(
-                    net,
-                    batch,
-                    labels,
-                    eps=study.eps,
-                    steps=study.training_steps,
-                    stop="never",
-                    seed=seed + schedule.last_epoch,
-                    sample_ids=chosen,
-                ).x_adv
-            optimizer.zero_grad()
-            F.cross_entropy(net(batch), labels).backward()
-            optimizer.step()
-            schedule.step()
-    net.eval()
-
-
-def shifted_and_mirrored(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Images [n, c, h, w] shifted by up to four pixels each way, half of them mirrored."""
-    n, channels, height, width = x.shape
-    mirrored = (torch.rand(n, generator=generator) < 0.5).to(x.device)
-    x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
-    rows, columns = (
-        (torch.randint(0, 9, (n, 1), generator=generator) + torch.arange(length)).to(x.device)
-        for length in (height, width)
-    )
-    each, channel = torch.arange(n, device=x.device), torch.arange(channels, device=x.device)
-    return F.pad(x, (4, 4, 4, 4))[
-        each[:, None, None, None], channel[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]
-    ]
-
-
 # ----------------------------------------------------------------------------------------------------------- attacks
+
+
+def pgd_images(net: nn.Module, study: AdversarialGradient, context: Context) -> Perturb:
+    """What the positive control trains on: PGD's images, to the greatest loss, against the network as it is."""
+    seed = context.integer("training attack")
+
+    def perturb(batch: Tensor, labels: Tensor, update: int, ids: Tensor) -> Tensor:
+        attack = {"eps": study.eps, "steps": study.training_steps, "stop": "never", "seed": seed + update}
+        return attacks.pgd(net, batch, labels, **attack, sample_ids=ids).x_adv
+
+    return perturb
 
 
 def measured(
@@ -550,11 +451,6 @@ def half_fooled(curve: list[tuple[float, float]]) -> float:
     eps, rates = np.array(curve).T
     rates = np.maximum.accumulate(rates)
     return float(np.interp(0.5, rates, eps)) if rates[-1] >= 0.5 else math.nan
-
-
-def mean(flags: Tensor) -> float:
-    """Share of the flags that are set."""
-    return float(flags.double().mean())
 
 
 @torch.no_grad()

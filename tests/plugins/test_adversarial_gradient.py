@@ -69,21 +69,6 @@ def test_transfer_counts_images_that_both_networks_get_right():
     assert study.transferred(result, [first], x, y) == 1.0
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 7, 9)])
-@pytest.mark.parametrize("model", ["mlp", "cnn", "resnet"])
-def test_networks_take_images_of_any_size(model, shape):
-    assert study.network(model, shape)(torch.rand(2, *shape)).shape == (2, 10)
-
-
-def test_augmented_images_are_shifts_and_mirrors():
-    x = torch.rand(3, 2, 6, 5)
-    out = study.shifted_and_mirrored(x, torch.Generator().manual_seed(0))
-    padded = torch.nn.functional.pad(x, (4, 4, 4, 4)), torch.nn.functional.pad(x.flip(3), (4, 4, 4, 4))
-    for i in range(3):
-        candidates = [p[i, :, r : r + 6, c : c + 5] for p in padded for r in range(9) for c in range(9)]
-        assert any(torch.equal(out[i], candidate) for candidate in candidates)
-
-
 def test_both_arms_start_from_the_same_weights(monkeypatch):
     monkeypatch.setattr(study, "fit", lambda *args, **kwargs: None)
     rows = pd.DataFrame(AdversarialGradient(**SMALL | {"models": ("mlp",)}).trial(context()))
