@@ -131,10 +131,10 @@ def _folded(model: nn.Module) -> nn.Module | None:
     if any(module.training for module in model.modules()):
         return None
     try:
-        from torch.fx.experimental.optimization import fuse
-
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # the tracer's own, about its age
+            from torch.fx.experimental.optimization import fuse
+
             return fuse(model).requires_grad_(False).eval()
     except Exception:  # whatever the tracer cannot follow: data-dependent branches, foreign calls
         return None
