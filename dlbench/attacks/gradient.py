@@ -15,7 +15,7 @@ from dlbench.attacks.rewrite import Rewritten
 from dlbench.attacks.search import AttackResult, Bounds, Keep, Loss, Norm, Search, Stop, check_eps
 from dlbench.ops.limits import Number
 
-WORTH_REWRITING = 5e7  # steps times numbers in x from which faster forms of the model are looked for
+WORTH_REWRITING = 1e7  # steps times numbers in x from which faster forms of a model are looked for
 
 
 def perturb(
@@ -116,7 +116,7 @@ def perturb(
         pieces: Rewritten | Whole = Whole(original)
         if isinstance(model, Rewritten):
             pieces = model
-        elif rewrite != "off" and stop != "never" and x.numel() * steps * restarts >= WORTH_REWRITING:
+        elif rewrite != "off" and stop != "never" and worth_rewriting(x, steps * restarts):
             pieces = Rewritten(model, search.x, compiled=rewrite == "compile")
         judge = oracle = Oracle(pieces.plain, search.loss_of, eot_samples, transform, seed)
         if pieces.plain is not pieces or autocast is not None:
@@ -179,6 +179,11 @@ def mifgsm(
     """
     given = {"step_size": eps / steps, "random_start": False} | settings
     return perturb(model, x, y, eps=eps, steps=steps, momentum=decay, **given)
+
+
+def worth_rewriting(x: Tensor, steps: int) -> bool:
+    """Whether so many steps of these samples pay for finding a faster form of their model."""
+    return x.numel() * steps >= WORTH_REWRITING
 
 
 def _positive(eps: Number) -> bool:
