@@ -1,10 +1,11 @@
 """Bounded perturbations that make a classifier err: by the gradient on its input, by queries alone, by chance.
 
-``pgd`` and ``fgsm`` follow the gradient on the input with the weights fixed, ``random_search`` only asks for the
-model's logits, ``noise`` asks for nothing and is the control. All of them return an :class:`AttackResult` and leave the
-model as they found it.
+``pgd``, ``fgsm`` and ``apgd`` follow the gradient on the input with the weights fixed, ``random_search`` only asks for
+the model's logits, ``noise`` asks for nothing and is the control. All of them return an :class:`AttackResult` and leave
+the model as they found it.
 """
 
+from dlbench.attacks.apgd import apgd
 from dlbench.attacks.blackbox import noise, random_search
 from dlbench.attacks.gradient import fgsm, mifgsm, perturb, pgd
 from dlbench.attacks.modes import attack_mode, input_grad_only
@@ -12,6 +13,7 @@ from dlbench.attacks.search import AttackResult
 
 __all__ = [
     "AttackResult",
+    "apgd",
     "attack_mode",
     "fgsm",
     "input_grad_only",
