@@ -1,18 +1,24 @@
 """Bounded perturbations that make a classifier err: by the gradient on its input, by queries alone, by chance.
 
-``pgd``, ``fgsm`` and ``apgd`` follow the gradient on the input with the weights fixed, ``random_search`` only asks for
-the model's logits, ``noise`` asks for nothing and is the control. All of them return an :class:`AttackResult` and leave
-the model as they found it.
+``perturb`` is the engine; ``pgd``, ``fgsm`` and ``mifgsm`` are methods that it runs, which follow the gradient on the
+input with the weights fixed, and so does ``apgd``, which finds its own step sizes. ``random_search`` only asks for the
+model's logits, ``noise`` asks for nothing and is the control. ``robustness_curve`` runs an attack over a grid of radii.
+All of them return an :class:`AttackResult`, or a :class:`RobustnessCurve` of several, and leave the model as they found
+it.
 """
 
 from dlbench.attacks.apgd import apgd
 from dlbench.attacks.blackbox import noise, random_search
+from dlbench.attacks.curve import RobustnessCurve, robustness_curve
 from dlbench.attacks.gradient import fgsm, mifgsm, perturb, pgd
 from dlbench.attacks.modes import attack_mode, input_grad_only
+from dlbench.attacks.rewrite import Rewritten
 from dlbench.attacks.search import AttackResult
 
 __all__ = [
     "AttackResult",
+    "Rewritten",
+    "RobustnessCurve",
     "apgd",
     "attack_mode",
     "fgsm",
@@ -22,4 +28,5 @@ __all__ = [
     "perturb",
     "pgd",
     "random_search",
+    "robustness_curve",
 ]

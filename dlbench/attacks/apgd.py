@@ -12,9 +12,9 @@ from torch import Tensor
 
 from dlbench import ops
 from dlbench.attacks.climb import Restarts
-from dlbench.attacks.gradient import WORTH_REWRITING
+from dlbench.attacks.gradient import pieces_of
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
-from dlbench.attacks.oracle import Oracle, Transform, Whole
+from dlbench.attacks.oracle import Oracle, Transform
 from dlbench.attacks.randomness import uniform
 from dlbench.attacks.rewrite import Rewritten
 from dlbench.attacks.search import LOSSES, AttackResult, Bounds, LossFunction, Search, check_eps
@@ -103,11 +103,7 @@ def apgd(
             sample_ids=sample_ids,
             mask=mask,
         )
-        pieces: Rewritten | Whole = Whole(original)
-        if isinstance(model, Rewritten):
-            pieces = model
-        elif rewrite != "off" and stop != "never" and x.numel() * steps * restarts >= WORTH_REWRITING:
-            pieces = Rewritten(model, search.x, compiled=rewrite == "compile")
+        pieces = pieces_of(model, search.x, steps * restarts, "off" if stop == "never" else rewrite)
 
         def raised(logits: Tensor, labels: Tensor) -> Tensor:
             return search.sign * RAISED[loss](logits, labels)

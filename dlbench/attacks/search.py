@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -39,8 +39,8 @@ class AttackResult:
         norm: [N] float64, the size of ``x_adv - x`` in the attack's norm.
         cycled: [N] bool, a restart ended early because it had come back to a point where it had been.
         nonfinite: how many elements of gradients were NaN or infinite; they were taken for zero.
-        broken_by: [N] which of several attacks reached the goal, by its number among them; -1 none, -2 no attack was
-            needed. Only where several were run.
+        attacks: the names of the attacks, where several were run one after the other on what was left.
+        broken_by: [N] the number of the one among them that reached the goal; -1 for none, or where none was needed.
     """
 
     x_adv: Tensor
@@ -54,7 +54,8 @@ class AttackResult:
     norm: Tensor
     cycled: Tensor
     nonfinite: int = 0
-    broken_by: Tensor | None = field(default=None)
+    attacks: tuple[str, ...] = ()
+    broken_by: Tensor | None = None
 
     @property
     def robust_accuracy(self) -> float:
@@ -66,12 +67,13 @@ class AttackResult:
         """Share of the samples that the model gets right which the attack brought to its goal; NaN without any."""
         return float(self.success[self.clean_correct].double().mean())
 
-    def where(self, chosen: Tensor, other: AttackResult) -> AttackResult:
-        """This result with the rows of ``chosen`` [n] (indices) replaced by another's n rows; costs are added up."""
+    def followed_by(self, chosen: Tensor, other: AttackResult) -> AttackResult:
+        """This result and what another attack made of its samples ``chosen`` [n]: its successes and costs count."""
         merged: dict[str, Any] = {}
+        new = other.success & ~self.success[chosen]
         for name in ("x_adv", "success", "label_adv", "loss", "norm", "first_step"):
             merged[name] = getattr(self, name).clone()
-            merged[name][chosen] = getattr(other, name).to(merged[name].dtype)
+            merged[name][chosen[new]] = getattr(other, name)[new].to(merged[name].dtype)
         for name in ("forwards", "backwards"):
             merged[name] = getattr(self, name).index_add(0, chosen, getattr(other, name))
         merged["cycled"] = self.cycled.clone()

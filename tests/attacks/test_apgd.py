@@ -300,6 +300,17 @@ def test_a_mask_leaves_the_others_alone(problem):
     assert torch.equal(some.x_adv[~mask], x[~mask]) and torch.equal(some.x_adv[mask], every.x_adv[mask])
 
 
+def test_labels_are_those_of_the_model_in_whatever_form_it_was_asked(monkeypatch):
+    monkeypatch.setattr(attacks.gradient, "WORTH_REWRITING", 0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, K)).eval()
+    x = torch.rand(100, 3, 6, 6)
+    y = net(x).argmax(1)
+    for model in (net, attacks.Rewritten(net, x)):
+        result = attacks.apgd(model, x, y, eps=0.02, steps=20)
+        assert torch.equal(net(result.x_adv).argmax(1), result.label_adv) and 0 < result.attack_success_rate < 1
+        assert torch.equal(result.success, result.label_adv != y)
+
+
 def test_several_answers_to_a_question_find_what_a_random_model_hides(problem):
     model, x, y = problem
 

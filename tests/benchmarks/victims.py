@@ -60,15 +60,19 @@ def architecture(name: str) -> nn.Module:
 
 
 def images() -> tuple[Tensor, Tensor]:
-    """1,797 digits [3, 32, 32] in [0, 1], each in a colour of its own on a dim ground, and their labels."""
+    """1,797 digits [3, 32, 32] in [0, 1], each in a faint colour of its own on a ground of its own, and their labels.
+
+    The contrast, 0.15 to 0.3, is such that a plainly trained network has next to no robust accuracy at 8/255 and an
+    adversarially trained one some, as with photographs.
+    """
     digits = load_digits()
     random = torch.Generator().manual_seed(0)
     ink = torch.from_numpy(digits.images).float()[:, None] / 16
     ink = F.interpolate(ink, size=(32, 32), mode="bilinear", align_corners=False)
-    colour = 0.4 + 0.4 * torch.rand(len(ink), 3, 1, 1, generator=random)
-    ground = 0.3 * torch.rand(len(ink), 3, 1, 1, generator=random)
-    noise = 0.05 * torch.randn(len(ink), 3, 32, 32, generator=random)
-    return (ground + (colour - ground).clamp(min=0.1) * ink + noise).clamp(0, 1), torch.from_numpy(digits.target).long()
+    colour = 0.15 + 0.15 * torch.rand(len(ink), 3, 1, 1, generator=random)
+    ground = 0.2 + 0.4 * torch.rand(len(ink), 3, 1, 1, generator=random)
+    noise = 0.03 * torch.randn(len(ink), 3, 32, 32, generator=random)
+    return (ground + colour * ink + noise).clamp(0, 1), torch.from_numpy(digits.target).long()
 
 
 def split() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
