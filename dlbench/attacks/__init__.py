@@ -1,11 +1,13 @@
 """Bounded perturbations that make a classifier err: by the gradient on its input, by queries alone, by chance.
 
 ``perturb`` is the engine; ``pgd``, ``fgsm`` and ``mifgsm`` are methods that it runs, which follow the gradient on the
-input with the weights fixed. ``random_search`` only asks for the model's logits, ``noise`` asks for nothing and is the
-control. ``robustness_curve`` runs an attack over a grid of radii. All of them return an :class:`AttackResult`, or a
-:class:`RobustnessCurve` of several, and leave the model as they found it.
+input with the weights fixed, and so does ``apgd``, which finds its own step sizes. ``random_search`` only asks for the
+model's logits, ``noise`` asks for nothing and is the control. ``robustness_curve`` runs an attack over a grid of radii.
+All of them return an :class:`AttackResult`, or a :class:`RobustnessCurve` of several, and leave the model as they found
+it.
 """
 
+from dlbench.attacks.apgd import apgd
 from dlbench.attacks.blackbox import noise, random_search
 from dlbench.attacks.curve import RobustnessCurve, robustness_curve
 from dlbench.attacks.gradient import fgsm, mifgsm, perturb, pgd
@@ -17,6 +19,7 @@ __all__ = [
     "AttackResult",
     "Rewritten",
     "RobustnessCurve",
+    "apgd",
     "attack_mode",
     "fgsm",
     "input_grad_only",

@@ -322,13 +322,13 @@ LOSSES: dict[str, LossFunction] = {"ce": _cross_entropy, "margin": _margin}
 
 
 def mean_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
-    """[n] losses of logits [n, K], or their means over the k answers of logits [n, k, K]."""
+    """[n] losses of logits [n, K], or their means over the k answers of logits [n, k, K]; of labels [n] or [n, m]."""
     if logits.dim() == 2:
         losses = loss(logits, labels)
     else:
         n, k, classes = logits.shape
-        losses = loss(logits.reshape(n * k, classes), labels.repeat_interleave(k)).reshape(n, k).mean(1)
-    if losses.shape != labels.shape:
+        losses = loss(logits.reshape(n * k, classes), labels.repeat_interleave(k, 0)).reshape(n, k).mean(1)
+    if losses.shape != labels.shape[:1]:
         raise ValueError(f"the loss returned {list(losses.shape)} for {len(labels)} samples; it must give one a sample")
     return losses
 

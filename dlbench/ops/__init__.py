@@ -9,15 +9,18 @@ from dlbench.ops.loader import OpsError, OpsWarning, Status, load, status
 load()
 
 from dlbench.ops.aggregation import aggregate, edge_dot  # noqa: E402  they register with operators that exist by now
+from dlbench.ops.apgd import ApgdState, apgd_step_  # noqa: E402
 from dlbench.ops.graph import Graph  # noqa: E402
 from dlbench.ops.perturb import linf_step_  # noqa: E402
 
 __all__ = [
+    "ApgdState",
     "Graph",
     "OpsError",
     "OpsWarning",
     "Status",
     "aggregate",
+    "apgd_step_",
     "edge_dot",
     "linf_step_",
     "load",
