@@ -10,7 +10,10 @@ load()
 
 from dlbench.ops.aggregation import aggregate, edge_dot  # noqa: E402  they register with operators that exist by now
 from dlbench.ops.graph import Graph  # noqa: E402
+from dlbench.ops.losses import dlr_loss, margin_loss  # noqa: E402
 from dlbench.ops.perturb import linf_step_  # noqa: E402
+from dlbench.ops.rows import compact, lp_norms  # noqa: E402
+from dlbench.ops.starts import random_start  # noqa: E402
 
 __all__ = [
     "Graph",
@@ -18,8 +21,13 @@ __all__ = [
     "OpsWarning",
     "Status",
     "aggregate",
+    "compact",
+    "dlr_loss",
     "edge_dot",
     "linf_step_",
     "load",
+    "lp_norms",
+    "margin_loss",
+    "random_start",
     "status",
 ]
