@@ -1,10 +1,8 @@
 // What the CPU's and the GPU's glue of lp_norms and compact have in common.
 #pragma once
-#include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
-#include <optional>
 #include <vector>
 
 #include "perturb/dense_rows.h"
@@ -16,14 +14,14 @@ namespace dlbench {
 struct NormsArguments {
   at::Tensor a, b, norms;  // b may be undefined
 
-  NormsArguments(const at::Tensor& a_, const std::optional<at::Tensor>& b_) : a(dense_rows(a_)) {
+  NormsArguments(const at::Tensor& a_, const OptionalTensor& b_) : a(dense_rows(a_)) {
     TORCH_CHECK_VALUE(a.dim() >= 1, "a must have a dimension of samples");
     norms = at::empty({a.size(0), 4}, a.options().dtype(at::kDouble).memory_format(std::nullopt));
     if (!b_) return;
     TORCH_CHECK_TYPE(b_->scalar_type() == a.scalar_type(), "b is ", b_->scalar_type(), " but a is ", a.scalar_type());
     TORCH_CHECK_VALUE(b_->sizes() == a.sizes(), "b has shape ", b_->sizes(), " but a has ", a.sizes());
     TORCH_CHECK_VALUE(b_->device() == a.device(), "b on ", b_->device(), " must be on a's device ", a.device());
-    b = b_->strides() == a.strides() ? *b_ : at::empty_like(a).copy_(*b_);
+    b = laid_out_as(*b_, a);
   }
 
   template <typename Element>

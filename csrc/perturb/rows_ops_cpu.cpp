@@ -14,7 +14,7 @@ constexpr int64_t kGrain = 32768;  // elements, or bytes to move, below which a 
 
 int64_t grain(int64_t row) { return std::max<int64_t>(1, kGrain / std::max<int64_t>(1, row)); }
 
-at::Tensor lp_norms(const at::Tensor& a, const std::optional<at::Tensor>& b) {
+at::Tensor lp_norms(const at::Tensor& a, const OptionalTensor& b) {
   const NormsArguments args(a, b);
   visit_elements("a", args.a.scalar_type(), [&](auto element) {
     const auto task = args.task<decltype(element)>();

@@ -10,7 +10,7 @@
 namespace dlbench {
 namespace {
 
-at::Tensor lp_norms(const at::Tensor& a, const std::optional<at::Tensor>& b) {
+at::Tensor lp_norms(const at::Tensor& a, const OptionalTensor& b) {
   const c10::cuda::CUDAGuard guard(a.device());
   const NormsArguments args(a, b);
   visit_elements("a", args.a.scalar_type(), [&](auto element) {

@@ -28,41 +28,23 @@ DLBENCH_SHARED int32_t start_mass(float draw) {
   return int32_t((norm == Norm::l2 ? draw * draw : std::fabs(draw)) * 0x1p26f);
 }
 
-// The largest number of the type that is not above the value.
 template <typename Real>
-DLBENCH_SHARED Real floor_to(double value) {
-  Real nearest = Real(value);
-  if constexpr (sizeof(Real) == sizeof(float)) {
-    if (nearest > value) nearest = real_of(bits_of(nearest) + (nearest > 0 ? -1 : 1));
-  }
-  return nearest;
+DLBENCH_SHARED Real checked_radius(Real eps) {
+  return eps >= 0 && eps <= kLargest<Real> ? eps : kNan<Real>;
 }
 
-// What a sample's draws are multiplied with; `mass` is the sum over its draws.
+// What a sample's draws are multiplied with, by its limits and the sum of its masses.
 template <Norm norm, typename Real>
-DLBENCH_SHARED Real start_scale(const RandomStart& start, int64_t sample, int64_t mass) {
-  const double eps = start.eps[sample];
-  if (!(eps >= 0 && eps <= kLargest<double>)) return kNan<Real>;
-  if constexpr (norm == Norm::linf) return floor_to<Real>(eps);
+DLBENCH_SHARED Real start_scale(const RandomStart<Real>& start, int64_t sample, const Limits<Real>& limits,
+                                int64_t mass) {
+  const double eps = checked_radius(limits.eps);
+  if constexpr (norm == Norm::linf) return eps;
 
   const uint32_t word = start_words<uint32_t>(start.stream(sample), 0xffffffff).a;
-  mass += start_mass<Norm::l1>(exponential_draw(word)) + start.shape.elements() + 1;  // all that was rounded, upwards
+  mass += start_mass<Norm::l1>(exponential_draw(word)) + start.batch.size() + 1;  // all that was rounded, upwards
   const double power = double(mass) * 0x1p-26;
   const double scale = eps * (1 - 0x1p-22) / (norm == Norm::l2 ? std::sqrt(power) : power);
-  return scale < 0x1p-100 ? Real(0) : Real(scale < kLargest<Real> ? scale : kLargest<Real>);
-}
-
-template <typename Real>
-struct Box {
-  Real lower, upper;
-};
-
-// An infinite bound is no bound; as the largest number it is one that arithmetic cannot cross either.
-template <typename Real>
-DLBENCH_SHARED Box<Real> box_of(double lower_bound, double upper_bound) {
-  constexpr Real largest = kLargest<Real>;
-  const Real lower = -floor_to<Real>(-lower_bound), upper = floor_to<Real>(upper_bound);
-  return {lower < -largest ? -largest : lower, upper > largest ? largest : upper};
+  return scale < 0x1p-100 ? Real(0) : Real(scale > kLargest<Real> ? kLargest<Real> : scale);
 }
 
 // x + v rounded towards x. Knuth's TwoSum gives what rounding to nearest lost, as x_lost - v_lost; where that led beyond
@@ -80,11 +62,11 @@ DLBENCH_SHARED Real add_towards(Real x, Real v) {
 }
 
 template <typename Real>
-DLBENCH_SHARED Real start_point(Real x, float draw, Real scale, Box<Real> box) {
+DLBENCH_SHARED Real start_point(Real x, float draw, Real scale, Real lower, Real upper) {
   const Real v = std::fma(Real(draw), scale, Real(0));
   Real point = v == 0 ? x : add_towards(x, v);  // x + 0 would turn -0 into +0
-  point = point < box.lower ? box.lower : point;
-  point = point > box.upper ? box.upper : point;
+  point = point < lower ? lower : point;
+  point = point > upper ? upper : point;
   return x - x == 0 ? point : kNan<Real>;
 }
 

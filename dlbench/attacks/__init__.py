@@ -6,8 +6,18 @@ model as they found it.
 """
 
 from dlbench.attacks.blackbox import noise, random_search
-from dlbench.attacks.gradient import fgsm, pgd
+from dlbench.attacks.gradient import fgsm, mifgsm, perturb, pgd
 from dlbench.attacks.modes import attack_mode, input_grad_only
 from dlbench.attacks.search import AttackResult
 
-__all__ = ["AttackResult", "attack_mode", "fgsm", "input_grad_only", "noise", "pgd", "random_search"]
+__all__ = [
+    "AttackResult",
+    "attack_mode",
+    "fgsm",
+    "input_grad_only",
+    "mifgsm",
+    "noise",
+    "perturb",
+    "pgd",
+    "random_search",
+]

@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from dlbench import ops
+from dlbench.ops.reference.starts import MASK, philox
+
+_OF_WORDS = 0xFFFFFFFE  # a counter that no element has
 
 
 def uniform(seed: int, draw: int, sample_ids: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -24,3 +27,10 @@ def uniform(seed: int, draw: int, sample_ids: Tensor, shape: Sequence[int], dtyp
     return ops.random_start(
         origin, eps=1.0, seed=seed, sample_ids=sample_ids, restart=draw, lower=-math.inf, upper=math.inf
     )
+
+
+def words(seed: int, ids: Tensor, moment: Tensor) -> Tensor:
+    """64-bit words, one for each pair of a sample's id and a moment of an attack (modulo 2^32); the two broadcast."""
+    ids, moment = torch.broadcast_tensors(ids, moment)
+    low, high, *_ = philox((torch.full_like(ids, _OF_WORDS), moment & MASK, ids & MASK, ids >> 32 & MASK), seed)
+    return high << 32 | low

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dlbench.ops.reference.rows import empty_rows_like
+from dlbench.ops.reference.steps import limit_tensors
 
 Words = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -53,31 +54,27 @@ ERFINV_OUTER = (
 
 def random_start(
     x: Tensor,
-    eps: Tensor,
+    streams: Tensor,
     norm: str,
     seed: int,
-    sample_ids: Tensor | None,
-    restart: int,
-    lower: Tensor,
-    upper: Tensor,
+    eps: float,
+    lower: float,
+    upper: float,
+    table: Tensor | None,
 ) -> Tensor:
     """A random point of the ball around each sample, clipped into the box; see ``csrc/perturb/random_start.h``."""
-    if not (eps.isfinite() & (eps >= 0)).all():
-        raise ValueError("eps must be finite and at least 0")
-    largest = torch.finfo(x.dtype).max
-    box = (-_floor_to(-lower, x.dtype)).clamp(min=-largest), _floor_to(upper, x.dtype).clamp(max=largest)
-    if not (box[0] <= box[1]).all():
-        raise ValueError("no number of x's type lies between lower and upper")
-
-    ids = torch.arange(len(x), device=x.device) if sample_ids is None else sample_ids
+    radius, _, low, high = limit_tensors(x, eps, 0.0, lower, upper, table)
     elements = math.prod(x.shape[1:])
     counters = torch.arange((elements + 3) // 4, device=x.device)
-    draws = DRAWS[norm](torch.stack(_words(seed, restart, ids[:, None], counters), -1).flatten(1)[:, :elements])
-    scale = _scale(eps.expand(len(x)), norm, draws, _words(seed, restart, ids, counters.new_tensor(MASK))[0], x.dtype)
+    draws = DRAWS[norm](torch.stack(_words(seed, streams[:, None], counters), -1).flatten(1)[:, :elements])
+    if norm == "linf":
+        scale = torch.where(radius.isfinite() & (radius >= 0), radius, math.nan)
+    else:
+        radius = radius if table is None else table[0, :, 0]
+        extra = _exponential(_words(seed, streams, counters.new_tensor(MASK))[0])
+        scale = _scale(radius.double(), norm, draws, extra).to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
 
-    each = (-1, *[1] * (x.dim() - 1))
-    v = draws.to(x.dtype).reshape(x.shape) * scale.reshape(each)
-    low, high = (bound.reshape(-1, *[1] * (x.dim() - 2)) if bound.dim() else bound for bound in box)
+    v = draws.to(x.dtype).reshape(x.shape) * scale
     point = torch.where(v == 0, x, _add_towards(x, v))
     point = torch.where(point < low, low, point)
     point = torch.where(point > high, high, point)
@@ -95,21 +92,18 @@ def philox(counter: Words, key: int) -> Words:
     return a, b, c, d
 
 
-def _words(seed: int, restart: int, ids: Tensor, counters: Tensor) -> Words:
-    ids, counters = torch.broadcast_tensors(ids, counters)
-    return philox((counters, torch.full_like(ids, restart), ids & MASK, ids >> 32 & MASK), seed)
+def _words(seed: int, streams: Tensor, counters: Tensor) -> Words:
+    ids, restart, counters = torch.broadcast_tensors(*streams.unbind(-1), counters)  # type: ignore[no-untyped-call]
+    return philox((counters, restart & MASK, ids & MASK, ids >> 32 & MASK), seed)
 
 
-def _scale(eps: Tensor, norm: str, draws: Tensor, extra: Tensor, dtype: torch.dtype) -> Tensor:
+def _scale(radius: Tensor, norm: str, draws: Tensor, extra: Tensor) -> Tensor:
     """What the draws [n, elements] of each sample are multiplied with, [n]."""
-    if norm == "linf":
-        return _floor_to(eps, dtype)
-    mass = _mass("l1", _exponential(extra)) + _mass(norm, draws).sum(1) + draws.shape[1] + 1
-    power = mass.double() * 2.0**-26
+    power = (_mass(norm, draws).sum(1) + _mass("l1", extra) + draws.shape[1] + 1).double() * 2.0**-26
     if norm == "l2":  # torch's own root may be off by a unit in the last place
         power = power.new_tensor([math.sqrt(each) for each in power.tolist()])
-    scale = eps * (1 - 2.0**-22) / power
-    return torch.where(scale < 2.0**-100, 0.0, scale.clamp(max=torch.finfo(dtype).max)).to(dtype)
+    scale = torch.where(radius.isfinite() & (radius >= 0), radius, math.nan) * (1 - 2.0**-22) / power
+    return torch.where(scale < 2.0**-100, 0.0, scale)
 
 
 def _mass(norm: str, draws: Tensor) -> Tensor:
@@ -188,9 +182,3 @@ def _add_towards(x: Tensor, v: Tensor) -> Tensor:
     v_seen = total - x
     lost = (x - (total - v_seen)) + (v - v_seen)
     return torch.where(lost * v.sign() < 0, torch.nextafter(total, x), total)
-
-
-def _floor_to(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """The largest numbers of the type that are not above the values."""
-    nearest = value.to(dtype)
-    return torch.where(nearest > value, torch.nextafter(nearest, torch.full_like(nearest, -math.inf)), nearest)
