@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from dlbench.attacks.blackbox import noise, random_search
@@ -55,15 +55,17 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What an attack did, in the places of all N samples.
+    """What an attack did to k of the N samples.
 
-    ``held`` and ``broken`` [N] bool: attacked, and right still or not. ``x_adv`` [N, ...] is x, and ``loss`` [N] NaN,
-    where not attacked.
+    ``attacked`` [k] are their indices, and ``x_adv`` [k, ...] the points that it kept for them. The others are in the
+    places of all N: ``held`` and ``broken`` [N] bool, attacked and right still or not; ``loss`` [N], NaN where not
+    attacked.
     """
 
+    attacked: Tensor
+    x_adv: Tensor
     held: Tensor
     broken: Tensor
-    x_adv: Tensor
     loss: Tensor
 
 
@@ -120,12 +122,12 @@ class Evidence:
     def as_given(self) -> tuple[list[str], Tensor, list[str]]:
         """In the modes that the model came in.
 
-        The normalisation and dropout layers in training; [N] bool, whether the label differs from that in eval mode;
+        The batch norm and dropout layers in training; [N] bool, whether the label differs from that in eval mode;
         the buffers that a forward pass changes.
         """
         if not isinstance(self.model, nn.Module):
             raise CannotAskError("the model is a plain callable, whose modes cannot be seen")
-        layers = [type(m).__name__ for m, training in self.modes if training and isinstance(m, _NormBase | _DropoutNd)]
+        layers = [type(m).__name__ for m, training in self.modes if training and isinstance(m, _BatchNorm | _DropoutNd)]
         if not any(training for _, training in self.modes):
             return layers, torch.zeros_like(self.y, dtype=torch.bool), []
         before = self._buffers()
@@ -202,7 +204,7 @@ class Evidence:
     def roughness(self) -> Tensor:
         """[p] mean relative change of the margin over draws from ±eps/2, capped at 1."""
         chosen, (lower, upper) = self.probed, self.settings.bounds
-        reference = probes.margin(self.logits[chosen], self.y[chosen])
+        reference = probes.margin(self.logits[chosen].double(), self.y[chosen])
         total = torch.zeros_like(reference)
         for draw in range(NEIGHBOURS):
             drawn = uniform(self._seed("neighbours"), draw, self.ids[chosen], self.x.shape[1:], self.x.dtype)
@@ -232,7 +234,7 @@ class Evidence:
 
     @cached_property
     def pgd_shorter(self) -> Outcome:
-        """The first restart again, as it stood some steps before its end."""
+        """The first restart again, as it stood ten steps before its end, or after its first step."""
         s = self.settings
         return self._pgd(self.pgd[-1].held, steps=max(1, s.steps - LAST_STEPS), step_size=2.5 * s.eps / s.steps)
 
@@ -328,12 +330,13 @@ class Evidence:
     @cached_property
     def x_adv(self) -> Tensor:
         """[N, ...] the point that first broke a sample, or where PGD came to."""
-        points, held = self.pgd[0].x_adv.clone(), self.correct.clone()
+        points, held, first = self.x.clone(), self.correct.clone(), self.pgd[0]
+        points[first.attacked] = first.x_adv
         for _, outcomes in self._at_eps():
             for outcome in outcomes:
-                new = held & outcome.broken
-                points[new] = outcome.x_adv[new]
-                held &= ~new
+                new = (held & outcome.broken)[outcome.attacked]
+                points[outcome.attacked[new]] = outcome.x_adv[new]
+                held &= ~outcome.broken
         return points
 
     @cached_property
@@ -355,7 +358,8 @@ class Evidence:
         if not len(chosen):
             raise CannotAskError("PGD broke nothing, so there is nothing to round")
         step = (upper - lower) / LEVELS
-        points = lower + ((best.x_adv[chosen] - lower) / step).round() * step
+        points = best.x_adv[best.broken[best.attacked]]
+        points = lower + ((points - lower) / step).round() * step
         lost = torch.zeros_like(best.broken)
         lost[chosen] = self._answer(points.clamp(lower, upper), chosen).argmax(1) == self.y[chosen]
         return best.broken, lost
@@ -388,21 +392,22 @@ class Evidence:
     ) -> Outcome:
         """Run an attack on the samples that are marked [N]."""
         held, broken = torch.zeros_like(attacked), torch.zeros_like(attacked)
-        x_adv, loss = self.x.clone(), self.x.new_full((self.n,), math.nan)
+        loss = self.x.new_full((self.n,), math.nan)
         chosen = attacked.nonzero().squeeze(1)
+        points = self.x[chosen]
         if len(chosen):
             result = attack(
                 model or self.model,
-                self.x[chosen],
+                points,
                 self.y[chosen],
                 bounds=self.settings.bounds,
                 sample_ids=self.ids[chosen],
                 **settings,
             )
             held[chosen], broken[chosen] = ~result.success, result.success
-            x_adv[chosen], loss[chosen] = result.x_adv, result.loss.to(loss.dtype)
+            points, loss[chosen] = result.x_adv, result.loss.to(loss.dtype)
             self._spend(chosen, result.forwards, result.backwards)
-        return Outcome(held, broken, x_adv, loss)
+        return Outcome(chosen, points, held, broken, loss)
 
     def _answer(self, points: Tensor, chosen: Tensor | slice = slice(None)) -> Tensor:
         """Logits at points of the chosen samples; nothing is differentiated through."""

@@ -109,11 +109,11 @@ class Diagnosis:
     def _summary(self) -> str:
         counts = Counter(finding.verdict for finding in self.findings)
         parts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in reversed(SEVERITY) if counts[verdict])
-        passes = [f"{float(p.double().mean()):.0f} {name}" for p, name in self._passes()]
-        return f"gradient masking: {self.verdict} ({parts}); {len(self.forwards)} samples, {' and '.join(passes)} each"
-
-    def _passes(self) -> tuple[tuple[Tensor, str], ...]:
-        return (self.forwards, "forward"), (self.backwards, "backward passes")
+        forwards, backwards = (float(passes.double().mean()) for passes in (self.forwards, self.backwards))
+        return (
+            f"gradient masking: {self.verdict} ({parts}); {len(self.forwards)} samples, "
+            f"{forwards:.0f} forward and {backwards:.0f} backward passes each"
+        )
 
 
 _COLOURS: dict[Verdict, str] = {"fail": "#b00020", "warn": "#8a5a00", "pass": "inherit", "skip": "#777"}
