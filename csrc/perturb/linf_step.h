@@ -13,25 +13,29 @@
 #pragma once
 #include <cstdint>
 
+#include "perturb/limits.h"
+#include "perturb/observe.h"
 #include "portable.h"
 
 namespace dlbench {
 
-template <typename Real>
-struct LinfStep {
-  Real eps;           // >= 0, rounded towards zero
-  Real step;          // negative descends
-  Real lower, upper;  // finite, rounded into the box
-};
-
 // n elements, dense, in one order for all three. x_adv, x and grad may be the same memory, but may not overlap in part.
 // Real: float, double. Bits: uint16_t, uint32_t, uint64_t.
 template <typename Real, typename Bits>
-void linf_step_cpu(Real* x_adv, const Real* x, const Bits* grad, Bits infinity, int64_t n, LinfStep<Real> step);
+void linf_step_cpu(Real* x_adv, const Real* x, const Bits* grad, Bits infinity, int64_t n, Limits<Real> limits);
+
+// The same with limits of its own for every element: four rows of n numbers.
+template <typename Real, typename Bits>
+void linf_step_cpu(Real* x_adv, const Real* x, const Bits* grad, Bits infinity, int64_t n, const Limits<const Real*>& rows);
 
 // The same on the current device, in `stream`.
 template <typename Real, typename Bits>
-void linf_step_cuda(Real* x_adv, const Real* x, const Bits* grad, Bits infinity, int64_t n, LinfStep<Real> step,
+void linf_step_cuda(Real* x_adv, const Real* x, const Bits* grad, Bits infinity, int64_t n, Limits<Real> limits,
                     CUstream_st* stream);
+
+// A batch with limits from a table, or with something to observe, or both.
+template <typename Real, typename Bits>
+void linf_step_cuda(Real* x_adv, const Real* x, const Bits* grad, FloatBits<Bits> kind, Batch batch,
+                    LimitsTable<Real> table, Observers to, CUstream_st* stream);
 
 }  // namespace dlbench

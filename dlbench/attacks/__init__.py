@@ -7,7 +7,7 @@ model as they found it. ``diagnose`` asks whether what they found can be believe
 
 from dlbench.attacks.blackbox import noise, random_search
 from dlbench.attacks.diagnosis import Diagnosis, Finding, diagnose
-from dlbench.attacks.gradient import fgsm, pgd
+from dlbench.attacks.gradient import fgsm, mifgsm, perturb, pgd
 from dlbench.attacks.modes import attack_mode, input_grad_only
 from dlbench.attacks.search import AttackResult
 
@@ -19,7 +19,9 @@ __all__ = [
     "diagnose",
     "fgsm",
     "input_grad_only",
+    "mifgsm",
     "noise",
+    "perturb",
     "pgd",
     "random_search",
 ]

@@ -2,15 +2,128 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from dlbench import ops
+from dlbench.attacks.climb import Climb, Steps
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
-from dlbench.attacks.randomness import uniform
-from dlbench.attacks.search import AttackResult, Bounds, Loss, Search, check_eps
+from dlbench.attacks.oracle import Oracle, Transform, Whole
+from dlbench.attacks.rewrite import Rewritten
+from dlbench.attacks.search import AttackResult, Bounds, Keep, Loss, Norm, Search, Stop, check_eps
+from dlbench.ops.limits import Number
+
+WORTH_REWRITING = 5e7  # steps times numbers in x from which faster forms of the model are looked for
+
+
+def perturb(
+    model: Model | Rewritten,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: Number,
+    norm: Norm = "linf",
+    steps: int = 40,
+    step_size: Number | None = None,
+    random_start: bool = True,
+    restarts: int = 1,
+    loss: Loss = "ce",
+    target: Tensor | int | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    seed: int = 0,
+    sample_ids: Tensor | None = None,
+    momentum: float | None = None,
+    sparsity: float = 0.05,
+    eot_samples: int = 1,
+    transform: Transform | None = None,
+    keep: Keep | None = None,
+    stop: Stop = "cycle",
+    compact: bool = True,
+    rewrite: Literal["auto", "compile", "off"] = "auto",
+    autocast: torch.dtype | None = None,
+    mask: Tensor | None = None,
+) -> AttackResult:
+    """Projected gradient steps inside a ball, the worst of several random starts for each sample.
+
+    It does only what can still change the answer: gradients are taken with respect to inputs alone; samples leave the
+    batch when they are decided; a restart ends where it comes back to a point at which it has been, since it would then
+    go round for ever; when few points are left, the restarts to come are run beside them. And it is exact: every such
+    shortcut is taken only where it proves itself on the model at hand (rewritten models against the original's logits,
+    cycles against a model that gives different answers to the same question), and labels are the original model's.
+
+    The model is in eval mode meanwhile; its parameters, their ``.grad``, its buffers and training flags and torch's
+    random state are afterwards what they were, also after an exception. Bounds hold exactly; ``eps=0`` returns x bit by
+    bit. A random start depends on the seed, the restart and the sample's id alone, so results do not depend on how
+    samples are split into batches, as long as ``sample_ids`` go with them; what the model answers may still differ by
+    rounding, where its kernels depend on the size of the batch. Only the costs vary: restarts run side by side may
+    turn out not to have been needed.
+
+    Args:
+        model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
+        x: [N, C, ...] float32 or float64, inside the bounds.
+        y: [N] int64, the true labels.
+        eps: radius of the ball, in the units of x; a number or [N].
+        norm: of the ball: ``"linf"``, ``"l2"`` or ``"l1"``.
+        steps: gradient steps a restart.
+        step_size: length of a step in that norm, a number or [N]; 2.5 eps / steps where not given, enough to cross the
+            ball.
+        random_start: start at a uniformly drawn point of the ball, else at x.
+        restarts: random starts; a later one only attacks what withstood the earlier ones.
+        loss: ``"ce"`` (cross-entropy), ``"margin"`` (best other logit minus the label's own), ``"dlr"`` (the margin
+            over the spread of the logits), or a function of logits [n, K] and labels [n] that gives [n].
+        target: the label to reach, one for all or [N]; without it any wrong label is the goal.
+        bounds: least and greatest value that an input can have; numbers, or [C] each.
+        seed: of random starts and draws.
+        sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.
+        momentum: the decay of MI-FGSM's accumulated gradient (Dong et al. 2018); None for none. Only ``"linf"``.
+        sparsity: the share of coordinates that a step in ``"l1"`` moves (Tramèr & Boneh 2019).
+        eot_samples: how often each point is asked about, for random models and transforms; the gradient is that of the
+            mean loss, and the goal is reached where more than half of the answers reach it.
+        transform: ``transform(points [m, ...], draws [m] int64)`` gives what the model sees, differentiably; row i
+            undergoes the random transform that the word ``draws[i]`` names, always the same for the same word.
+        keep: ``"first"`` keeps the first point that reaches the goal, else the one of best loss; ``"best_loss"`` the
+            one of best loss among those that reach it; ``"last"`` the last. ``"first"`` unless ``stop="never"``.
+        stop: ``"success"`` drops a sample as soon as the goal is reached; ``"cycle"`` also ends restarts that have come
+            back; ``"never"`` takes every step, for training, transfer and confidence.
+        compact: whether decided samples leave the batch; otherwise they stay, and change nothing.
+        rewrite: ``"auto"`` looks for a faster form of the model where the work is large enough to pay for it, which may
+            change the last bits of a result from run to run; ``"compile"`` also tries ``torch.compile``; ``"off"``.
+        autocast: run the model in this type during the search (``torch.bfloat16``).
+        mask: [N] bool, which samples to attack; the others are only looked at.
+
+    Raises:
+        ValueError: labels the model does not have, x outside the bounds, an impossible setting.
+    """
+    check_eps(eps, len(x))
+    _check_settings(steps, restarts, random_start, step_size, momentum, norm, eot_samples)
+    step_size = 2.5 * eps / steps if step_size is None else step_size
+    original = model.original if isinstance(model, Rewritten) else model
+    with attack_mode(original), input_grad_only(original):
+        search = Search(
+            x,
+            y,
+            target=target,
+            bounds=bounds,
+            norm=norm,
+            loss=loss,
+            keep=keep or ("best_loss" if stop == "never" else "first"),
+            stop=stop,
+            sample_ids=sample_ids,
+            mask=mask,
+        )
+        pieces: Rewritten | Whole = Whole(original)
+        if isinstance(model, Rewritten):
+            pieces = model
+        elif rewrite != "off" and stop != "never" and x.numel() * steps * restarts >= WORTH_REWRITING:
+            pieces = Rewritten(model, search.x, compiled=rewrite == "compile")
+        judge = oracle = Oracle(pieces.plain, search.loss_of, eot_samples, transform, seed)
+        if pieces.plain is not pieces or autocast is not None:
+            oracle = Oracle(pieces, search.loss_of, eot_samples, transform, seed, autocast)
+        way = Steps(eps, step_size, steps, momentum, sparsity)
+        climb = Climb(search, oracle, judge, way, random_start=random_start, seed=seed, compact=compact)
+        return climb.run(restarts if _positive(eps) else 0)
 
 
 def fgsm(
@@ -18,8 +131,8 @@ def fgsm(
     x: Tensor,
     y: Tensor,
     *,
-    eps: float,
-    norm: str = "linf",
+    eps: Number,
+    norm: Norm = "linf",
     target: Tensor | int | None = None,
     bounds: Bounds = (0.0, 1.0),
     loss: Loss = "ce",
@@ -27,9 +140,9 @@ def fgsm(
     """The fast gradient sign method (Goodfellow et al., ICLR 2015): one step of length eps, from x.
 
     On a linear model no perturbation of this size is worse: it costs the margin exactly eps times the 1-norm of the
-    weights' difference. Arguments and result as in :func:`pgd`.
+    weights' difference. Arguments and result as in :func:`perturb`.
     """
-    return pgd(
+    return perturb(
         model,
         x,
         y,
@@ -44,97 +157,53 @@ def fgsm(
     )
 
 
-def pgd(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    *,
-    eps: float,
-    step_size: float | None = None,
-    steps: int = 40,
-    norm: str = "linf",
-    restarts: int = 1,
-    target: Tensor | int | None = None,
-    bounds: Bounds = (0.0, 1.0),
-    random_start: bool = True,
-    seed: int = 0,
-    sample_ids: Tensor | None = None,
-    loss: Loss = "ce",
-    stop: Literal["success", "never"] = "success",
-) -> AttackResult:
-    """Projected gradient descent (Madry et al., ICLR 2018): sign steps inside the ball, from random starts.
+def pgd(model: Model | Rewritten, x: Tensor, y: Tensor, *, eps: Number, **settings: Any) -> AttackResult:
+    """Projected gradient descent (Madry et al., ICLR 2018): :func:`perturb` as it is, with all its settings.
 
-    The model is in eval mode meanwhile; its parameters, their ``.grad``, its buffers and training flags and torch's
-    random state are afterwards what they were. ``|x_adv - x| <= eps`` and the bounds hold exactly; ``eps=0`` returns x
-    bit by bit. A random start depends on the seed, the restart and the sample's id alone, not on how samples are split
-    into batches, as long as ``sample_ids`` go with them; what the model answers may still differ by rounding, where
-    its kernels depend on the size of the batch.
-
-    Args:
-        model: maps samples [n, ...] to logits [n, K]; a module, or any callable.
-        x: [N, ...] float32 or float64, inside the bounds.
-        y: [N] int64, the true labels.
-        eps: radius of the ball, in the units of x.
-        step_size: length of a step; 2.5 eps / steps where not given, enough to cross the ball.
-        steps: gradient steps a restart.
-        norm: of the ball; only ``"linf"`` yet.
-        restarts: random starts; a later one only attacks what withstood the earlier ones.
-        target: the label to reach, one for all or [N]; without it any wrong label is the goal.
-        bounds: least and greatest value that an input can have.
-        random_start: start at a uniformly drawn point of the ball, else at x.
-        seed: of the random starts.
-        sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.
-        loss: ``"ce"`` (cross-entropy) or ``"margin"`` (best other logit minus the label's own).
-        stop: ``"success"`` drops a sample from the batch as soon as the goal is reached, for measuring accuracy;
-            ``"never"`` goes on to the point of best loss, for training, transfer and confidence.
-
-    Raises:
-        ValueError: labels the model does not have, x outside the bounds, an impossible setting.
+    40 steps of 2.5 eps / 40 from one random start where nothing else is said. In ``norm="l2"`` a step goes along the
+    gradient (Madry et al. 2018), in ``"l1"`` along its largest coordinates (Tramèr & Boneh 2019), and both project
+    exactly on the ball and the box together.
     """
-    check_eps(eps)
-    if norm != "linf":
-        raise ValueError(f"norm is {norm!r}; only 'linf' is there yet")
-    if steps < 1 or restarts < 1:
-        raise ValueError(f"steps is {steps} and restarts is {restarts}; both must be 1 or more")
+    if "momentum" in settings:
+        raise TypeError("pgd takes no momentum; mifgsm does")
+    return perturb(model, x, y, eps=eps, **settings)
+
+
+def mifgsm(
+    model: Model | Rewritten, x: Tensor, y: Tensor, *, eps: Number, steps: int = 10, decay: float = 1.0, **settings: Any
+) -> AttackResult:
+    """Momentum iterative FGSM (Dong et al., CVPR 2018): sign steps along an accumulated gradient, from x.
+
+    The gradients are accumulated after division by their 1-norms, as in the paper. ``step_size`` is eps / steps where
+    not given; other settings as in :func:`perturb`.
+    """
+    given = {"step_size": eps / steps, "random_start": False} | settings
+    return perturb(model, x, y, eps=eps, steps=steps, momentum=decay, **given)
+
+
+def _positive(eps: Number) -> bool:
+    return bool((torch.as_tensor(eps) > 0).any())
+
+
+def _check_settings(
+    steps: int,
+    restarts: int,
+    random_start: bool,
+    step_size: Number | None,
+    momentum: float | None,
+    norm: str,
+    eot_samples: int,
+) -> None:
+    if steps < 1 or restarts < 1 or eot_samples < 1:
+        raise ValueError(
+            f"steps is {steps}, restarts is {restarts} and eot_samples is {eot_samples}; all must be 1 or more"
+        )
     if restarts > 1 and not random_start:
         raise ValueError(f"restarts is {restarts} without a random start: all of them would be the same")
-    step_size = 2.5 * eps / steps if step_size is None else step_size
-    if step_size < 0:
+    least = float(step_size.min()) if isinstance(step_size, Tensor) and step_size.numel() else step_size
+    if isinstance(least, float | int) and not 0 <= least < math.inf:
         raise ValueError(
-            f"step_size is {step_size:g}; it must not be negative (a target turns the direction by itself)"
+            f"step_size is {least:g}; it must not be negative, nor infinite (a target turns the direction by itself)"
         )
-    lower, upper = bounds
-
-    with attack_mode(model), input_grad_only(model):
-        search = Search(x, y, target=target, bounds=bounds, loss=loss, stop=stop, sample_ids=sample_ids)
-        points = search.x.clone().requires_grad_(not random_start)
-        losses = search.clean(model(points))
-        for restart in range(restarts if eps > 0 else 0):
-            if random_start:
-                if not search.drop_decided():
-                    break
-                noise = uniform(seed, restart, search.ids[search.active], x.shape[1:], x.dtype)
-                points = search.project(search.centres + eps * noise, eps).requires_grad_()
-                losses = search.visit(points, model(points), start=True)
-            for _ in range(steps):
-                still = search.open()
-                if not len(still):
-                    break
-                if not losses.requires_grad:
-                    raise ValueError("the model's logits carry no gradient with respect to x; is it detached inside?")
-                (gradient,) = torch.autograd.grad(losses.sum(), points)  # the sum: no sample's step depends on others
-                points = points.detach()
-                if len(still) < len(points):  # decided samples leave the batch
-                    search.attend(search.active[still])
-                    points, gradient = points[still], gradient[still]
-                ops.linf_step_(
-                    points,
-                    search.centres,
-                    gradient,
-                    eps=eps,
-                    step_size=search.sign * step_size,
-                    lower=lower,
-                    upper=upper,
-                )
-                losses = search.visit(points.requires_grad_(), model(points))
-        return search.result(by_gradient=True)
+    if momentum is not None and (norm != "linf" or not 0 <= momentum < math.inf):
+        raise ValueError(f"momentum is {momentum} with norm {norm!r}; it must be zero or more, and goes with 'linf'")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from dlbench.ops import reference
+from dlbench.ops.limits import Number, limits
 from dlbench.ops.loader import register
 
 GRADIENTS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -18,10 +17,12 @@ def linf_step_(
     x: Tensor,
     grad: Tensor,
     *,
-    eps: float,
-    step_size: float,
-    lower: float = 0.0,
-    upper: float = 1.0,
+    eps: Number,
+    step_size: Number,
+    lower: Number = 0.0,
+    upper: Number = 1.0,
+    hash: Tensor | None = None,
+    tally: Tensor | None = None,
 ) -> Tensor:
     """One projected gradient step in the L-infinity ball around ``x``, in place.
 
@@ -31,13 +32,17 @@ def linf_step_(
     gradient is 0. A NaN in ``x_adv`` stays, a NaN or an infinity in ``x`` gives NaN.
 
     Args:
-        x_adv: the state, any shape, float32 or float64; overwritten.
+        x_adv: the state [N, C, ...] (any shape where all limits are numbers), float32 or float64; overwritten.
         x: the centre of the ball, same shape and type.
         grad: the loss's gradient at ``x_adv``, same shape, of any float type.
-        eps: radius of the ball, at least 0, in units of ``x``.
-        step_size: length of the step; a negative one descends, as a targeted attack does.
-        lower: lower end of the box; ``-inf`` for none.
-        upper: upper end of the box; ``inf`` for none.
+        eps: radius of the ball, at least 0, in units of ``x``: a number, [N] (per sample), or [N or 1, C or 1, 1, ...].
+        step_size: length of the step, in the same forms; a negative one descends, as a targeted attack does.
+        lower: lower end of the box: a number, [C] (per channel), or [N or 1, C or 1, 1, ...]; ``-inf`` for none.
+        upper: upper end of the box, in the same forms; ``inf`` for none.
+        hash: [N] int64, overwritten with a hash of each sample's new state: equal states have equal hashes, unequal
+            ones agree by chance once in 2^64.
+        tally: [N, 4] int64, to which the number of elements of ``grad`` is added that are
+            zero, denormal, infinite, NaN.
 
     Returns:
         ``x_adv`` itself. Nothing is differentiated through.
@@ -46,13 +51,14 @@ def linf_step_(
         TypeError: a tensor of a type that is not taken.
         ValueError: shapes or devices that differ, or a number out of its range.
     """
-    _check_tensors(x_adv, x, grad)
-    _check_numbers(eps, step_size, lower, upper)
-    torch.ops.dlbench.linf_step_(x_adv, x.detach(), grad.detach(), eps, step_size, lower, upper)
+    check_tensors(x_adv, x, grad)
+    numbers = limits(x_adv, eps, step_size, lower, upper)
+    torch.ops.dlbench.linf_step_(x_adv, x.detach(), grad.detach(), *numbers, hash, tally)
     return x_adv
 
 
-def _check_tensors(x_adv: Tensor, x: Tensor, grad: Tensor) -> None:
+def check_tensors(x_adv: Tensor, x: Tensor, grad: Tensor) -> None:
+    """A state, the centre of its ball and a gradient fit together, and the state may be written."""
     if x_adv.dtype not in (torch.float32, torch.float64):
         raise TypeError(
             f"x_adv is {x_adv.dtype}; keep it in float32 or float64, where small steps are not rounded away"
@@ -72,18 +78,20 @@ def _check_tensors(x_adv: Tensor, x: Tensor, grad: Tensor) -> None:
         raise ValueError("x_adv requires a gradient, which a step in place falsifies; call this under torch.no_grad()")
 
 
-def _check_numbers(eps: float, step_size: float, lower: float, upper: float) -> None:
-    if not 0 <= eps < math.inf:
-        raise ValueError(f"eps={eps} is not a radius; it must be finite and at least 0")
-    if not -math.inf < step_size < math.inf:
-        raise ValueError(f"step_size={step_size} is not a length; it must be finite")
-    if not lower <= upper:
-        raise ValueError(f"lower={lower} and upper={upper} leave no room; lower must not be above upper")
-
-
 register("linf_step_", reference.linf_step_)
 
 
 @torch.library.register_fake("dlbench::linf_step_")  # type: ignore[untyped-decorator]
-def _(x_adv: Tensor, x: Tensor, grad: Tensor, eps: float, step_size: float, lower: float, upper: float) -> None:
+def _(
+    x_adv: Tensor,
+    x: Tensor,
+    grad: Tensor,
+    eps: float,
+    step_size: float,
+    lower: float,
+    upper: float,
+    table: Tensor | None = None,
+    hash: Tensor | None = None,
+    tally: Tensor | None = None,
+) -> None:
     return None

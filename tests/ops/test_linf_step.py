@@ -200,6 +200,114 @@ def test_other_overlaps_are_refused():
         step(x_adv[:1].expand(100), x, grad)
 
 
+# ---------------------------------------------------------------------------- limits by sample and channel, observers
+
+LIMITS = {
+    "per sample": lambda n, c: {"eps": torch.rand(n) / 4, "step_size": torch.rand(n) - 0.5},
+    "per channel": lambda n, c: {"eps": torch.rand(c, 1, 1) / 4, "step_size": torch.rand(1, c, 1, 1) / 9},
+    "per both": lambda n, c: {"eps": torch.rand(n, c, 1, 1, dtype=torch.float64) / 4, "step_size": 0.03},
+    "bounds per channel": lambda n, c: {
+        "eps": 0.1,
+        "step_size": 0.2,
+        "lower": -torch.rand(c),
+        "upper": 1 + torch.rand(c),
+    },
+    "one number as a tensor": lambda n, c: {"eps": torch.tensor(0.1), "step_size": 0.03},
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("layout", ["contiguous", "channels last", "transposed", "every second"])
+@pytest.mark.parametrize("shape", [(3, 2, 5, 4), (2, 3, 70, 71), (4, 1, 1, 1), (1, 5, 3, 3), (0, 2, 3, 3)])
+@pytest.mark.parametrize("form", LIMITS)
+def test_limits_that_differ_are_those_of_each_part(form, shape, layout, state):
+    torch.manual_seed(0)
+    x_adv, x, grad = example(shape, state)
+    given = {"lower": 0.0, "upper": 1.0} | LIMITS[form](*shape[:2])
+    wide = {name: as_grid(name, value, len(shape)) for name, value in given.items()}
+    want = x_adv.clone()
+    for n in range(shape[0]):
+        for c in range(shape[1]):
+            numbers = {k: float(v[n % v.shape[0], c % v.shape[1]]) for k, v in wide.items()}
+            part = want[n, c].clone()
+            want[n, c] = linf_step_(part, x[n, c], grad[n, c], **numbers)
+    got = LAYOUTS[layout](x_adv) if min(shape) else x_adv.clone()
+    assert linf_step_(got, x, grad, **given) is got
+    assert same_bits(got, want)
+
+
+def as_grid(name, value, dim):
+    value = torch.as_tensor(value, dtype=torch.float64)
+    if value.dim() == 1:
+        return value.view(1, -1) if name in ("lower", "upper") else value.view(-1, 1)
+    if value.dim() == 0:
+        return value.view(1, 1)
+    return value.reshape((1, -1) if value.dim() == dim - 1 else value.shape[:2])
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_bounds_of_limits_in_float64_hold_exactly(state):
+    x_adv, x, grad = example((50, 3, 4, 4), state)
+    eps = torch.rand(50, dtype=torch.float64) / 10
+    lower = torch.tensor([0.1, 0.2, 1 / 3], dtype=torch.float64)
+    x = x.clamp(min=0.4)
+    linf_step_(x_adv, x, grad, eps=eps, step_size=1.0, lower=lower)
+    assert ((x_adv.double() - x.double()).abs() <= eps.view(-1, 1, 1, 1)).all()
+    assert (x_adv.double() >= lower.view(1, 3, 1, 1)).all()
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("shape", [(5,), (3, 1), (4, 3, 5, 7), (2, 3, 80, 70)], ids=str)
+@pytest.mark.parametrize("layout", ["contiguous", "channels last"])
+def test_hashes_tell_states_apart(state, shape, layout):
+    if layout == "channels last" and len(shape) != 4:
+        pytest.skip("only images have channels")
+    x_adv, x, grad = (LAYOUTS[layout](t) for t in example(shape, state))
+    hashes = torch.full((shape[0],), 7)
+    linf_step_(x_adv, x, grad, eps=0.1, step_size=0.01, hash=hashes)
+    assert torch.equal(hashes, reference.steps.hash_of(x_adv)) and len(hashes.unique()) == len(hashes)
+    again = torch.zeros_like(hashes)
+    linf_step_(x_adv, x, torch.zeros_like(grad), eps=0.1, step_size=0.01, hash=again)  # stays where it is
+    assert torch.equal(again, hashes)
+    changed = x_adv.clone()
+    changed[1 % shape[0]] = changed[1 % shape[0]].flip(-1) + 1e-3 if len(shape) > 1 else 0.123
+    linf_step_(changed, changed.clone(), torch.zeros_like(grad), eps=0.1, step_size=0.01, hash=again)
+    assert (again != hashes).tolist() == [n == 1 % shape[0] for n in range(shape[0])]
+
+
+def test_single_bits_and_exchanged_elements_change_a_hash():
+    x = torch.rand(1, 600).repeat(600, 1)
+    other = x.clone()
+    other.view(torch.int32).diagonal().bitwise_xor_(1 << (torch.arange(600) % 23))
+    for n in range(0, 600, 3):
+        other[n] = x[n].roll(n + 1)
+    both = torch.zeros(600, dtype=torch.int64), torch.zeros(600, dtype=torch.int64)
+    for states, hashes in zip((x, other), both, strict=True):
+        linf_step_(states.clone(), states, torch.zeros_like(x), eps=0.0, step_size=0.0, hash=hashes)
+    assert len(both[0].unique()) == 1
+    moved = (x != other).any(1)
+    assert moved.sum() > 590 and torch.equal(both[0] != both[1], moved)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_the_tally_counts_what_is_no_ordinary_gradient(gradient):
+    x_adv, x, _ = example((3, 5000))
+    grad = torch.ones(3, 5000, dtype=gradient)
+    grad[0, :7], grad[0, 4095:4099], grad[1, 2:5], grad[2, ::2] = 0, TINY[gradient], -math.inf, math.nan
+    grad[0, 7] = -0.0
+    tally = torch.ones(3, 4, dtype=torch.int64)
+    linf_step_(x_adv, x, grad, eps=0.1, step_size=0.01, tally=tally)
+    assert (tally - 1).tolist() == [[8, 4, 0, 0], [0, 0, 3, 0], [0, 0, 0, 2500]]
+
+
+def test_observers_change_nothing_else():
+    x_adv, x, grad = example((3, 3, 40, 40))
+    want = step(x_adv.clone(), x, grad)
+    seen = {"hash": torch.zeros(3, dtype=torch.int64), "tally": torch.zeros(3, 4, dtype=torch.int64)}
+    got = linf_step_(x_adv, x, grad, eps=8 / 255, step_size=2 / 255, **seen)
+    assert same_bits(got, want)
+
+
 def test_threads_do_not_change_it():
     x_adv, x, grad = example((300_001,))
     results = []
@@ -247,6 +355,16 @@ def test_under_no_grad_the_state_may_require_a_gradient():
         ({"step_size": math.nan}, ValueError, "step_size=nan"),
         ({"lower": 1.0, "upper": 0.0}, ValueError, "lower=1.0 and upper=0.0"),
         ({"lower": math.nan}, ValueError, "lower=nan"),
+        ({"eps": torch.tensor([0.1, -1.0, 0.1])}, ValueError, "eps=-1.0"),
+        ({"eps": torch.tensor([0.1, math.nan, 0.1])}, ValueError, "eps=nan"),
+        ({"step_size": torch.tensor([0.1, math.inf, 0.1])}, ValueError, "step_size=inf"),
+        (
+            {"eps": torch.zeros(2)},
+            ValueError,
+            r"eps has shape \[2\]; for a state \[3\] give a number, \[3\] \(per sample\)",
+        ),
+        ({"lower": torch.zeros(3)}, ValueError, r"lower has shape \[3\]"),
+        ({"lower": torch.tensor([2.0])}, ValueError, "lower=2.0 and upper=1.0"),
     ],
 )
 def test_refusals_say_what_was_given(change, error, says):

@@ -1,0 +1,147 @@
+"""A model in other forms that compute the same function, and the fastest of them found by running them.
+
+Evaluating a net's robustness runs it thousands of times with fixed weights, so it may be rewritten for that: batch
+normalisation folded into the convolutions before it, images in channels-last order, and pieces small enough for the
+cache. Every form is held against the model's own logits first, and dropped where they differ or where it cannot be
+made. Which one is fastest depends on the machine, so they race, on points that have to be evaluated anyway. Since the
+winner may differ from run to run, so may the last bits of the numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from dlbench.attacks.modes import Model
+from dlbench.attacks.oracle import Whole
+
+SIZES = (32, 16, 64)  # of a piece; the first is what the forms race with
+LAPS = 2  # timed, after one to warm up
+PROBE = 8  # samples on which forms are compared
+TOLERANCE = 1e-3  # of logits, relative to their spread: far below what separates a clear label from the next
+
+
+@dataclass
+class Form:
+    """One way to compute the model, in pieces of one size."""
+
+    name: str
+    model: Model
+    size: int
+    seconds: list[float] = field(default_factory=list)  # a sample
+
+    @property
+    def timed(self) -> bool:
+        """Whether it has run often enough."""
+        return len(self.seconds) > LAPS
+
+    @property
+    def best(self) -> float:
+        """Seconds a sample in its best lap; the first, in which libraries prepare themselves, does not count."""
+        return min(self.seconds[1:])
+
+
+class Rewritten:
+    """A model in the fastest form known; an attack that is given it uses it, others may use ``original``.
+
+    Args:
+        model: a module in eval mode; whatever cannot be traced keeps its own form.
+        x: [n, ...] samples on which forms are compared.
+        compiled: let ``torch.compile`` take part, which costs up to minutes once.
+    """
+
+    def __init__(self, model: Model, x: Tensor, *, compiled: bool = False) -> None:
+        self.original = model
+        self.forms = [Form(name, other, SIZES[0]) for name, other in _same(model, x[:PROBE], compiled)]
+        self.winner: Form | None = None
+        self.plain = Whole(model)
+
+    @contextlib.contextmanager
+    def form(self, left: int) -> Iterator[tuple[Model, int]]:
+        """A form and its size of a piece for the next of ``left`` points; whole pieces are timed until one has won."""
+        form = self.winner or self._next()
+        began = time.perf_counter()
+        yield form.model, form.size
+        if self.winner is None and left >= form.size:
+            form.seconds.append((time.perf_counter() - began) / form.size)
+
+    def _next(self) -> Form:
+        for form in self.forms:
+            if not form.timed:
+                return form
+        best = min(self.forms, key=lambda form: form.best)
+        tried = {form.size for form in self.forms if form.model is best.model}
+        if more := [Form(best.name, best.model, size) for size in SIZES if size not in tried]:
+            self.forms += more
+            return more[0]
+        self.winner = best
+        return best
+
+
+def _same(model: Model, probe: Tensor, compiled: bool) -> list[tuple[str, Model]]:
+    """The model and its other forms, by name, that give the same logits on a probe."""
+    forms: list[tuple[str, Model]] = [("as it is", model)]
+    if not isinstance(model, nn.Module) or len(probe) == 0:
+        return forms
+    candidates: list[tuple[str, Model]] = []
+    if folded := _folded(model):
+        candidates.append(("batch norm folded", folded))
+    if probe.dim() == 4 and any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        base = folded or _copied(model)
+        if base is not None:
+            channels_last = ChannelsLast(copy.deepcopy(base))
+            candidates.append((f"{'batch norm folded, ' if folded else ''}channels last", channels_last))
+    if compiled:
+        candidates += [(f"{name}, compiled", torch.compile(other)) for name, other in candidates or forms]
+    with torch.no_grad():
+        want = model(probe)
+        for name, other in candidates:
+            with contextlib.suppress(Exception):  # nobody asked for this form; where it fails, the model itself remains
+                got = other(probe)
+                spread = want.amax() - want.amin() + torch.finfo(want.dtype).tiny
+                if bool(((got - want).abs() <= TOLERANCE * spread).all()):
+                    forms.append((name, other))
+    return forms
+
+
+class ChannelsLast(nn.Module):
+    """A module that sees its images in channels-last order."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The module's answer."""
+        out: Tensor = self.module(x.contiguous(memory_format=torch.channels_last))
+        return out
+
+
+def _folded(model: nn.Module) -> nn.Module | None:
+    """A copy in which batch norms are part of the convolutions before them; None where that cannot be had."""
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return None
+    if any(module.training for module in model.modules()):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer's own, about its age
+            from torch.fx.experimental.optimization import fuse
+
+            return fuse(model).requires_grad_(False).eval()
+    except Exception:  # whatever the tracer cannot follow: data-dependent branches, foreign calls
+        return None
+
+
+def _copied(model: nn.Module) -> nn.Module | None:
+    try:
+        return copy.deepcopy(model).requires_grad_(False)
+    except Exception:  # a module may hold what cannot be copied
+        return None
