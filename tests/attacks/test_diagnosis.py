@@ -589,8 +589,9 @@ class Counting(nn.Module):
 def test_passes_are_counted(linear, samples, eps):
     Counting.rows = 0
     diagnosis = attacks.diagnose(Counting(linear), *samples, eps=eps, attack_autocast=torch.bfloat16, **CHEAP)
-    assert int(diagnosis.forwards.sum()) == Counting.rows
-    assert f"{Counting.rows / 60:.0f} forward" in str(diagnosis)
+    spent = int(diagnosis.forwards.sum())
+    assert 0.98 * Counting.rows < spent <= Counting.rows  # an attack asks about 8 points twice before it trusts a cycle
+    assert f"{spent / 60:.0f} forward" in str(diagnosis)
 
 
 T, R, Q, DRAWS = 20, 2, 150, 100
@@ -619,11 +620,13 @@ COST = {  # as the docstring of diagnose has it, for a sample that nothing break
 
 
 class Robust(nn.Module):
-    """Three classes, and nothing in reach changes the answer."""
+    """Three classes; nothing in reach changes the answer, and gradients so wild that attacks do not go in circles."""
+
+    waves = torch.randn(32, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
     def forward(self, x):
-        level = x.flatten(1).mean(1)
-        return torch.stack([level + 30, level, -level], 1)
+        wild = torch.sin(1e6 * x.flatten(1) @ self.waves.T).mean(1)
+        return torch.stack([wild + 5, -wild, -wild - 1], 1)
 
 
 @pytest.mark.parametrize("rule", COST)
@@ -693,6 +696,20 @@ def test_the_model_is_left_as_it_was(in_training, samples):
         with pytest.raises(ArithmeticError, match="broken"):
             attacks.diagnose(model, *samples, **settings)
         same(before, state(in_training))
+
+
+def test_bounds_by_channel_are_those_of_normalised_images(linear, samples):
+    """A model of normalised images fares as the model of images does."""
+    x, y = samples
+    mean, std = 0.25, 0.5
+    bounds = torch.tensor([-mean / std]), torch.tensor([(1 - mean) / std])
+    rules = ["M3", "M4", "M9", "M10", "M11", "M16", "M17", "M18"]
+    settings = {"rules": rules, "queries": 20, "noise_draws": 20, "steps": 12}
+    plain = attacks.diagnose(linear, x, y, eps=EPS, **settings)
+    model = Changed(linear, lambda net, x: net(x * std + mean))
+    normalised = attacks.diagnose(model, (x - mean) / std, y, eps=EPS / std, bounds=bounds, **settings)
+    for a, b in zip(plain.findings, normalised.findings, strict=True):
+        assert a.verdict == b.verdict and b.value == pytest.approx(a.value, abs=0.02), (a, b)
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])

@@ -14,7 +14,7 @@ from dlbench.attacks.diagnosis.probes import CannotAskError, steady
 from dlbench.attacks.diagnosis.rules import RULES, Rule
 from dlbench.attacks.gradient import pgd
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
-from dlbench.attacks.search import Bounds
+from dlbench.attacks.search import Bounds, Norm
 from dlbench.errors import did_you_mean
 
 __all__ = ["RULES", "Diagnosis", "Finding", "diagnose"]
@@ -26,7 +26,7 @@ def diagnose(
     y: Tensor,
     *,
     eps: float,
-    norm: str = "linf",
+    norm: Norm = "linf",
     bounds: Bounds = (0.0, 1.0),
     steps: int = 40,
     restarts: int = 2,
@@ -76,10 +76,11 @@ def diagnose(
 
     The model is left as it was, bit by bit: parameters, buffers, gradients, training flags, random state. Attacks see
     it in eval mode; the mode it came in is what M15 judges. The same seed gives the same diagnosis, of models that
-    draw torch's random numbers too.
+    draw torch's random numbers too; where attacks look for a faster form of the model, but for the last bits.
 
     Passes: what several rules need is done once, and only samples that still hold are attacked. For one that the model
-    gets right and nothing breaks, with T ``steps`` and R ``restarts``:
+    gets right and nothing breaks, with T ``steps`` and R ``restarts``, at most (restarts that come back to where they
+    have been end early):
 
     =========================  ===========================  ==========================================================
     rules                      forward, backward passes
@@ -107,8 +108,8 @@ def diagnose(
         x: [N, ...] float32 or float64, inside the bounds.
         y: [N] int64, the true labels.
         eps: radius of the ball, in the units of x; above 0.
-        norm: of the ball, ``"linf"``, ``"l2"`` or ``"l1"``, of those that :func:`~dlbench.attacks.pgd` has.
-        bounds: least and greatest value that an input can have.
+        norm: of the ball, ``"linf"``, ``"l2"`` or ``"l1"``.
+        bounds: least and greatest value that an input can have; numbers, or [C] each, as normalised images have them.
         steps: of PGD.
         restarts: of PGD; M12 needs two.
         queries: of the random search.

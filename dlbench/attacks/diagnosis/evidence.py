@@ -25,7 +25,8 @@ from dlbench.attacks.diagnosis.probes import CannotAskError
 from dlbench.attacks.gradient import pgd
 from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.randomness import uniform
-from dlbench.attacks.search import AttackResult, Bounds
+from dlbench.attacks.search import AttackResult, Bounds, Norm
+from dlbench.ops.limits import Number
 
 REPEATS = 5  # forward passes of the same x (AutoAttack's check_randomized)
 PROBED = 64  # samples for the measurements of 40 passes and more: enough for a mean
@@ -43,7 +44,7 @@ class Settings:
     """How to attack: the arguments of :func:`~dlbench.attacks.diagnose`."""
 
     eps: float
-    norm: str
+    norm: Norm
     bounds: Bounds
     steps: int
     restarts: int
@@ -81,6 +82,7 @@ class Evidence:
         # clones: tensors that were made under inference mode cannot take part in a backward pass
         self.model, self.x, self.y, self.ids, self.settings = model, x.detach().clone(), y.clone(), ids, settings
         self.n = len(x)
+        self.lower, self.upper = (_by_channel(bound, self.x) for bound in settings.bounds)
         self.modes = [(m, m.training) for m in model.modules()] if isinstance(model, nn.Module) else []
         self.forwards, self.backwards = torch.zeros_like(self.y), torch.zeros_like(self.y)
         self._held_at: dict[float, Tensor] = {}
@@ -150,9 +152,9 @@ class Evidence:
         derivative.
         """
         drawn = self._cube * uniform(self._seed("start"), 0, self.ids, self.x.shape[1:], self.x.dtype)
-        lower, upper = self.settings.bounds
         points = self.x + drawn
-        return torch.where((points < lower) | (points > upper), self.x - drawn, points).clamp(lower, upper)
+        outside = (points < self.lower) | (points > self.upper)
+        return torch.where(outside, self.x - drawn, points).clamp(self.lower, self.upper)
 
     @cached_property
     def gradients(self) -> dict[str, Tensor]:
@@ -177,11 +179,12 @@ class Evidence:
 
         Of several step sizes a sample counts with the one that agrees best.
         """
-        chosen, (lower, upper) = self.probed, self.settings.bounds
+        chosen = self.probed
         twin = probes.in_float64(self.model, self.x)
         if self.x.dtype != torch.float64:
             self._spend(slice(1), 1)
         dtype = torch.float32 if twin is None else torch.float64
+        narrowest = float((self.upper - self.lower).min())
         cosines, signs = [], []
         for share in DIFFERENCES[dtype]:
             by_gradient, by_difference = probes.slopes(
@@ -189,8 +192,8 @@ class Evidence:
                 self.start[chosen].to(dtype),
                 self.y[chosen],
                 self.ids[chosen],
-                step=share * (upper - lower),
-                bounds=(lower, upper),
+                step=share * narrowest,
+                bounds=(self.lower.to(dtype), self.upper.to(dtype)),
                 directions=DIRECTIONS,
                 seed=self._seed("directions"),
             )
@@ -203,12 +206,13 @@ class Evidence:
     @cached_property
     def roughness(self) -> Tensor:
         """[p] mean relative change of the margin over draws from ±eps/2, capped at 1."""
-        chosen, (lower, upper) = self.probed, self.settings.bounds
+        chosen = self.probed
         reference = probes.margin(self.logits[chosen].double(), self.y[chosen])
         total = torch.zeros_like(reference)
         for draw in range(NEIGHBOURS):
             drawn = uniform(self._seed("neighbours"), draw, self.ids[chosen], self.x.shape[1:], self.x.dtype)
-            logits = self._answer((self.x[chosen] + self._cube / 2 * drawn).clamp(lower, upper), chosen)
+            points = (self.x[chosen] + self._cube / 2 * drawn).clamp(self.lower, self.upper)
+            logits = self._answer(points, chosen)
             total += (probes.margin(logits, self.y[chosen]) - reference).abs()
         return (total / NEIGHBOURS / reference.abs()).nan_to_num(1.0).clamp(max=1)
 
@@ -283,8 +287,7 @@ class Evidence:
     @property
     def full_range(self) -> float:
         """The radius at which every input is in reach of every other."""
-        lower, upper = self.settings.bounds
-        return (upper - lower) * self._corner
+        return float((self.upper - self.lower).max()) * self._corner
 
     @property
     def radii(self) -> list[float]:
@@ -350,18 +353,20 @@ class Evidence:
 
         The first point that breaks a sample lies just beyond the boundary, and would be lost to any change.
         """
-        lower, upper = self.settings.bounds
-        if (lower, upper) not in ((0, 1), (0, 255)):
-            raise CannotAskError(f"bounds are ({lower:g}, {upper:g}); 8-bit images have (0, 1) or (0, 255)")
+        ends = float(self.lower.min()), float(self.upper.max())
+        if self.lower.dim() == 0 and ends not in ((0, 1), (0, 255)):
+            raise CannotAskError(
+                "bounds are ({:g}, {:g}); 8-bit images have (0, 1), (0, 255) or bounds a channel".format(*ends)
+            )
         best = self._pgd(self.pgd[0].broken, stop="never")
         chosen = best.broken.nonzero().squeeze(1)
         if not len(chosen):
             raise CannotAskError("PGD broke nothing, so there is nothing to round")
-        step = (upper - lower) / LEVELS
+        step = (self.upper - self.lower) / LEVELS
         points = best.x_adv[best.broken[best.attacked]]
-        points = lower + ((points - lower) / step).round() * step
+        points = self.lower + ((points - self.lower) / step).round() * step
         lost = torch.zeros_like(best.broken)
-        lost[chosen] = self._answer(points.clamp(lower, upper), chosen).argmax(1) == self.y[chosen]
+        lost[chosen] = self._answer(points.clamp(self.lower, self.upper), chosen).argmax(1) == self.y[chosen]
         return best.broken, lost
 
     # ------------------------------------------------------------------------------------------------------- helpers
@@ -443,3 +448,9 @@ class Evidence:
 
 def _same(a: Tensor, b: Tensor | None) -> bool:
     return b is not None and a.shape == b.shape and bool(((a == b) | ((a != a) & (b != b))).all())
+
+
+def _by_channel(bound: Number, x: Tensor) -> Tensor:
+    """A bound, a number or [C], in a shape that broadcasts with x [n, C, ...]."""
+    bound = torch.as_tensor(bound, dtype=x.dtype, device=x.device)
+    return bound.reshape(-1, *[1] * (x.dim() - 2)) if bound.dim() else bound

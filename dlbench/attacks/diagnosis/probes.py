@@ -100,7 +100,7 @@ def slopes(
     ids: Tensor,
     *,
     step: float,
-    bounds: tuple[float, float],
+    bounds: tuple[Tensor, Tensor],
     directions: int,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
