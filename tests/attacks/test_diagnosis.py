@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
-from dlbench import attacks
+from dlbench import attacks, ops
 from dlbench.attacks.diagnosis import RULES, probes
 from dlbench.attacks.diagnosis.evidence import Evidence, Settings
 
@@ -263,6 +263,15 @@ def test_models_of_other_kinds(samples):
     skipped = {f.rule: f.reason for f in diagnosis.findings if f.verdict == "skip"}
     assert set(skipped) == {"M15", "M18", "M19"}
     assert "8-bit" in skipped["M18"] and "callable" in skipped["M15"]
+
+
+@pytest.mark.skipif(not hasattr(ops, "l2_step_"), reason="the steps of other norms are not there yet")
+@pytest.mark.parametrize("norm, eps", [("l2", 0.5), ("l1", 2.0)])
+def test_other_norms(linear, samples, norm, eps):
+    settings = {"norm": norm, "eps": eps, "rules": ["M1", "M2", "M3", "M9", "M13"], **CHEAP}
+    assert attacks.diagnose(linear, *samples, **settings).failed == ()
+    opposite = attacks.diagnose(Changed(linear, CONTROLS["opposite gradient"][0]), *samples, **settings)
+    assert {"M3", "M9"} <= set(opposite.failed)
 
 
 # ------------------------------------------------------------------------------------------------------------- modes
@@ -614,6 +623,7 @@ COST = {  # as the docstring of diagnose has it, for a sample that nothing break
     "M15": [],
     "M16": [GRADIENTS, FGSM, PGD],
     "M17": [GRADIENTS, FGSM, PGD, MARGIN, BLACK_BOX],
+    "M18": [GRADIENTS, PGD],
     "M19": [GRADIENTS, (2 * (T + 2), 2 * T)],
     "M20": [],
 }

@@ -70,7 +70,7 @@ def diagnose(
     M20      are there classes enough for DLR (3) and targets (4)?        margin loss, fewer targets
     =======  ===========================================================  ==============================================
 
-    A rule that cannot be asked (no gradient, no images, bounds that are not of 8-bit images) is a ``"skip"`` with its
+    A rule that cannot be asked (no gradient, one restart, bounds that are not of 8-bit images) is a ``"skip"`` with its
     reason. Accuracies are compared up to two standard errors or 0.2 points, whichever is more, so 100 samples see what
     is coarse and 1,000 what matters. Thresholds and their sources are in :mod:`dlbench.attacks.diagnosis.rules`.
 
@@ -88,12 +88,12 @@ def diagnose(
     any                        2, 0
     M8; M15                    4, 0; 1, 0                   M15: where the model came in training mode
     M1-M6, M11-M13, M16-M19    2, 3                         the gradients that M5 looks at
-    M1, M2, M13, M16-M18       2, 1                         FGSM
+    M1, M2, M13, M16, M17      2, 1                         FGSM
     M1, M2, M6, M11-M13,       R (T + 2), R T               PGD, which M6 asks for where cross-entropy is saturated
     M16-M18
-    M2, M6, M13, M17, M18      1 + R (T + 1), R T           PGD on the margin, for M6 likewise
-    M2, M13, M17, M18          ``noise_draws + queries``    and 2; without queries where x are not images, and 1
-    M3, M4                     2 to 9 times (T + 1, T)      a radius; M4 has two a decade, M3's two among them
+    M2, M6, M13, M17           1 + R (T + 1), R T           PGD on the margin, for M6 likewise
+    M2, M13, M17               ``noise_draws + queries``    and 2; without queries where x are not images, and 1
+    M3, M4                     T + 1, T                     for each radius: M3 has two; M4 two a decade, and those
     M6                         2 (T + 2), 2 T               where cross-entropy is saturated
     M9                         41, 1 and a copy in float64  on 64 samples; 164, 4 where the model stays in float32
     M10                        100, 0                       on 64 samples
