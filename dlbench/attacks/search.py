@@ -89,6 +89,7 @@ class Search:
 
         self.x_adv = self.x.clone()
         self.score = torch.full((n,), -math.inf, dtype=x.dtype, device=x.device)
+        self.loss = self.score.clone()
         self.success = torch.zeros(n, dtype=torch.bool, device=x.device)
         self.clean_correct = self.success
         self.labels, self.first_step = torch.full_like(self.y, -1), torch.full_like(self.y, -1)
@@ -114,20 +115,30 @@ class Search:
         self.clean_correct = self.labels == self.y
         return self.visit(self.x, logits, start=True)
 
-    def visit(self, points: Tensor, logits: Tensor, *, start: bool = False) -> Tensor:
-        """Note the logits [n, K] at points [n, ...], which no step led to if they are a start; returns losses [n]."""
+    def visit(self, points: Tensor, logits: Tensor, *, start: bool = False, score: Tensor | None = None) -> Tensor:
+        """Note the logits [n, K] at points [n, ...], which no step led to if they are a start; returns losses [n].
+
+        A score [n] takes the loss's place where points are compared: the greater is the better, and a point of score
+        -inf is counted but never kept.
+        """
         losses = self.loss_of(logits, self.aims)
-        labels, score = logits.detach().argmax(1), self.sign * losses.detach()
+        labels = logits.detach().argmax(1)
+        reached = (labels == self.aims) == self.targeted
+        if score is None:
+            score = self.sign * losses.detach()
+        else:
+            reached &= score > -math.inf
         self.forwards[self.active] += 1
         if start:
             self.starts[self.active] += 1
 
-        reached, before = (labels == self.aims) == self.targeted, self.success[self.active]
+        before = self.success[self.active]
         better = (reached > before) | ((reached == before) & (score > self.score[self.active]))
         better = better.nonzero().squeeze(1)
         kept = self.active[better]
         self.x_adv[kept], self.labels[kept] = points.detach()[better], labels[better]
         self.score[kept] = score[better].to(self.score.dtype)
+        self.loss[kept] = losses.detach()[better].to(self.loss.dtype)
         if (new := reached > before).any():
             new = self.active[new]
             self.success[new] = True
@@ -159,7 +170,7 @@ class Search:
             success=self.success,
             clean_correct=self.clean_correct,
             label_adv=self.labels,
-            loss=self.sign * self.score,
+            loss=self.loss,
             forwards=self.forwards,
             backwards=steps if by_gradient else torch.zeros_like(steps),
             first_step=self.first_step,
