@@ -22,6 +22,11 @@ def uniform(seed: int, draw: int, sample_ids: Tensor, shape: Sequence[int], dtyp
     return (bits.to(dtype) / 2**23 - 1).reshape(-1, *shape)
 
 
+def signs(drawn: Tensor) -> Tensor:
+    """Uniform numbers in [-1, 1) to -1 and +1, half and half."""
+    return torch.where(drawn < 0, -1.0, 1.0).to(drawn.dtype)
+
+
 def _signed(word: int) -> int:
     """A 64-bit word as torch's int64 holds it."""
     return (word + 2**63) % 2**64 - 2**63
