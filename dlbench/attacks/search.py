@@ -135,7 +135,7 @@ class Search:
         """
         n, device, self.width = len(self.x), self.x.device, width
         self.x_adv = self.x.clone()
-        self.score = torch.full((n,), -math.inf, dtype=self.x.dtype, device=device)
+        self.score, self.loss = torch.full((2, n), -math.inf, dtype=self.x.dtype, device=device).unbind()
         self.success, self.clean_correct, self.cycled = torch.zeros(3, n, dtype=torch.bool, device=device).unbind()
         self.labels, self.first_step = torch.full((2, n), -1, device=device).unbind()
         self.forwards, self.backwards, self.steps = torch.zeros(3, n, dtype=torch.int64, device=device).unbind()
@@ -162,7 +162,7 @@ class Search:
             before, reached = self.success[samples], branch.success[of]
             better = self._better(before, reached, self.score[samples], branch.score[of])
             better = better.nonzero().squeeze(1)
-            for name in ("x_adv", "labels", "score"):
+            for name in ("x_adv", "labels", "score", "loss"):
                 getattr(self, name)[samples[better]] = getattr(branch, name)[of][better]
             self.success[samples] = reached if self.keep == "last" else before | reached
             new = (reached & (self.first_step[samples] < 0)).nonzero().squeeze(1)
@@ -198,16 +198,28 @@ class Search:
         self.clean_correct = self.labels == self.y
         return losses
 
-    def visit(self, points: Tensor, logits: Tensor, *, start: bool = False, losses: Tensor | None = None) -> Tensor:
+    def visit(
+        self,
+        points: Tensor,
+        logits: Tensor,
+        *,
+        start: bool = False,
+        losses: Tensor | None = None,
+        score: Tensor | None = None,
+    ) -> Tensor:
         """Note the logits at points [n, ...], which no step led to if they are a start; returns losses [n].
 
         Logits are [n, K], or [n, k, K] where the answer is random and was asked k times: then the loss is the mean, and
-        the goal is reached where more than half of the answers reach it.
+        the goal is reached where more than half of the answers reach it. A score [n] takes the loss's place where points
+        are compared: the greater is the better, and a point of score -inf is counted but never kept.
         """
         if losses is None:
             losses = mean_loss(self.loss_of, logits, self.aims)
         labels, reached = self._answers(logits)
-        score = self.sign * losses.detach()
+        if score is None:
+            score = self.sign * losses.detach()
+        else:
+            reached &= score > -math.inf
         self.forwards[self.active] += logits.shape[1] if logits.dim() == 3 else 1
         if not start:
             self.steps[self.active] += 1
@@ -216,7 +228,7 @@ class Search:
         better = self._better(before, reached, self.score[self.active], score).nonzero().squeeze(1)
         kept = self.active[better]
         self.x_adv[kept], self.labels[kept] = points.detach()[better], labels[better]
-        self.score[kept] = score[better].to(self.score.dtype)
+        self.score[kept], self.loss[kept] = (t.detach()[better].to(self.score.dtype) for t in (score, losses))
         if self.keep == "last":
             self.success[self.active] = reached
         new = (reached & (self.first_step[self.active] < 0)).nonzero().squeeze(1)
@@ -240,7 +252,8 @@ class Search:
         labels, reached = self._answers(logits)
         self.forwards[self.active] += logits.shape[1] if logits.dim() == 3 else 1
         self.labels[self.active] = labels
-        self.score[self.active] = (self.sign * mean_loss(self.loss_of, logits, self.aims)).to(self.score.dtype)
+        self.loss[self.active] = mean_loss(self.loss_of, logits, self.aims).to(self.loss.dtype)
+        self.score[self.active] = self.sign * self.loss[self.active]
         refuted = self.active[~reached]
         self.success[refuted], self.first_step[refuted] = False, -1
         return refuted
@@ -282,7 +295,7 @@ class Search:
             success=self.success,
             clean_correct=self.clean_correct,
             label_adv=self.labels,
-            loss=self.sign * self.score,
+            loss=self.loss,
             forwards=self.forwards,
             backwards=backwards,
             first_step=self.first_step,

@@ -405,7 +405,7 @@ def test_the_tolerance_is_two_standard_errors_and_never_below_its_floor(p, n, ex
 
 @pytest.mark.parametrize("broken, verdict", [(0, "pass"), (2, "pass"), (3, "fail")])
 def test_black_box_attacks_may_break_two_in_a_thousand(broken, verdict):
-    outcomes = {"noise": outcome(600, broken), "random_search": outcome(600)}
+    outcomes = {"noise": outcome(600, broken), "square": outcome(600)}
     answer = ask("M2", black_box=outcomes, white_box_held=flags(600)[0])
     assert answer.verdict == verdict and int(answer.samples.sum()) == broken
     assert ask("M12", pgd=[outcome(900), outcome(900, broken)]).verdict == verdict.replace("fail", "warn")

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from dlbench.attacks.blackbox import noise, random_search
+from dlbench.attacks.blackbox import noise
 from dlbench.attacks.diagnosis import probes
 from dlbench.attacks.diagnosis.probes import CannotAskError
 from dlbench.attacks.gradient import pgd
 from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.randomness import uniform
 from dlbench.attacks.search import AttackResult, Bounds, Norm
+from dlbench.attacks.square import square
 from dlbench.ops.limits import Number
 
 REPEATS = 5  # forward passes of the same x (AutoAttack's check_randomized)
@@ -275,7 +276,7 @@ class Evidence:
         shared: dict[str, Any] = {"eps": self._cube, "seed": self._seed("black box")}
         found = {"noise": self._attack(noise, self.white_box_held, restarts=s.noise_draws, **shared)}
         if self.x.dim() == 4:
-            found["random_search"] = self._attack(random_search, found["noise"].held, queries=s.queries, **shared)
+            found["square"] = self._attack(square, found["noise"].held, queries=s.queries, **shared)
         return found
 
     def held_at(self, eps: float) -> Tensor:

@@ -127,7 +127,7 @@ def black_box(e: Evidence) -> Answer:
     outcomes = e.black_box
     broken = torch.stack([outcome.broken for outcome in outcomes.values()]).any(0)
     counts = ", ".join(f"{name} broke {int(outcome.broken.sum())}" for name, outcome in outcomes.items())
-    unasked = "" if "random_search" in outcomes else "; no queries, which need images [N, channels, height, width]"
+    unasked = "" if "square" in outcomes else "; no queries, which need images [N, channels, height, width]"
     reason = f"{int(e.white_box_held.sum())} held against gradients; of them {counts}{unasked}"
     return at_most(share(broken), LEAST_TOLERANCE, "fail", broken, reason)
 
