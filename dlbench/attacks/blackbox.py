@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.randomness import signs, uniform
-from dlbench.attacks.search import AttackResult, Bounds, Search, check_eps
+from dlbench.attacks.search import AttackResult, Search, check_eps
 
 
 def noise(

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from itertools import product
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from dlbench.attacks import hyperplane
-from dlbench.attacks.geometry import ORDER, box, check_norm, distance
+from dlbench.attacks.geometry import ORDER, Bounds, box, check_norm, distance
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
+from dlbench.attacks.oracle import Oracle, refuted
 from dlbench.attacks.randomness import uniform
-from dlbench.attacks.search import AttackResult, Bounds, Search, check_eps
+from dlbench.attacks.rewrite import Rewritten, pieces_of
+from dlbench.attacks.search import AttackResult, Search, check_eps
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class NearestResult(AttackResult):
     """An :class:`AttackResult` that also tells how near the boundary was seen.
 
@@ -31,7 +33,7 @@ class NearestResult(AttackResult):
 
 
 def fab(
-    model: Model,
+    model: Model | Rewritten,
     x: Tensor,
     y: Tensor,
     *,
@@ -47,6 +49,7 @@ def fab(
     eta: float = 1.05,
     beta: float = 0.9,
     stop: Literal["success", "never"] = "success",
+    rewrite: Literal["auto", "compile", "off"] = "auto",
 ) -> NearestResult:
     """The fast adaptive boundary attack, targeted as in AutoAttack (Croce & Hein, ICML 2020, arXiv:1907.02044).
 
@@ -77,23 +80,30 @@ def fab(
         beta: what drawing back leaves of the distance to x.
         stop: ``"success"`` drops a sample as soon as an adversarial point within eps is found; ``"never"`` goes on to
             the nearest that the attack can find, and ``x_adv`` is that one.
+        rewrite: whether faster forms of the model are looked for, as in :func:`perturb`.
 
     Raises:
         ValueError: labels the model does not have, x outside the bounds, an impossible setting.
     """
     check_eps(eps)
-    check_norm(norm)
+    check_norm(norm, ("linf", "l2"))
     if min(steps, restarts, target_classes) < 1:
         given = f"steps is {steps}, restarts is {restarts} and target_classes is {target_classes}"
         raise ValueError(f"{given}; all must be 1 or more")
     if not (0 <= alpha_max <= 1 and eta >= 1 and 0 <= beta <= 1):
         given = f"alpha_max is {alpha_max:g}, eta is {eta:g} and beta is {beta:g}"
         raise ValueError(f"{given}; they must be 0 to 1, 1 or more, and 0 to 1")
-    with attack_mode(model), input_grad_only(model):
-        search = Search(x, y, bounds=bounds, loss="margin", stop=stop, sample_ids=sample_ids)
-        logits = model(search.x).detach()
+    original = model.original if isinstance(model, Rewritten) else model
+    with attack_mode(original), input_grad_only(original):
+        search = Search(x, y, bounds=bounds, norm=norm, loss="margin", stop=stop, sample_ids=sample_ids)
+        work = steps * restarts * target_classes
+        pieces = pieces_of(model, search.x, work, "off" if stop == "never" else rewrite)
+        judge = oracle = Oracle(pieces.plain, _lead)
+        if pieces.plain is not pieces:
+            oracle = Oracle(pieces, _lead)
+        logits = judge.look(search.x, search.ids, search.ids)
         search.clean(logits)
-        walk = _Walk(model, search, eps, norm, steps, alpha_max, eta, beta)
+        walk = _Walk(oracle, search, eps, norm, steps, alpha_max, eta, beta)
         others = logits.scatter(1, search.y[:, None], -math.inf).argsort(dim=1, descending=True, stable=True)
         classes = min(target_classes, logits.shape[1] - 1)
         search.attend(search.clean_correct.nonzero().squeeze(1))  # the others stand beyond the boundary already
@@ -102,16 +112,36 @@ def fab(
                 break
             start = walk.start(seed, restart * classes + rank) if restart else search.centres
             walk.run(start, others[search.active, rank])
+        doubted = search.active[:0] if oracle is judge else refuted(search, judge)
         found = search.result(by_gradient=True)
         shared = {field.name: getattr(found, field.name) for field in fields(found)}
-        return NearestResult(**shared, nearest=walk.nearest)
+        result = NearestResult(**shared, nearest=walk.nearest)
+        if not len(doubted):
+            return result
+        settings: dict[str, Any] = {
+            "eps": eps,
+            "norm": norm,
+            "steps": steps,
+            "restarts": restarts,
+            "target_classes": target_classes,
+        }
+        settings |= {"bounds": bounds, "seed": seed, "alpha_max": alpha_max, "eta": eta, "beta": beta}
+        again = fab(original, x[doubted], y[doubted], sample_ids=search.ids[doubted], rewrite="off", **settings)
+        result.nearest[doubted] = again.nearest
+        return cast(NearestResult, result.followed_by(doubted, again))
+
+
+def _lead(logits: Tensor, pairs: Tensor) -> Tensor:
+    """By how much the second of two classes [n, 2] is ahead of the first."""
+    own, aimed_at = logits.gather(1, pairs).unbind(1)
+    return aimed_at - own
 
 
 @dataclass(eq=False)
 class _Walk:
     """Walks along boundaries, and how near they came; rows are the search's active samples, in that order."""
 
-    model: Model
+    oracle: Oracle
     search: Search
     eps: float
     norm: str
@@ -136,38 +166,31 @@ class _Walk:
 
     def run(self, points: Tensor, targets: Tensor) -> None:
         """Take the steps from points [n, ...] towards the classes targets [n]."""
-        points = points.clone().requires_grad_()
-        lead, adversarial = self.look(points, targets, start=True)
-        for _ in range(self.steps):
-            still = self.search.open()
+        search = self.search
+        for age in range(self.steps):
+            ids, pairs = search.ids[search.active], torch.stack([search.aims, targets], 1)
+            logits, lead, gradient = self.oracle.slope(points, pairs, ids, ids)
+            adversarial = self.look(points, logits, start=age == 0)
+            still = search.open()
             if not len(still):
-                break
-            if not lead.requires_grad:
-                raise ValueError("the model's logits carry no gradient with respect to x; is it detached inside?")
-            (gradient,) = torch.autograd.grad(lead.sum(), points)
-            points, lead = points.detach(), lead.detach()
+                return
             if len(still) < len(points):  # decided samples leave the batch
-                self.search.attend(self.search.active[still])
+                search.attend(search.active[still])
                 points, targets, lead, adversarial, gradient = (
                     rows[still] for rows in (points, targets, lead, adversarial, gradient)
                 )
-            points = self.step(points, lead, gradient, adversarial).requires_grad_()
-            lead, adversarial = self.look(points, targets)
+            points = self.step(points, lead, gradient, adversarial)
+        ids = search.ids[search.active]
+        self.look(points, self.oracle.look(points, ids, ids))
 
-    def look(self, points: Tensor, targets: Tensor, *, start: bool = False) -> tuple[Tensor, Tensor]:
-        """Ask the model about points [n, ...].
-
-        Returns the lead [n] of the target's logit over the label's, and whether the points are adversarial [n].
-        """
+    def look(self, points: Tensor, logits: Tensor, *, start: bool = False) -> Tensor:
+        """Note the logits [n, K] at points [n, ...]; returns whether they are adversarial [n]."""
         search, active = self.search, self.search.active
-        logits = self.model(points)
         adversarial = logits.argmax(1) != search.aims
-        far = torch.where(adversarial, distance(points.detach(), search.centres, self.norm), math.inf)
+        far = torch.where(adversarial, distance(points, search.centres, self.norm), math.inf)
         self.nearest[active] = self.nearest[active].minimum(far)
-        counts = torch.where(far <= self.eps, -far, -math.inf)
-        search.visit(points, logits.detach(), start=start, score=counts)
-        own, aimed_at = (logits.gather(1, labels[:, None]).squeeze(1) for labels in (search.aims, targets))
-        return aimed_at - own, adversarial
+        search.visit(points, logits, start=start, score=torch.where(far <= self.eps, -far, -math.inf))
+        return adversarial
 
     def step(self, points: Tensor, lead: Tensor, gradient: Tensor, adversarial: Tensor) -> Tensor:
         """The next points [n, ...], from what was seen at these."""

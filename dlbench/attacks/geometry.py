@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from dlbench.attacks.search import Bounds
+from dlbench.ops.limits import Number
 
-ORDER = {"linf": math.inf, "l2": 2.0}
+Bounds = tuple[Number, Number]
+ORDER = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 
 
-def check_norm(norm: str) -> None:
-    """One of the norms that :func:`distance` knows."""
-    if norm not in ORDER:
-        raise ValueError(f"norm is {norm!r}; it must be {' or '.join(map(repr, ORDER))}")
+def check_norm(norm: str, known: Sequence[str] = tuple(ORDER)) -> None:
+    """One of the norms that :func:`distance` knows, or that an attack does."""
+    if norm not in known:
+        raise ValueError(f"norm is {norm!r}; it must be {' or '.join(map(repr, known))}")
 
 
 def distance(a: Tensor, b: Tensor, norm: str) -> Tensor:
     """[n] float64, how far the points a and b [n, ...] are apart; in double, so that it can be held against an eps."""
-    apart: Tensor = torch.linalg.vector_norm((a.double() - b.double()).flatten(1), ORDER[norm], dim=1)
+    difference = (a.double() - b.double()).reshape(len(a), math.prod(a.shape[1:]))
+    if difference.numel() == 0:
+        return difference.sum(1)
+    apart: Tensor = torch.linalg.vector_norm(difference, ORDER[norm], dim=1)
     return apart
 
 

@@ -13,13 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dlbench import ops
+from dlbench.attacks.geometry import Bounds, check_norm, distance
 from dlbench.ops.limits import Number
 
-Bounds = tuple[Number, Number]
 Norm = Literal["linf", "l2", "l1"]
 Stop = Literal["cycle", "success", "never"]
 Keep = Literal["first", "best_loss", "last"]
-ORDERS: dict[str, float] = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +104,7 @@ class Search:
     ) -> None:
         n = len(x)
         check_inputs(x, y, bounds)
-        if norm not in ORDERS:
-            raise ValueError(f"norm is {norm!r}; there are {', '.join(map(repr, ORDERS))}")
+        check_norm(norm)
         if not callable(loss) and loss not in LOSSES:
             raise ValueError(f"loss is {loss!r}; there are {', '.join(map(repr, LOSSES))}, or a function of your own")
         if stop not in ("cycle", "success", "never"):
@@ -190,13 +188,17 @@ class Search:
             raise ValueError(
                 f"the model returned {list(logits.shape)} for {len(self.x)} samples, not logits [N, classes]"
             )
+        self.check_labels(classes)
+        losses = self.visit(self.x, logits, start=True, losses=losses)
+        self.clean_correct = self.labels == self.y
+        return losses
+
+    def check_labels(self, classes: int) -> None:
+        """Labels and targets are among the classes that the model knows."""
         for name, labels in (("y", self.y), ("target", self.aim)):
             if len(labels) and (labels.min() < 0 or labels.max() >= classes):
                 found = f"{int(labels.min())} to {int(labels.max())}"
                 raise ValueError(f"{name} has labels from {found}; the model knows 0 to {classes - 1}")
-        losses = self.visit(self.x, logits, start=True, losses=losses)
-        self.clean_correct = self.labels == self.y
-        return losses
 
     def visit(
         self,
@@ -210,8 +212,8 @@ class Search:
         """Note the logits at points [n, ...], which no step led to if they are a start; returns losses [n].
 
         Logits are [n, K], or [n, k, K] where the answer is random and was asked k times: then the loss is the mean, and
-        the goal is reached where more than half of the answers reach it. A score [n] takes the loss's place where points
-        are compared: the greater is the better, and a point of score -inf is counted but never kept.
+        the goal is reached where more than half of the answers reach it. A score [n] takes the loss's place where
+        points are compared: the greater is the better, and a point of score -inf is counted but never kept.
         """
         if losses is None:
             losses = mean_loss(self.loss_of, logits, self.aims)
@@ -299,19 +301,10 @@ class Search:
             forwards=self.forwards,
             backwards=backwards,
             first_step=self.first_step,
-            norm=sizes(self.x_adv, self.x, self.norm),
+            norm=distance(self.x_adv, self.x, self.norm),
             cycled=self.cycled,
             nonfinite=int(self.nonfinite),
         )
-
-
-def sizes(a: Tensor, b: Tensor, norm: Norm) -> Tensor:
-    """[N] float64, the norm of each sample's difference."""
-    difference = (a.double() - b.double()).flatten(1) if a.dim() > 1 else (a.double() - b.double())[:, None]
-    if difference.numel() == 0:
-        return difference.sum(1)
-    norms: Tensor = torch.linalg.vector_norm(difference, ORDERS[norm], dim=1)
-    return norms
 
 
 # ----------------------------------------------------------------------------------------------------------- losses
@@ -324,14 +317,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Best other logit minus the label's own: positive where the label is not predicted. It cannot saturate."""
-    own = logits.gather(1, labels[:, None]).squeeze(1)
-    others = logits.scatter(1, labels[:, None], -math.inf)
-    return others.amax(1) - own
-
-
-LOSSES: dict[str, LossFunction] = {"ce": _cross_entropy, "margin": _margin}
+LOSSES: dict[str, LossFunction] = {"ce": _cross_entropy, "margin": ops.margin_loss, "dlr": ops.dlr_loss}
 
 
 def mean_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from dlbench.attacks.geometry import box, check_norm, distance
+from dlbench.attacks.geometry import Bounds, box, check_norm, distance
 from dlbench.attacks.modes import Model, attack_mode
+from dlbench.attacks.oracle import Oracle, refuted
 from dlbench.attacks.randomness import signs, uniform
-from dlbench.attacks.search import AttackResult, Bounds, Loss, Search, check_eps
+from dlbench.attacks.rewrite import Rewritten, pieces_of
+from dlbench.attacks.search import AttackResult, Loss, Search, check_eps
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's area, in 10,000 queries
 TILES = 5  # a side, in the first query of the L2 attack
 
 
 def square(
-    model: Model,
+    model: Model | Rewritten,
     x: Tensor,
     y: Tensor,
     *,
@@ -33,6 +35,7 @@ def square(
     bounds: Bounds = (0.0, 1.0),
     seed: int = 0,
     sample_ids: Tensor | None = None,
+    rewrite: Literal["auto", "compile", "off"] = "auto",
 ) -> AttackResult:
     """Square Attack (Andriushchenko et al., ECCV 2020, arXiv:1912.00049): change a window, keep what helps.
 
@@ -60,27 +63,33 @@ def square(
         bounds: least and greatest value that an input can have.
         seed: of the windows.
         sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.
+        rewrite: whether faster forms of the model are looked for, as in :func:`perturb`.
 
     Raises:
         ValueError: labels the model does not have, x no images or outside the bounds, an impossible setting.
     """
     check_eps(eps)
-    check_norm(norm)
+    check_norm(norm, ("linf", "l2"))
     if x.dim() != 4:
         raise ValueError(f"x must be images [N, channels, height, width]; got {list(x.shape)}")
     if min(queries, restarts) < 1 or not 0 < p_init <= 1:
         given = f"queries is {queries}, restarts is {restarts} and p_init is {p_init:g}"
         raise ValueError(f"{given}; they must be 1 or more, 1 or more, and above 0 up to 1")
-    with attack_mode(model), torch.no_grad():
-        search = Search(x, y, target=target, bounds=bounds, loss=loss, sample_ids=sample_ids)
-        search.clean(model(search.x))
+    original = model.original if isinstance(model, Rewritten) else model
+    with attack_mode(original), torch.no_grad():
+        search = Search(x, y, target=target, bounds=bounds, norm=norm, loss=loss, sample_ids=sample_ids)
+        pieces = pieces_of(model, search.x, queries * restarts // 2, rewrite)  # a query costs half a gradient
+        judge = oracle = Oracle(pieces.plain, search.loss_of)
+        if pieces.plain is not pieces:
+            oracle = Oracle(pieces, search.loss_of)
+        search.clean(judge.look(search.x, search.ids, search.ids))
         windows = (_L2 if norm == "l2" else _Linf)(search, eps, seed)
         for restart in range(restarts if eps > 0 else 0):
             if not search.drop_decided():
                 break
             windows.attend()
             best = windows.start(restart * queries)
-            gain = search.sign * search.visit(best, model(best))
+            gain = search.sign * search.visit(best, oracle.look(best, windows.ids, windows.ids))
             for query in range(1, queries):
                 still = search.open()
                 if not len(still):
@@ -91,10 +100,24 @@ def square(
                     best, gain = best[still], gain[still]
                 side = window_side(query - 1, queries, p_init, *x.shape[2:])
                 tried = windows.change(best, restart * queries + query, side)
-                gained = search.sign * search.visit(tried, model(tried))
+                gained = search.sign * search.visit(tried, oracle.look(tried, windows.ids, windows.ids))
                 better = (gained > gain).nonzero().squeeze(1)
                 best[better], gain[better] = tried[better], gained[better]
-        return search.result(by_gradient=False)
+        doubted = search.active[:0] if oracle is judge else refuted(search, judge)
+        result = search.result(by_gradient=False)
+    if not len(doubted):
+        return result
+    settings: dict[str, Any] = {
+        "eps": eps,
+        "norm": norm,
+        "queries": queries,
+        "restarts": restarts,
+        "p_init": p_init,
+        "loss": loss,
+    }
+    settings |= {"target": search.aim[doubted] if search.targeted else None, "bounds": bounds, "seed": seed}
+    again = square(original, x[doubted], y[doubted], sample_ids=search.ids[doubted], rewrite="off", **settings)
+    return result.followed_by(doubted, again)
 
 
 def window_side(query: int, queries: int, p_init: float, height: int, width: int) -> int:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from dlbench import ops
 from dlbench.attacks.blackbox import noise
 from dlbench.attacks.diagnosis import probes
 from dlbench.attacks.diagnosis.probes import CannotAskError
@@ -163,7 +164,7 @@ class Evidence:
 
         DLR is constant, and rightly, where the label comes third; at x it comes first if the model is right.
         """
-        scale_free = probes.dlr if self.classes >= 3 else probes.margin
+        scale_free = ops.dlr_loss if self.classes >= 3 else ops.margin_loss
         ce, dlr = probes.input_gradients(self.model, self.x, self.y, [probes.cross_entropy, scale_free])
         (at_start,) = probes.input_gradients(self.model, self.start, self.y, [probes.cross_entropy])
         self._spend(slice(None), 2, 3)
@@ -208,13 +209,13 @@ class Evidence:
     def roughness(self) -> Tensor:
         """[p] mean relative change of the margin over draws from ±eps/2, capped at 1."""
         chosen = self.probed
-        reference = probes.margin(self.logits[chosen].double(), self.y[chosen])
+        reference = ops.margin_loss(self.logits[chosen].double(), self.y[chosen])
         total = torch.zeros_like(reference)
         for draw in range(NEIGHBOURS):
             drawn = uniform(self._seed("neighbours"), draw, self.ids[chosen], self.x.shape[1:], self.x.dtype)
             points = (self.x[chosen] + self._cube / 2 * drawn).clamp(self.lower, self.upper)
             logits = self._answer(points, chosen)
-            total += (probes.margin(logits, self.y[chosen]) - reference).abs()
+            total += (ops.margin_loss(logits, self.y[chosen]) - reference).abs()
         return (total / NEIGHBOURS / reference.abs()).nan_to_num(1.0).clamp(max=1)
 
     # ------------------------------------------------------------------------------------------------------- attacks

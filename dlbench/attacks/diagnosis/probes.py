@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from dlbench import ops
 from dlbench.attacks.modes import Model
 from dlbench.attacks.randomness import uniform
 
@@ -33,17 +33,6 @@ class CannotAskError(Exception):
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Of each sample."""
     return F.cross_entropy(logits, labels, reduction="none")
-
-
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Best other logit minus the label's own: positive where the label is not predicted. It cannot saturate."""
-    return logits.scatter(1, labels[:, None], -math.inf).amax(1) - logits.gather(1, labels[:, None]).squeeze(1)
-
-
-def dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    """The margin over the gap between the first logit and the third: as large for scaled logits (AutoAttack, 2020)."""
-    first, _, third = logits.topk(3).values.unbind(1)
-    return margin(logits, labels) / (first - third + 1e-12)
 
 
 # --------------------------------------------------------------------------------------------------------- gradients
@@ -114,14 +103,14 @@ def slopes(
     centre = (lower + upper) / 2
     points = centre + (points - centre) * (1 - 2 * step / (upper - lower))
     with steady(points.device, seed):
-        (gradient,) = input_gradients(model, points, labels, [margin])
+        (gradient,) = input_gradients(model, points, labels, [ops.margin_loss])
     by_gradient, by_difference = [], []
     for i in range(directions):
         direction = uniform(seed, i, ids, points.shape[1:], points.dtype)
         ends = []
         for sign in (-1, 1):
             with steady(points.device, seed):
-                ends.append(margin(model(points + sign * step * direction).detach(), labels))
+                ends.append(ops.margin_loss(model(points + sign * step * direction).detach(), labels))
         by_difference.append((ends[1] - ends[0]) / (2 * step))
         by_gradient.append((gradient * direction).flatten(1).sum(1))
     return torch.stack(by_gradient, 1), torch.stack(by_difference, 1)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dlbench import ops
 from dlbench.attacks.diagnosis import probes
 from dlbench.attacks.diagnosis.evidence import DIRECTIONS, LAST_STEPS, NEIGHBOURS, REPEATS, Evidence
 from dlbench.attacks.diagnosis.findings import Verdict
@@ -346,7 +347,7 @@ def restarts(e: Evidence) -> Answer:
 def silent_success(e: Evidence) -> Answer:
     """What the attack returns is what it claims."""
     held, logits = e.held, e.logits_adv
-    margin = probes.margin(logits, e.y)
+    margin = ops.margin_loss(logits, e.y)
     slack = 16 * torch.finfo(logits.dtype).eps * logits.abs().amax(1)  # other batches are rounded otherwise
     false = e.correct & torch.where(held, margin > slack, margin < -slack)
     return at_most(share(false), 0.0, "fail", false, "share of samples whose label at x_adv is not the one reported")
