@@ -12,9 +12,10 @@ from dlbench.attacks.diagnosis.evidence import CORNER, Evidence, Settings
 from dlbench.attacks.diagnosis.findings import Diagnosis, Finding
 from dlbench.attacks.diagnosis.probes import CannotAskError, steady
 from dlbench.attacks.diagnosis.rules import RULES, Rule
+from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.gradient import pgd
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
-from dlbench.attacks.search import Bounds, Norm
+from dlbench.attacks.search import Norm
 from dlbench.errors import did_you_mean
 
 __all__ = ["RULES", "Diagnosis", "Finding", "diagnose"]
