@@ -12,17 +12,16 @@ from torch import Tensor
 
 from dlbench import ops
 from dlbench.attacks.climb import Restarts
-from dlbench.attacks.gradient import pieces_of
+from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
 from dlbench.attacks.oracle import Oracle, Transform
 from dlbench.attacks.randomness import uniform
-from dlbench.attacks.rewrite import Rewritten
-from dlbench.attacks.search import LOSSES, AttackResult, Bounds, LossFunction, Search, check_eps
+from dlbench.attacks.rewrite import Rewritten, pieces_of
+from dlbench.attacks.search import LOSSES, AttackResult, LossFunction, Search, check_eps
 from dlbench.ops.limits import Number
 
 ApgdLoss = Literal["ce", "margin", "dlr", "dlr_targeted"]
 CLASSES_NEEDED = {"dlr": 3, "dlr_targeted": 4}
-TINY = 1e-12  # the official code's, in the denominators of the ratios
 
 
 def apgd(
@@ -97,7 +96,7 @@ def apgd(
             target=target,
             bounds=bounds,
             norm=norm,
-            loss=_of_the_nearest if loss == "dlr_targeted" else RAISED[loss],
+            loss=_ratio_to_the_nearest if loss == "dlr_targeted" else RAISED[loss],
             keep="best_loss" if stop == "never" else "first",
             stop=stop,
             sample_ids=sample_ids,
@@ -268,37 +267,31 @@ def _each(value: Number, like: Tensor) -> Number:
 # ----------------------------------------------------------------------------------------------------------- losses
 
 
-def _dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    margin = LOSSES["margin"](logits, labels)
+def _ratio(logits: Tensor, labels: Tensor) -> Tensor:
     if logits.shape[1] < CLASSES_NEEDED["dlr"]:
-        return margin
-    first, _, third = logits.topk(3, dim=1).values.unbind(1)
-    return margin / (first - third + TINY)
+        return ops.margin_loss(logits, labels)
+    return ops.dlr_loss(logits, labels)
 
 
-def _dlr_targeted(logits: Tensor, pairs: Tensor) -> Tensor:
+def _ratio_to(logits: Tensor, pairs: Tensor) -> Tensor:
     """Of labels and targets [n, 2]."""
-    own, target = logits.gather(1, pairs).unbind(1)
-    return (target - own) / _spread(logits)
-
-
-def _of_the_nearest(logits: Tensor, labels: Tensor) -> Tensor:
-    """The targeted ratio of the best other class."""
-    return LOSSES["margin"](logits, labels) / _spread(logits)
-
-
-def _spread(logits: Tensor) -> Tensor:
+    labels, targets = pairs.unbind(1)
     if logits.shape[1] < CLASSES_NEEDED["dlr_targeted"]:
-        return torch.ones_like(logits[:, 0])
-    first, _, third, fourth = logits.topk(4, dim=1).values.unbind(1)
-    return first - (third + fourth) / 2 + TINY
+        own, aimed_at = logits.gather(1, pairs).unbind(1)
+        return aimed_at - own
+    return ops.dlr_loss(logits, labels, targets)
+
+
+def _ratio_to_the_nearest(logits: Tensor, labels: Tensor) -> Tensor:
+    nearest = logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
+    return _ratio_to(logits, torch.stack([labels, nearest], 1))
 
 
 RAISED: dict[str, LossFunction] = {
     "ce": LOSSES["ce"],
-    "margin": LOSSES["margin"],
-    "dlr": _dlr,
-    "dlr_targeted": _dlr_targeted,
+    "margin": ops.margin_loss,
+    "dlr": _ratio,
+    "dlr_targeted": _ratio_to,
 }
 
 

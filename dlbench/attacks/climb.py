@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dlbench import ops
-from dlbench.attacks.oracle import Oracle
+from dlbench.attacks.oracle import Oracle, refuted
 from dlbench.attacks.randomness import uniform
 from dlbench.attacks.search import AttackResult, Search
 from dlbench.ops.limits import Number
@@ -78,11 +78,17 @@ class Restarts(Generic[R]):
         if self.random_start or restarts == 0:
             search.clean(logits := self.judge.look(search.x, search.ids, when))
         else:
-            logits, losses, slope = self.judge.slope(search.x, search.aim, search.ids, when)
+            try:
+                logits, losses, slope = self.judge.slope(search.x, search.aim, search.ids, when)
+            except (IndexError, RuntimeError):  # what losses make of labels that are none
+                search.check_labels(self.judge.look(search.x[:1], search.ids[:1], when[:1]).shape[-1])
+                raise
             search.clean(logits, losses)
         done = self._attack(range(self._plan(logits, restarts)), slope)
-        if self.oracle is not self.judge:
-            self._judge(range(done))
+        if self.oracle is not self.judge and len(doubted := refuted(search, self.judge)):
+            self.oracle = self.judge  # the model itself is attacked where it disagrees with its other form
+            search.skipped = torch.ones_like(search.skipped).index_fill(0, doubted, False)
+            self._attack(range(done))
         return search.result()
 
     def _attack(self, restarts: range, slope: Tensor | None = None) -> int:
@@ -99,20 +105,6 @@ class Restarts(Generic[R]):
             self._wave(samples, wave, None if slope is None else slope[samples])
             done += len(wave)
         return done
-
-    def _judge(self, restarts: range) -> None:
-        """The model as it is has the last word on every label; where it disagrees, it is attacked itself."""
-        search = self.search
-        claimed = ((search.first_step > 0) | (search.success & search.moved())).nonzero().squeeze(1)
-        if not len(claimed):
-            return
-        search.attend(claimed)
-        logits = self.judge.look(search.x_adv[claimed], search.ids[claimed], torch.full_like(claimed, -2))
-        refuted = search.confirm(logits)
-        if len(refuted):
-            self.oracle = self.judge
-            search.skipped = torch.ones_like(search.skipped).index_fill(0, refuted, False)
-            self._attack(restarts)
 
     # ------------------------------------------------------------------------------------------------------ one wave
 

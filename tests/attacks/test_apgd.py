@@ -301,7 +301,7 @@ def test_a_mask_leaves_the_others_alone(problem):
 
 
 def test_labels_are_those_of_the_model_in_whatever_form_it_was_asked(monkeypatch):
-    monkeypatch.setattr(attacks.gradient, "WORTH_REWRITING", 0)
+    monkeypatch.setattr(attacks.rewrite, "WORTH_REWRITING", 0)
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, K)).eval()
     x = torch.rand(100, 3, 6, 6)
     y = net(x).argmax(1)
