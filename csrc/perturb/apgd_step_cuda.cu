@@ -35,12 +35,12 @@ __global__ void apgd_step_kernel(const ApgdMove* moves, const double* step_scale
   limits.step *= scale;
 
   const ApgdPoints<Real, Bits> at = points.from(sample * batch.size());
-  Reals* const x_adv = reinterpret_cast<Reals*>(at.x_adv);
-  Reals* const x_prev = reinterpret_cast<Reals*>(at.x_prev);
-  Reals* const x_best = reinterpret_cast<Reals*>(at.x_best);
-  const Reals* const x = reinterpret_cast<const Reals*>(at.x);
-  const Slopes* const grad = reinterpret_cast<const Slopes*>(at.grad);
-  Slopes* const grad_best = reinterpret_cast<Slopes*>(at.grad_best);
+  Reals* const __restrict__ x_adv = reinterpret_cast<Reals*>(at.x_adv);
+  Reals* const __restrict__ x_prev = reinterpret_cast<Reals*>(at.x_prev);
+  Reals* const __restrict__ x_best = reinterpret_cast<Reals*>(at.x_best);
+  const Reals* const __restrict__ x = reinterpret_cast<const Reals*>(at.x);
+  const Slopes* const __restrict__ grad = reinterpret_cast<const Slopes*>(at.grad);
+  Slopes* const __restrict__ grad_best = reinterpret_cast<Slopes*>(at.grad_best);
 
   long long counts[kKinds] = {};
 #pragma unroll
