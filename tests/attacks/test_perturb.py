@@ -109,8 +109,10 @@ def test_restarts_side_by_side_are_restarts_one_by_one(problem, monkeypatch):
 def test_points_that_stay_in_the_batch_change_nothing(problem):
     model, x, y = problem
     settings = {"eps": 0.08, "steps": 12, "restarts": 2}
-    same(attacks.pgd(model, x, y, **settings), attacks.pgd(model, x, y, compact=False, **settings))
-    assert model.batches[-1] == max(model.batches[-20:]) > 10
+    left, stayed = (attacks.pgd(model, x, y, compact=compact, **settings) for compact in (True, False))
+    # A restart that ends at a cycle, which is found where points may leave, counts fewer steps before the next one.
+    same(left, stayed, ("x_adv", "success", "label_adv", "loss", "clean_correct"))
+    assert model.batches[-1] == max(model.batches[-settings["steps"] :]) > 10
 
 
 def test_a_mask_leaves_the_others_alone(problem):
