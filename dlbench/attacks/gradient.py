@@ -15,7 +15,7 @@ from dlbench.attacks.rewrite import Rewritten
 from dlbench.attacks.search import AttackResult, Bounds, Keep, Loss, Norm, Search, Stop, check_eps
 from dlbench.ops.limits import Number
 
-WORTH_REWRITING = 5e7  # steps times numbers in x from which faster forms of the model are looked for
+WORTH_REWRITING = 1e7  # steps times numbers in x from which faster forms of a model are looked for
 
 
 def perturb(
@@ -113,11 +113,7 @@ def perturb(
             sample_ids=sample_ids,
             mask=mask,
         )
-        pieces: Rewritten | Whole = Whole(original)
-        if isinstance(model, Rewritten):
-            pieces = model
-        elif rewrite != "off" and stop != "never" and x.numel() * steps * restarts >= WORTH_REWRITING:
-            pieces = Rewritten(model, search.x, compiled=rewrite == "compile")
+        pieces = pieces_of(model, search.x, steps * restarts, "off" if stop == "never" else rewrite)
         judge = oracle = Oracle(pieces.plain, search.loss_of, eot_samples, transform, seed)
         if pieces.plain is not pieces or autocast is not None:
             oracle = Oracle(pieces, search.loss_of, eot_samples, transform, seed, autocast)
@@ -179,6 +175,20 @@ def mifgsm(
     """
     given = {"step_size": eps / steps, "random_start": False} | settings
     return perturb(model, x, y, eps=eps, steps=steps, momentum=decay, **given)
+
+
+def worth_rewriting(x: Tensor, steps: int) -> bool:
+    """Whether so many steps of these samples pay for finding a faster form of their model."""
+    return x.numel() * steps >= WORTH_REWRITING
+
+
+def pieces_of(model: Model | Rewritten, x: Tensor, steps: int, rewrite: str) -> Rewritten | Whole:
+    """How a model is asked for so many steps of samples x: as it is, or in a faster form where that is to be found."""
+    if isinstance(model, Rewritten):
+        return model
+    if rewrite != "off" and worth_rewriting(x, steps):
+        return Rewritten(model, x, compiled=rewrite == "compile")
+    return Whole(model)
 
 
 def _positive(eps: Number) -> bool:

@@ -32,10 +32,10 @@ class Pieces(Protocol):
 
 
 class Whole:
-    """The model as it is, asked about all points at once."""
+    """The model as it is, asked about all points at once, or about so many."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, size: int | None = None) -> None:
+        self.model, self.size = model, size
 
     @property
     def plain(self) -> Whole:
@@ -44,8 +44,8 @@ class Whole:
 
     @contextlib.contextmanager
     def form(self, left: int) -> Iterator[tuple[Model, int]]:
-        """The model, and all that are left."""
-        yield self.model, left
+        """The model, and the number of points to ask it about."""
+        yield self.model, self.size or left
 
 
 class Oracle:

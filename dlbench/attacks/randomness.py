@@ -29,6 +29,11 @@ def uniform(seed: int, draw: int, sample_ids: Tensor, shape: Sequence[int], dtyp
     )
 
 
+def signs(drawn: Tensor) -> Tensor:
+    """Uniform numbers in [-1, 1) to -1 and +1, half and half."""
+    return torch.where(drawn < 0, -1.0, 1.0).to(drawn.dtype)
+
+
 def words(seed: int, ids: Tensor, moment: Tensor) -> Tensor:
     """64-bit words, one for each pair of a sample's id and a moment of an attack (modulo 2^32); the two broadcast."""
     ids, moment = torch.broadcast_tensors(ids, moment)  # type: ignore[no-untyped-call]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -39,8 +39,8 @@ class AttackResult:
         norm: [N] float64, the size of ``x_adv - x`` in the attack's norm.
         cycled: [N] bool, a restart ended early because it had come back to a point where it had been.
         nonfinite: how many elements of gradients were NaN or infinite; they were taken for zero.
-        broken_by: [N] which of several attacks reached the goal, by its number among them; -1 none, -2 no attack was
-            needed. Only where several were run.
+        attacks: the names of the attacks, where several were run one after the other on what was left.
+        broken_by: [N] the number of the one among them that reached the goal; -1 for none, or where none was needed.
     """
 
     x_adv: Tensor
@@ -54,7 +54,8 @@ class AttackResult:
     norm: Tensor
     cycled: Tensor
     nonfinite: int = 0
-    broken_by: Tensor | None = field(default=None)
+    attacks: tuple[str, ...] = ()
+    broken_by: Tensor | None = None
 
     @property
     def robust_accuracy(self) -> float:
@@ -66,12 +67,13 @@ class AttackResult:
         """Share of the samples that the model gets right which the attack brought to its goal; NaN without any."""
         return float(self.success[self.clean_correct].double().mean())
 
-    def where(self, chosen: Tensor, other: AttackResult) -> AttackResult:
-        """This result with the rows of ``chosen`` [n] (indices) replaced by another's n rows; costs are added up."""
+    def followed_by(self, chosen: Tensor, other: AttackResult) -> AttackResult:
+        """This result and what another attack made of its samples ``chosen`` [n]: its successes and costs count."""
         merged: dict[str, Any] = {}
+        new = other.success & ~self.success[chosen]
         for name in ("x_adv", "success", "label_adv", "loss", "norm", "first_step"):
             merged[name] = getattr(self, name).clone()
-            merged[name][chosen] = getattr(other, name).to(merged[name].dtype)
+            merged[name][chosen[new]] = getattr(other, name)[new].to(merged[name].dtype)
         for name in ("forwards", "backwards"):
             merged[name] = getattr(self, name).index_add(0, chosen, getattr(other, name))
         merged["cycled"] = self.cycled.clone()
@@ -133,7 +135,7 @@ class Search:
         """
         n, device, self.width = len(self.x), self.x.device, width
         self.x_adv = self.x.clone()
-        self.score = torch.full((n,), -math.inf, dtype=self.x.dtype, device=device)
+        self.score, self.loss = torch.full((2, n), -math.inf, dtype=self.x.dtype, device=device).unbind()
         self.success, self.clean_correct, self.cycled = torch.zeros(3, n, dtype=torch.bool, device=device).unbind()
         self.labels, self.first_step = torch.full((2, n), -1, device=device).unbind()
         self.forwards, self.backwards, self.steps = torch.zeros(3, n, dtype=torch.int64, device=device).unbind()
@@ -160,7 +162,7 @@ class Search:
             before, reached = self.success[samples], branch.success[of]
             better = self._better(before, reached, self.score[samples], branch.score[of])
             better = better.nonzero().squeeze(1)
-            for name in ("x_adv", "labels", "score"):
+            for name in ("x_adv", "labels", "score", "loss"):
                 getattr(self, name)[samples[better]] = getattr(branch, name)[of][better]
             self.success[samples] = reached if self.keep == "last" else before | reached
             new = (reached & (self.first_step[samples] < 0)).nonzero().squeeze(1)
@@ -196,16 +198,28 @@ class Search:
         self.clean_correct = self.labels == self.y
         return losses
 
-    def visit(self, points: Tensor, logits: Tensor, *, start: bool = False, losses: Tensor | None = None) -> Tensor:
+    def visit(
+        self,
+        points: Tensor,
+        logits: Tensor,
+        *,
+        start: bool = False,
+        losses: Tensor | None = None,
+        score: Tensor | None = None,
+    ) -> Tensor:
         """Note the logits at points [n, ...], which no step led to if they are a start; returns losses [n].
 
         Logits are [n, K], or [n, k, K] where the answer is random and was asked k times: then the loss is the mean, and
-        the goal is reached where more than half of the answers reach it.
+        the goal is reached where more than half of the answers reach it. A score [n] takes the loss's place where points
+        are compared: the greater is the better, and a point of score -inf is counted but never kept.
         """
         if losses is None:
             losses = mean_loss(self.loss_of, logits, self.aims)
         labels, reached = self._answers(logits)
-        score = self.sign * losses.detach()
+        if score is None:
+            score = self.sign * losses.detach()
+        else:
+            reached &= score > -math.inf
         self.forwards[self.active] += logits.shape[1] if logits.dim() == 3 else 1
         if not start:
             self.steps[self.active] += 1
@@ -214,7 +228,7 @@ class Search:
         better = self._better(before, reached, self.score[self.active], score).nonzero().squeeze(1)
         kept = self.active[better]
         self.x_adv[kept], self.labels[kept] = points.detach()[better], labels[better]
-        self.score[kept] = score[better].to(self.score.dtype)
+        self.score[kept], self.loss[kept] = (t.detach()[better].to(self.score.dtype) for t in (score, losses))
         if self.keep == "last":
             self.success[self.active] = reached
         new = (reached & (self.first_step[self.active] < 0)).nonzero().squeeze(1)
@@ -238,7 +252,8 @@ class Search:
         labels, reached = self._answers(logits)
         self.forwards[self.active] += logits.shape[1] if logits.dim() == 3 else 1
         self.labels[self.active] = labels
-        self.score[self.active] = (self.sign * mean_loss(self.loss_of, logits, self.aims)).to(self.score.dtype)
+        self.loss[self.active] = mean_loss(self.loss_of, logits, self.aims).to(self.loss.dtype)
+        self.score[self.active] = self.sign * self.loss[self.active]
         refuted = self.active[~reached]
         self.success[refuted], self.first_step[refuted] = False, -1
         return refuted
@@ -280,7 +295,7 @@ class Search:
             success=self.success,
             clean_correct=self.clean_correct,
             label_adv=self.labels,
-            loss=self.sign * self.score,
+            loss=self.loss,
             forwards=self.forwards,
             backwards=backwards,
             first_step=self.first_step,
@@ -320,13 +335,13 @@ LOSSES: dict[str, LossFunction] = {"ce": _cross_entropy, "margin": _margin}
 
 
 def mean_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
-    """[n] losses of logits [n, K], or their means over the k answers of logits [n, k, K]."""
+    """[n] losses of logits [n, K], or their means over the k answers of logits [n, k, K]; of labels [n] or [n, m]."""
     if logits.dim() == 2:
         losses = loss(logits, labels)
     else:
         n, k, classes = logits.shape
-        losses = loss(logits.reshape(n * k, classes), labels.repeat_interleave(k)).reshape(n, k).mean(1)
-    if losses.shape != labels.shape:
+        losses = loss(logits.reshape(n * k, classes), labels.repeat_interleave(k, 0)).reshape(n, k).mean(1)
+    if losses.shape != labels.shape[:1]:
         raise ValueError(f"the loss returned {list(losses.shape)} for {len(labels)} samples; it must give one a sample")
     return losses
 

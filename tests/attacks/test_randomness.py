@@ -16,7 +16,7 @@ def test_a_sample_keeps_its_numbers():
 
 
 def test_known_values():
-    """Philox4x32-10 gives these words for a counter and a key of zeros (Random123); a changed number shows here."""
+    """Philox4x32-10 gives these words for a counter and a key of zeros (Random123); any change shows here."""
     words = torch.tensor([0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8])
     want = (words >> 8).double() / 2**23 - 1
     assert torch.equal(uniform(0, 0, torch.tensor([0]), (4,), torch.float64)[0], want)

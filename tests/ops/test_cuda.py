@@ -1,11 +1,13 @@
-"""The operators on a GPU give what they give on the CPU: the step bit by bit, sums within rounding and repeatably."""
+"""The operators on a GPU give what they give on the CPU: the steps bit by bit, sums within rounding and repeatably."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import pytest
 import torch
 
-from dlbench.ops import Graph, aggregate, edge_dot, linf_step_, status
+from dlbench.ops import ApgdState, Graph, aggregate, apgd_step_, edge_dot, linf_step_, status
 
 pytestmark = [
     pytest.mark.gpu,
@@ -42,6 +44,31 @@ def test_the_steps_bits_at_extremes():
         ).cpu()
         assert torch.equal(got.isnan(), want.isnan())
         assert torch.equal(got.nan_to_num(0).view(torch.int32), want.nan_to_num(0).view(torch.int32))
+
+
+@pytest.mark.parametrize("gradient", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("state", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (300, 7), (5, 3, 64, 64), (2, 3, 41, 43)], ids=str)
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_the_bits_of_auto_pgd(shape, state, gradient, order, by_channel):
+    if (order == torch.channels_last or by_channel) and len(shape) != 4:
+        pytest.skip("only images have channels")
+    x = torch.rand(shape, dtype=state)
+    eps = torch.tensor([0.05, 0.1, 0.2]).view(3, 1, 1) if by_channel else 8 / 255
+    here = ApgdState.start(x.contiguous(memory_format=order), gradient)
+    there = ApgdState.start(here.x_adv.cuda(), gradient)
+    tallies = [torch.zeros(len(x), 4, dtype=torch.int64, device=device) for device in ("cpu", "cuda")]
+    for k in range(8):
+        grad, loss = torch.randn(shape).to(gradient), torch.randn(len(x))
+        grad.view(-1)[::5], grad.view(-1)[::7] = float("nan"), 0
+        settings = {"eps": eps, "momentum": 0.25 * (k > 0), "since_checkpoint": 3 * (k in (3, 6))}
+        apgd_step_(here, x, grad, loss, **settings, tally=tallies[0])
+        apgd_step_(there, x.cuda(), grad.cuda(), loss.cuda(), **settings, tally=tallies[1])
+    assert torch.equal(*(tally.cpu() for tally in tallies))
+    for field in dataclasses.fields(here):
+        on_cpu, on_gpu = getattr(here, field.name), getattr(there, field.name).cpu()
+        assert torch.equal(on_gpu.nan_to_num(7), on_cpu.nan_to_num(7)), field.name
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 
@@ -34,6 +35,13 @@ def test_schemas_are_those_of_the_file(schema):
     assert packet.default._schema == torch._C.parse_schema("dlbench::" + schema)
 
 
+def apgd_state(*shape):
+    state = ops.ApgdState.start(sample(*shape))
+    return [getattr(state, field.name) for field in dataclasses.fields(state)]
+
+
+APGD = (sample(3, dtype=torch.float64), 0.1, 0.2, 0.0, 1.0, None, 0.25, 0, 0.75)
+
 CASES = {
     "step": ("linf_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.1, 0.01, 0.0, 1.0)),
     "step of float64 by bfloat16": (
@@ -51,6 +59,15 @@ CASES = {
             sample(4, 3, 5).abs(),
             torch.zeros(3, dtype=torch.int64),
             torch.zeros(3, 4, dtype=torch.int64),
+        ),
+    ),
+    "apgd step": ("apgd_step_", lambda: (*apgd_state(3, 5), *(sample(3, 5) for _ in "12"), *APGD)),
+    "apgd step with all options": (
+        "apgd_step_",
+        lambda: (
+            *apgd_state(3, 5, 2),
+            *(sample(3, 5, 2) for _ in "12"),
+            *(*APGD[:5], sample(4, 3, 5).abs(), 0.25, 2, 0.75, torch.zeros(3, 4, dtype=torch.int64)),
         ),
     ),
     "sum": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, None, *BACK, "sum")),
@@ -117,6 +134,20 @@ class TestCompile:
         for _ in range(2):
             ops.linf_step_(want, x, grad, eps=0.1, step_size=0.07)
         assert torch.equal(x_adv, want) and torch.equal(out, want + 1)
+
+    def test_apgd_step(self):
+        def attack(state, x, grad):
+            for k in range(3):
+                loss = (state.x_adv * grad).sum(1)
+                ops.apgd_step_(state, x, grad, loss, eps=0.1, momentum=0.25 * (k > 0), since_checkpoint=2 * (k == 2))
+            return state.x_adv + 1
+
+        x, grad = torch.rand(3, 7), torch.randn(3, 7)
+        states = [ops.ApgdState.start(x) for _ in "12"]
+        assert torch.equal(compiled(attack)(states[0], x, grad), attack(states[1], x, grad))
+        for field in dataclasses.fields(states[0]):
+            a, b = (getattr(state, field.name) for state in states)
+            assert torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)), field.name
 
     @pytest.mark.parametrize("prepared", [True, False])
     def test_aggregate_forth_and_back(self, prepared):

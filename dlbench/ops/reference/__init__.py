@@ -4,6 +4,7 @@ Every function has the arguments of the operator of its name (``csrc/schema.inc`
 """
 
 from dlbench.ops.reference.aggregation import aggregate, edge_dot
+from dlbench.ops.reference.apgd import apgd_step_
 from dlbench.ops.reference.losses import dlr_loss, margin_loss, scatter_slopes
 from dlbench.ops.reference.rows import compact, lp_norms
 from dlbench.ops.reference.starts import random_start
@@ -11,6 +12,7 @@ from dlbench.ops.reference.steps import linf_step_, rounded_down
 
 __all__ = [
     "aggregate",
+    "apgd_step_",
     "compact",
     "dlr_loss",
     "edge_dot",
