@@ -9,6 +9,7 @@ from dlbench.ops.loader import OpsError, OpsWarning, Status, load, status
 load()
 
 from dlbench.ops.aggregation import aggregate, edge_dot  # noqa: E402  they register with operators that exist by now
+from dlbench.ops.balls import l1_step_, l2_step_, project_  # noqa: E402
 from dlbench.ops.graph import Graph  # noqa: E402
 from dlbench.ops.perturb import linf_step_  # noqa: E402
 
@@ -19,7 +20,10 @@ __all__ = [
     "Status",
     "aggregate",
     "edge_dot",
+    "l1_step_",
+    "l2_step_",
     "linf_step_",
     "load",
+    "project_",
     "status",
 ]
