@@ -15,7 +15,6 @@ from dlbench.attacks.climb import Restarts
 from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
 from dlbench.attacks.oracle import Oracle, Transform
-from dlbench.attacks.randomness import uniform
 from dlbench.attacks.rewrite import Rewritten, pieces_of
 from dlbench.attacks.search import LOSSES, AttackResult, LossFunction, Search, check_eps
 from dlbench.ops.limits import Number
@@ -210,13 +209,8 @@ class Ascent(Restarts[Batch]):
         return restarts * wanted
 
     def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Batch:
-        points, eps = branch.centres.clone(), _of(self.eps, jobs)
-        for number in torch.unique(restart):
-            of = (restart == number).nonzero().squeeze(1)
-            noise = uniform(self.seed, int(number), branch.ids[of], points.shape[1:], points.dtype)
-            noise /= _each(noise.flatten(1).abs().amax(1).clamp(min=torch.finfo(noise.dtype).tiny), noise)
-            points[of] += _each(_of(eps, of), noise) * noise
-        points = branch.project(points, eps)
+        eps = _of(self.eps, jobs)
+        points = branch.project(branch.centres + _each(eps, branch.centres) * self._directions(branch, restart), eps)
         return Batch(
             job=torch.arange(len(restart), device=points.device),
             restart=restart,
@@ -225,6 +219,20 @@ class Ascent(Restarts[Batch]):
             targets=None if self.targets is None else self.targets[jobs, restart // self.restarts],
             losses=points.new_zeros(len(points)),
         )
+
+    def _directions(self, branch: Search, restart: Tensor) -> Tensor:
+        """Random points on the surface of the unit ball, one a restart, as in the official code."""
+        inside = ops.random_start(
+            torch.zeros_like(branch.centres),
+            eps=1.0,
+            norm=branch.norm,
+            seed=self.seed,
+            sample_ids=branch.ids,
+            restart=restart,
+            lower=-1.0,
+        )
+        length = ops.lp_norms(inside)[:, 3 if branch.norm == "linf" else 2]
+        return inside / _each(length.clamp(min=torch.finfo(inside.dtype).tiny), inside)
 
     def _ask(self, branch: Search, rows: Batch, age: int) -> Tensor:
         """As of all restarts; the losses are raised, so they are told to the rows."""
@@ -260,8 +268,8 @@ def _of(value: Number, rows: Tensor) -> Number:
 
 
 def _each(value: Number, like: Tensor) -> Number:
-    """A number, or [n] numbers in a shape that broadcasts with points [n, ...]."""
-    return value.view(-1, *[1] * (like.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
+    """A number, or [n] numbers in a shape and the type to broadcast with points [n, ...]."""
+    return value.to(like).view(-1, *[1] * (like.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
 
 
 # ----------------------------------------------------------------------------------------------------------- losses
