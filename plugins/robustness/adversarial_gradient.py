@@ -381,7 +381,7 @@ def measured(
     at = {"eps": study.eps, "multiple": 1.0}
     fewer = attacks.pgd(net, x, y, eps=study.eps, **pgd | {"steps": study.steps // 2})
     yield {"attack": "pgd_half_the_steps", **at, **scored(net, x, fewer)}
-    asked = attacks.random_search(net, x, y, eps=study.eps, queries=study.queries, seed=seed["search"])
+    asked = attacks.square(net, x, y, eps=study.eps, queries=study.queries, seed=seed["search"])
     yield {"attack": "random_search", **at, **scored(net, x, asked)}
     anywhere = attacks.pgd(net, x, y, eps=1.0, **pgd)
     yield {"attack": "pgd_anywhere", "eps": 1.0, "multiple": study.multiple(1.0), **scored(net, x, anywhere)}
