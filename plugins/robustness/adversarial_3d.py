@@ -72,7 +72,7 @@ ANGLES = range(-90, 91, 15)  # by which perturbed pictures are turned, degrees
 INSIDE, OUTSIDE = 22.5, 45.0  # up to the first they were optimised; from the second on is beyond
 TURNED = 10  # views at each of these angles
 OWN = 20  # photographs of the view that a single-view attack is made for
-SHOWN = 8  # views in the picture
+SHOWN = 6  # views in the picture
 AT_ONCE = 100  # photographs that are rendered together
 
 
@@ -118,11 +118,11 @@ def chance_does_little(rows: pd.DataFrame) -> Verdict:
 
 
 def distances_are_equal(rows: pd.DataFrame) -> Verdict:
-    """EOT goes no farther than eps, nor than 5 % of it farther than the others."""
+    """EOT goes no farther than eps, nor 10 % of it farther than the others, whose steps may end at black and white."""
     return all_of(
         below(where(rows, subject="eot").budget_used, 1.0001),
-        below(paired(rows, "budget_used", "eot", "single_view"), 0.05),
-        below(paired(rows, "budget_used", "eot", "random_texture"), 0.05),
+        below(paired(rows, "budget_used", "eot", "single_view"), 0.10),
+        below(paired(rows, "budget_used", "eot", "random_texture"), 0.10),
     )
 
 
@@ -130,7 +130,7 @@ def distances_are_equal(rows: pd.DataFrame) -> Verdict:
 
 
 def published(metric: str, value: float, part: str, subject: str, **spread: Any) -> Reference:
-    """A number of the paper: Inception-v3 on 1000 images of ImageNet, and on ten 3-D models with twenty targets each."""
+    """A number of the paper: Inception-v3, on 1000 images of ImageNet and on ten 3-D models with twenty targets."""
     setting = {"part": part, "subject": subject, "view": "new", "model": "inception_v3"}
     return Reference(
         metric,
@@ -161,7 +161,7 @@ class Adversarial3D(Experiment):
     batch_size: int = between(1, 10_000, default=64)
     lr: float = between(1e-6, 10, default=0.1)
     eps_3d: float = between(1e-6, 1, default=0.08)  # root mean square over texels and channels
-    eps_2d: float = between(1e-6, 1, default=0.01)
+    eps_2d: float = between(1e-6, 1, default=0.0125)
     steps: int = between(1, 100_000, default=25)
     eot_samples: int = between(1, 10_000, default=8)  # photographs in each step
     held_out: int = between(SHOWN, 100_000, default=100)  # views of each object that judge
@@ -216,7 +216,7 @@ class Adversarial3D(Experiment):
                 yield {"part": part.name, **row}
 
     def parts(self) -> tuple[Part, Part]:
-        """Bodies and pictures; the network learns pictures at any angle, and so knows those that the attack does not."""
+        """Bodies, and pictures, which the network learns at any angle, so that it knows those beyond the attack's."""
         solids: Mapping[str, Scene] = {kind: Solid(self.size, body=kind, side=self.side) for kind in self.bodies}
         flat, places = Flat(self.size, side=self.size), directions(self.side)
         flats: Mapping[str, Scene] = dict.fromkeys(self.shapes, flat)
@@ -228,15 +228,15 @@ class Adversarial3D(Experiment):
 
     claims = [
         Claim(
-            "the texture of a body, optimised over views, is taken for the target from most new viewpoints, and 30 points "
-            "more often than one optimised for a single view",
+            "the texture of a body, optimised over views, is taken for the target from most new viewpoints, "
+            "and 30 points more often than one optimised for a single view",
             lambda rows: fools_from_everywhere(rows, "3d"),
             source="Athalye et al. 2018",
             reference=references[0],
         ),
         Claim(
-            "a picture, optimised over rotations, scales and shifts, is taken for the target under most new ones, and 30 "
-            "points more often than one optimised for a single view",
+            "a picture, optimised over rotations, scales and shifts, is taken for the target under most new ones, "
+            "and 30 points more often than one optimised for a single view",
             lambda rows: fools_from_everywhere(rows, "2d"),
             source="Athalye et al. 2018",
             reference=references[1],
@@ -576,7 +576,7 @@ def draw_views(figure: Figure, part: str, kinds: tuple[str, ...], left: float, a
     images, answers, (label, target) = (kept[0][f"{part}_{what}"] for what in ("images", "answers", "kinds"))
     frames = {label: FRAMES[0], target: FRAMES[1]}
     cells = figure.add_gridspec(
-        len(LOOKS), len(images), left=left, right=left + WIDTH, top=0.93, bottom=0.5, wspace=0.06, hspace=0.06
+        len(LOOKS), len(images), left=left, right=left + WIDTH, top=0.93, bottom=0.5, wspace=0.08, hspace=0.08
     )
     for row, (_, name) in enumerate(LOOKS.values()):
         for column in range(len(images)):

@@ -212,7 +212,7 @@ class Body:
 
 
 def ellipsoids(origin: Tensor, ray: Tensor, centre: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays [m, p, 3] from origins [m, 3] first meet one of the ellipsoids with these centres and half-axes [k, 3].
+    """Where rays [m, p, 3] from origins [m, 3] first meet one of the ellipsoids, of given centres and half-axes [k, 3].
 
     A point o + t d is on one where |(o + t d - c) / h| = 1, which is quadratic in t. Returns t [m, p], infinite where a
     ray meets none, and normals [m, p, 3] of any length.
@@ -273,7 +273,9 @@ def cast(body: Body, rotation: Tensor, camera: Tensor, lamp: Tensor, size: int, 
 
     Camera and unit vectors to the lamp stand still; they are brought into the body's frame by the inverse rotation.
     """
-    centre, half = (torch.tensor(axes, dtype=camera.dtype, device=camera.device) for axes in zip(*body.parts))
+    centre, half = (
+        torch.tensor(axes, dtype=camera.dtype, device=camera.device) for axes in zip(*body.parts, strict=True)
+    )
     right, down = (FIELD * grid(size, camera)).unbind(1)
     ray = torch.stack([right, -down, -torch.ones_like(down)], 1) @ rotation  # R⁻¹ d as rows: dᵀ R
     origin, light = ((vector[:, None] @ rotation) for vector in (camera, lamp))
