@@ -131,15 +131,9 @@ def distances_are_equal(rows: pd.DataFrame) -> Verdict:
 
 def published(metric: str, value: float, part: str, subject: str, **spread: Any) -> Reference:
     """A number of the paper: Inception-v3, on 1000 images of ImageNet and on ten 3-D models with twenty targets."""
+    source = "Athalye et al., ICML 2018, arXiv:1707.07397"
     setting = {"part": part, "subject": subject, "view": "new", "model": "inception_v3"}
-    return Reference(
-        metric,
-        value,
-        "Athalye et al., ICML 2018, arXiv:1707.07397",
-        setting,
-        note="read in the source",
-        **spread,
-    )
+    return Reference(metric, value, source, setting, note="read in the source", **spread)
 
 
 # -------------------------------------------------------------------------------------------------------- experiment
