@@ -106,6 +106,10 @@ class Recipe:
     weight_decay: float = 5e-4
     augment: bool = False
 
+    def updates(self, n: int) -> int:
+        """How many updates n images are trained on for."""
+        return self.epochs * math.ceil(n / self.batch_size)
+
 
 Perturb = Callable[[Tensor, Tensor, int, Tensor], Tensor]  # (images, labels, update, their ids) → images to train on
 
@@ -129,8 +133,9 @@ def fit(
     optimizer = torch.optim.SGD(
         net.parameters(), lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
     )
-    total = recipe.epochs * math.ceil(len(x) / recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=total, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.lr, total_steps=recipe.updates(len(x)), cycle_momentum=False
+    )
     for _ in range(recipe.epochs):
         for chosen in torch.randperm(len(x), generator=order).split(recipe.batch_size):
             batch, labels = x[chosen], y[chosen]
