@@ -11,6 +11,7 @@
 #include "aggregate/aggregate.h"
 #include "aggregate/edge_dot.h"
 #include "aggregate/simd.h"
+#include "perturb/ball.h"
 #include "perturb/linf_step.h"
 
 #define DLBENCH_TEXT_OF(x) #x
@@ -77,6 +78,28 @@ std::vector<std::string> self_test() {
   bool stepped = true;
   for (size_t i = 0; i < state.size(); ++i) stepped &= state[i] == want[i % want.size()];
   expect(stepped, "linf_step_cpu: a step of 1/16 in a ball of 1/8");
+
+  // A gradient of length 5 in each of two samples, the step held at half its length by a ball, and one coordinate at the
+  // end of the box; enough further coordinates that do not move for vectors and their rest.
+  bool moved = true;
+  for (int64_t size = 2; size <= 70; ++size) {
+    const Batch batch{2, 1, size, false};
+    const BallLimits<float> limits{{0.25f, 0.5f, 0.0f, 1.0f}, {nullptr, 1, 1}};
+    std::vector<float> centre(2 * size, 0.5f), slopes(2 * size, 0.0f);
+    slopes[0] = 3, slopes[1] = -4, slopes[size] = 3, slopes[2 * size - 1] = 4, centre[2 * size - 1] = 1;
+    std::vector<float> points = centre, sparse = centre;
+    std::vector<uint32_t> keys(size);
+    const auto* bits = reinterpret_cast<const uint32_t*>(slopes.data());
+    for (int64_t n = 0; n < 2; ++n) {
+      l2_step_cpu<Binary32>(points.data(), centre.data(), bits, batch, limits, n);
+      l1_step_cpu<Binary32>(sparse.data(), centre.data(), bits, batch, limits, {0.001, nullptr}, n, keys.data());
+    }
+    const auto near = [](float got, double want) { return got <= want + 1e-6 && got >= want - 1e-6; };
+    moved &= near(points[0], 0.65) && near(points[1], 0.3) && near(points[size], 0.75) && points[2 * size - 1] == 1;
+    moved &= sparse[0] == 0.5f && near(sparse[1], 0.25) && near(sparse[size], 0.75) && sparse[2 * size - 1] == 1;
+    for (int64_t i = 2; i < size; ++i) moved &= points[i] == 0.5f && sparse[i] == 0.5f;
+  }
+  expect(moved, "l2_step_cpu, l1_step_cpu: a step of 1/2 in a ball of 1/4");
 
   // Three nodes: 0 <- 1 (weight 2), 0 <- 2 (weight 3), nothing into 1, 2 <- 2 (weight 4). Node j has the features j + 1.
   const std::vector<int32_t> rowptr = {0, 2, 2, 3}, col = {1, 2, 2};

@@ -10,6 +10,7 @@ load()
 
 from dlbench.ops.aggregation import aggregate, edge_dot  # noqa: E402  they register with operators that exist by now
 from dlbench.ops.apgd import ApgdState, apgd_step_  # noqa: E402
+from dlbench.ops.balls import l1_step_, l2_step_, project_  # noqa: E402
 from dlbench.ops.graph import Graph  # noqa: E402
 from dlbench.ops.losses import dlr_loss, margin_loss  # noqa: E402
 from dlbench.ops.perturb import linf_step_  # noqa: E402
@@ -27,10 +28,13 @@ __all__ = [
     "compact",
     "dlr_loss",
     "edge_dot",
+    "l1_step_",
+    "l2_step_",
     "linf_step_",
     "load",
     "lp_norms",
     "margin_loss",
+    "project_",
     "random_start",
     "status",
 ]

@@ -34,7 +34,7 @@ def apgd_state(*shape):
     return [getattr(state, field.name) for field in dataclasses.fields(state)]
 
 
-APGD = (sample(3, dtype=torch.float64), 0.1, 0.2, 0.0, 1.0, None, 0.25, 0, 0.75)
+APGD = (sample(3, dtype=torch.float64), 0.1, 0.2, 0.0, 1.0, None, 0.25, 0, 0.75, "linf")
 
 CASES = {
     "step": ("linf_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.1, 0.01, 0.0, 1.0)),
@@ -61,8 +61,44 @@ CASES = {
         lambda: (
             *apgd_state(3, 5, 2),
             *(sample(3, 5, 2) for _ in "12"),
-            *(*APGD[:5], sample(4, 3, 5).abs(), 0.25, 2, 0.75, torch.zeros(3, 4, dtype=torch.int64)),
+            *(*APGD[:5], sample(4, 3, 5).abs().sort(dim=0).values, 0.25, 2, 0.75, "l2"),
+            torch.zeros(3, 4, dtype=torch.int64),
         ),
+    ),
+    "L2 step": ("l2_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.5, 0.2, 0.0, 1.0)),
+    "L2 step with all options": (
+        "l2_step_",
+        lambda: (
+            *(sample(3, 5) for _ in "12"),
+            sample(3, 5, dtype=torch.float16),
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            sample(4, 3, 5).abs().sort(dim=0).values,
+            torch.zeros(3, 4, dtype=torch.int64),
+        ),
+    ),
+    "L1 step": ("l1_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.5, 0.2, 0.0, 1.0, 0.3)),
+    "L1 step with all options": (
+        "l1_step_",
+        lambda: (
+            *(sample(3, 5, dtype=torch.float64) for _ in "12"),
+            sample(3, 5, dtype=torch.bfloat16),
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            1.0,
+            sample(4, 1, 5, dtype=torch.float64).abs().sort(dim=0).values,
+            torch.full((3,), 0.5, dtype=torch.float64),
+            torch.zeros(3, 4, dtype=torch.int64),
+        ),
+    ),
+    "L2 projection": ("project_", lambda: (sample(3, 5), sample(3, 5), 0.5, 0.0, 1.0, "l2")),
+    "L1 projection": (
+        "project_",
+        lambda: (sample(3, 5), sample(3, 5), 0.0, 0.0, 0.0, "l1", sample(4, 3, 1).abs().sort(dim=0).values),
     ),
     "sum": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, None, *BACK, "sum")),
     "weighted sum": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "sum")),
@@ -104,11 +140,13 @@ class TestCompile:
             ops.linf_step_(want, x, grad, eps=0.1, step_size=0.07)
         assert torch.equal(x_adv, want) and torch.equal(out, want + 1)
 
-    def test_apgd_step(self):
+    @pytest.mark.parametrize("norm", ["linf", "l2"])
+    def test_apgd_step(self, norm):
         def attack(state, x, grad):
             for k in range(3):
                 loss = (state.x_adv * grad).sum(1)
-                ops.apgd_step_(state, x, grad, loss, eps=0.1, momentum=0.25 * (k > 0), since_checkpoint=2 * (k == 2))
+                momentum, since = 0.25 * (k > 0), 2 * (k == 2)
+                ops.apgd_step_(state, x, grad, loss, eps=0.1, momentum=momentum, since_checkpoint=since, norm=norm)
             return state.x_adv + 1
 
         x, grad = torch.rand(3, 7), torch.randn(3, 7)
@@ -117,6 +155,19 @@ class TestCompile:
         for field in dataclasses.fields(states[0]):
             a, b = (getattr(state, field.name) for state in states)
             assert torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)), field.name
+
+    def test_steps_in_balls(self):
+        def attack(x_adv, x, grad):
+            ops.l2_step_(x_adv, x, grad, eps=0.5, step_size=0.2)
+            ops.l1_step_(x_adv, x, grad, eps=2.0, step_size=0.4, sparsity=0.5)
+            return ops.project_(x_adv, x, eps=0.5, norm="l1") * 2
+
+        x, grad = torch.rand(3, 7), torch.randn(3, 7)
+        results = []
+        for function in (compiled(attack), attack):
+            x_adv = x.clone()
+            results.append((function(x_adv, x, grad), x_adv))
+        assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
 
     @pytest.mark.parametrize("prepared", [True, False])
     def test_aggregate_forth_and_back(self, prepared):
