@@ -83,6 +83,23 @@ def test_the_bits_of_auto_pgd(shape, state, gradient, order, by_channel):
         assert torch.equal(on_gpu.nan_to_num(7), on_cpu.nan_to_num(7)), field.name
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (300, 7), (5, 3, 64, 64), (2, 3, 41, 43)], ids=str)
+@pytest.mark.parametrize("state", [torch.float32, torch.float64])
+def test_auto_pgd_in_the_l2_ball(shape, state):
+    x = torch.rand(shape, dtype=state)
+    bounds = {"upper": torch.linspace(0.8, 1, shape[1], dtype=state)}
+    here = ApgdState.start(x)
+    for k in range(8):
+        there = ApgdState(*(getattr(here, field.name).cuda() for field in dataclasses.fields(here)))
+        grad, loss = torch.randn(shape, dtype=state), torch.randn(len(x))
+        settings = {"eps": 0.5, "momentum": 0.25 * (k > 0), "since_checkpoint": 3 * (k in (3, 6)), "norm": "l2"}
+        apgd_step_(here, x, grad, loss, **settings, **bounds)
+        apgd_step_(there, x.cuda(), grad.cuda(), loss.cuda(), **settings, **bounds)
+        for field in dataclasses.fields(here):
+            on_cpu, on_gpu = getattr(here, field.name), getattr(there, field.name).cpu()
+            torch.testing.assert_close(on_gpu, on_cpu, rtol=0, atol=4 * torch.finfo(state).eps, equal_nan=True)
+
+
 BALLS = {
     "l2 step": lambda a, x, g, **more: l2_step_(a, x, g, eps=1.5, step_size=0.5, **more),
     "l1 step": lambda a, x, g, **more: l1_step_(a, x, g, eps=4.0, step_size=1.5, sparsity=0.1, **more),

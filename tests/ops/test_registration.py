@@ -40,7 +40,7 @@ def apgd_state(*shape):
     return [getattr(state, field.name) for field in dataclasses.fields(state)]
 
 
-APGD = (sample(3, dtype=torch.float64), 0.1, 0.2, 0.0, 1.0, None, 0.25, 0, 0.75)
+APGD = (sample(3, dtype=torch.float64), 0.1, 0.2, 0.0, 1.0, None, 0.25, 0, 0.75, "linf")
 
 CASES = {
     "step": ("linf_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.1, 0.01, 0.0, 1.0)),
@@ -67,7 +67,8 @@ CASES = {
         lambda: (
             *apgd_state(3, 5, 2),
             *(sample(3, 5, 2) for _ in "12"),
-            *(*APGD[:5], sample(4, 3, 5).abs(), 0.25, 2, 0.75, torch.zeros(3, 4, dtype=torch.int64)),
+            *(*APGD[:5], sample(4, 3, 5).abs().sort(dim=0).values, 0.25, 2, 0.75, "l2"),
+            torch.zeros(3, 4, dtype=torch.int64),
         ),
     ),
     "L2 step": ("l2_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.5, 0.2, 0.0, 1.0)),
@@ -189,11 +190,13 @@ class TestCompile:
             ops.linf_step_(want, x, grad, eps=0.1, step_size=0.07)
         assert torch.equal(x_adv, want) and torch.equal(out, want + 1)
 
-    def test_apgd_step(self):
+    @pytest.mark.parametrize("norm", ["linf", "l2"])
+    def test_apgd_step(self, norm):
         def attack(state, x, grad):
             for k in range(3):
                 loss = (state.x_adv * grad).sum(1)
-                ops.apgd_step_(state, x, grad, loss, eps=0.1, momentum=0.25 * (k > 0), since_checkpoint=2 * (k == 2))
+                momentum, since = 0.25 * (k > 0), 2 * (k == 2)
+                ops.apgd_step_(state, x, grad, loss, eps=0.1, momentum=momentum, since_checkpoint=since, norm=norm)
             return state.x_adv + 1
 
         x, grad = torch.rand(3, 7), torch.randn(3, 7)
