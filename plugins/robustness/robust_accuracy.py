@@ -204,6 +204,7 @@ class RobustAccuracy(Experiment):
     eps_grid: tuple[float, ...] = between(0, 100, default=(0.0, 0.05, 0.1, 0.2, 0.3))
     attacked: int = between(1, 10_000, default=100)  # held-out images
     diagnosed: int = between(1, 10_000, default=100)  # of those at most
+    restarts: int = between(2, 100, default=10)  # of the diagnosis' PGD; with 5, queries still find one image in 100
     steps: int = between(1, 1000, default=20)  # of APGD and FAB; official: 100
     target_classes: int = between(1, CLASSES - 1, default=4)  # of targeted APGD and FAB; official: 9
     queries: int = between(1, 100_000, default=300)  # of Square; official: 5000
@@ -539,7 +540,7 @@ def withstands_in_8_bits(net: nn.Module, y: Tensor, worst: attacks.AttackResult)
 def diagnosed(net: nn.Module, test: Images, study: RobustAccuracy, context: Context) -> Iterator[dict[str, Any]]:
     """One row a rule; of rule "all" the worst verdict, and what the diagnosis cost."""
     x, y = (part[: study.diagnosed] for part in test)
-    settings = {"eps": study.eps, "norm": study.norm, "queries": study.queries}
+    settings = {"eps": study.eps, "norm": study.norm, "restarts": study.restarts, "queries": study.queries}
     diagnosis = attacks.diagnose(net, x, y, **settings, seed=context.integer("diagnosis"))
     row = {"attack": "diagnosis", "eps": study.eps}
     yield {**row, "rule": "all", "verdict": VERDICTS[diagnosis.verdict], **passes(diagnosis)}
