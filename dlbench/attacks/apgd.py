@@ -253,6 +253,7 @@ class Ascent(Restarts[Batch]):
             momentum=ops.apgd.MOMENTUM if age > 0 else 0.0,
             since_checkpoint=self.since.get(age, 0),
             rho=self.rho,
+            norm=branch.norm,
             tally=tally,
         )
         branch.count_steps(rows.job, self.oracle.answers, tally)
