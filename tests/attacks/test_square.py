@@ -60,7 +60,7 @@ def asked(norm, shape, queries, *, better, n=50):
 
     def model(points):
         seen.append(points.clone())
-        return torch.tensor([[1.0 - 1e-3 * len(seen) * better, 0.0]]).expand(len(points), 2)
+        return torch.tensor([[5.0 - 1e-3 * len(seen) * better, 0.0]]).expand(len(points), 2)
 
     x = torch.rand(n, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.6 + 0.2
     attacks.square(model, x, torch.zeros(n, dtype=torch.int64), eps=0.1, norm=norm, queries=queries)
