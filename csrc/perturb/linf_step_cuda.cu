@@ -3,20 +3,15 @@
 #include <algorithm>
 
 #include "pack.cuh"
+#include "perturb/add_down.cuh"
+#include "perturb/add_up.cuh"
 #include "perturb/linf_point.h"
 #include "perturb/linf_step.h"
 
 namespace dlbench {
 namespace {
 
-constexpr int kThreads = 256;
 constexpr int64_t kMostBlocks = 1 << 20;
-
-// The GPU rounds downwards by an instruction of its own. Adding 0 turns its -0 into the +0 of rounding to nearest.
-struct AddDown {
-  __device__ float operator()(float a, float b) const { return __fadd_rd(a, b) + 0.0f; }
-  __device__ double operator()(double a, double b) const { return __dadd_rd(a, b) + 0.0; }
-};
 
 template <typename Real, typename Bits, int N>
 __global__ void linf_step_kernel(Pack<Real, N>* x_adv, const Pack<Real, N>* x, const Pack<Bits, N>* grad, Bits infinity,
@@ -28,7 +23,8 @@ __global__ void linf_step_kernel(Pack<Real, N>* x_adv, const Pack<Real, N>* x, c
     const Pack<Bits, N> slope = grad[i];
 #pragma unroll
     for (int k = 0; k < N; ++k)
-      state.element[k] = linf_point(state.element[k], centre.element[k], slope.element[k], infinity, limits, AddDown());
+      state.element[k] = linf_point(state.element[k], centre.element[k], slope.element[k], infinity, limits,
+                                    AddDownByInstruction());
     x_adv[i] = state;
   }
 }
@@ -41,21 +37,6 @@ void launch(Real* x_adv, const Real* x, const Bits* grad, Bits infinity, int64_t
   linf_step_kernel<<<blocks, kThreads, 0, stream>>>(
       reinterpret_cast<Pack<Real, N>*>(x_adv), reinterpret_cast<const Pack<Real, N>*>(x),
       reinterpret_cast<const Pack<Bits, N>*>(grad), infinity, packs, limits);
-}
-
-// A number of every thread of a block, summed up where thread 0 adds it to `total`.
-template <typename Integer>
-__device__ void add_up(Integer mine, Integer* total) {
-  __shared__ Integer partial[kThreads / 32];
-  for (int lane = 16; lane > 0; lane /= 2) mine += __shfl_down_sync(0xffffffffu, mine, lane);
-  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = mine;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    Integer sum = 0;
-    for (Integer part : partial) sum += part;
-    if (sum != 0) atomicAdd(reinterpret_cast<unsigned long long*>(total), static_cast<unsigned long long>(sum));
-  }
-  __syncthreads();
 }
 
 // The bits of a number, as its hash takes them.
@@ -80,7 +61,7 @@ __global__ void linf_batch_kernel(Real* x_adv, const Real* x, const Bits* grad, 
     if (i >= size) break;
     const Limits<Real> limits = table.at(sample, batch.channel(i));
     const Bits slope = grad[i];
-    const Real stepped = linf_point(x_adv[i], x[i], slope, kind.infinity, limits, AddDown());
+    const Real stepped = linf_point(x_adv[i], x[i], slope, kind.infinity, limits, AddDownByInstruction());
     x_adv[i] = stepped;
     if (Observe) {
       hash += hash_share(word(stepped), i);

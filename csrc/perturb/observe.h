@@ -59,7 +59,8 @@ struct Observers {
 template <typename Real>
 uint64_t hash_cpu(const Real* state, int64_t place, int64_t n);
 
+// Adds to a sample's tally, which other threads may do as well.
 template <typename Bits>
-void tally_cpu(const Bits* grad, int64_t n, FloatBits<Bits> kind, int64_t counts[kKinds]);
+void tally_cpu(const Bits* grad, int64_t n, FloatBits<Bits> kind, int64_t tally[kKinds]);
 
 }  // namespace dlbench

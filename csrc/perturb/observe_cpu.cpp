@@ -29,11 +29,11 @@ uint64_t hash_cpu(const Real* state, int64_t place, int64_t n) {
 }
 
 template <typename Bits>
-void tally_cpu(const Bits* grad, int64_t n, FloatBits<Bits> kind, int64_t counts[kKinds]) {
+void tally_cpu(const Bits* grad, int64_t n, FloatBits<Bits> kind, int64_t tally[kKinds]) {
   for (int which = 0; which < kKinds; ++which) {
     int64_t count = 0;
     for (int64_t i = 0; i < n; ++i) count += is_kind(which, grad[i], kind);
-    counts[which] = count;
+    __atomic_fetch_add(tally + which, count, __ATOMIC_RELAXED);
   }
 }
 

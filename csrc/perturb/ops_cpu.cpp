@@ -2,9 +2,8 @@
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
-#include <vector>
-
 #include "perturb/arguments.h"
+#include "perturb/limit_rows.h"
 #include "perturb/linf_step.h"
 
 namespace dlbench {
@@ -24,22 +23,6 @@ void run_uniform(const StepArguments& args, Limits<Real> limits) {
     linf_step_cpu(x_adv + begin, x + begin, grad + begin, infinity, end - begin, limits);
   });
 }
-
-// The limits of the elements of a sample from `first` on, written out as rows.
-template <typename Real>
-struct Rows {
-  std::vector<Real> values;
-
-  Limits<const Real*> fill(const LimitsTable<Real>& table, const Batch& batch, int64_t sample, int64_t first, int64_t n) {
-    values.resize(4 * n);
-    Real* row = values.data();
-    for (int64_t i = 0; i < n; ++i) {
-      const Limits<Real> limits = table.at(sample, batch.channel(first + i));
-      row[i] = limits.eps, row[n + i] = limits.step, row[2 * n + i] = limits.lower, row[3 * n + i] = limits.upper;
-    }
-    return {row, row + n, row + 2 * n, row + 3 * n};
-  }
-};
 
 // Block by block, so that a block's result and gradient are in the cache when they are looked at again.
 template <typename Real, typename Bits>
@@ -63,12 +46,7 @@ void run_blocks(const StepArguments& args, LimitsTable<Real> table) {
       else
         linf_step_cpu(x_adv + at, x + at, grad + at, kind.infinity, n, rows.fill(table, batch, sample, first, n));
       if (to.hash) __atomic_fetch_add(to.hash + sample, hash_cpu(x_adv + at, first, n), __ATOMIC_RELAXED);
-      if (to.tally) {
-        int64_t counts[kKinds];
-        tally_cpu(grad + at, n, kind, counts);
-        for (int which = 0; which < kKinds; ++which)
-          __atomic_fetch_add(to.tally + sample * kKinds + which, counts[which], __ATOMIC_RELAXED);
-      }
+      if (to.tally) tally_cpu(grad + at, n, kind, to.tally + sample * kKinds);
     }
   });
 }

@@ -3,18 +3,137 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from dlbench import ops
-from dlbench.attacks.oracle import Oracle
-from dlbench.attacks.randomness import uniform
+from dlbench.attacks.oracle import Oracle, refuted
 from dlbench.attacks.search import AttackResult, Search
 from dlbench.ops.limits import Number
 
 FEW = 32  # points that take a CPU about as long as one does: with fewer in the batch, restarts run side by side
 PROBE = 8  # points about which a model is asked twice before it is believed to go round in circles
+
+
+class Rows(Protocol):
+    """Points under way, a row each, with whatever an attack knows about them."""
+
+    job: Tensor  # [n], its place in the branch of the search
+    restart: Tensor  # [n]
+
+    @property
+    def points(self) -> Tensor:
+        """[n, ...]."""
+
+    def take(self, rows: Tensor) -> Self:
+        """Some of the rows."""
+
+
+R = TypeVar("R", bound=Rows)
+
+
+class Restarts(Generic[R]):
+    """Restarts of an attack on all samples of a search; how one begins and goes on is the attack's.
+
+    Args:
+        search: what is sought, and the best of it.
+        oracle: gives the gradients.
+        judge: gives the logits that count, those of the model as it is.
+        count: steps of a restart.
+        random_start: whether restarts begin anywhere in the ball, or at the samples themselves.
+        compact: whether points that are decided leave the batch.
+    """
+
+    def __init__(
+        self, search: Search, oracle: Oracle, judge: Oracle, count: int, *, random_start: bool, compact: bool
+    ) -> None:
+        self.search, self.oracle, self.judge, self.count = search, oracle, judge, count
+        self.random_start, self.compact = random_start, compact
+
+    def _plan(self, logits: Tensor, restarts: int) -> int:
+        """How many restarts there will be of so many wanted, now that the logits on the samples are known."""
+        return restarts
+
+    def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> R:
+        """Where restarts [n] of the samples ``jobs`` [n] of the search begin."""
+        raise NotImplementedError
+
+    def _ask(self, branch: Search, rows: R, age: int) -> Tensor:
+        """The gradients [n, ...] at the rows' points, after so many steps; the branch is told the answers."""
+        logits, losses, gradient = self.oracle.slope(rows.points, branch.aims, *self._moment(branch, rows, age))
+        branch.visit(rows.points, logits, losses=losses, start=age == 0)
+        return gradient
+
+    def _step(self, branch: Search, rows: R, gradient: Tensor, age: int) -> R:
+        """The rows, a step further, that are to go on."""
+        raise NotImplementedError
+
+    def run(self, restarts: int) -> AttackResult:
+        """Looks at the samples as they are, and attacks those that this leaves open."""
+        search, slope = self.search, None
+        when = torch.full_like(search.y, -1)
+        if self.random_start or restarts == 0:
+            search.clean(logits := self.judge.look(search.x, search.ids, when))
+        else:
+            try:
+                logits, losses, slope = self.judge.slope(search.x, search.aim, search.ids, when)
+            except (IndexError, RuntimeError):  # what losses make of labels that are none
+                search.check_labels(self.judge.look(search.x[:1], search.ids[:1], when[:1]).shape[-1])
+                raise
+            search.clean(logits, losses)
+        done = self._attack(range(self._plan(logits, restarts)), slope)
+        if self.oracle is not self.judge and len(doubted := refuted(search, self.judge)):
+            self.oracle = self.judge  # the model itself is attacked where it disagrees with its other form
+            search.skipped = torch.ones_like(search.skipped).index_fill(0, doubted, False)
+            self._attack(range(done))
+        return search.result()
+
+    def _attack(self, restarts: range, slope: Tensor | None = None) -> int:
+        """Restarts of all open samples, until none is open; returns how many were begun."""
+        search, done = self.search, 0
+        while done < len(restarts):
+            search.attend(torch.arange(len(search.x), device=search.x.device))
+            samples = search.open()
+            if not len(samples):
+                break
+            # A GPU has room for all that were there in the beginning, a CPU gains nothing from more than a few.
+            room = FEW if samples.device.type == "cpu" else len(search.x)
+            wave = restarts[done : done + (max(1, room // len(samples)) if self.compact else 1)]
+            self._wave(samples, wave, None if slope is None else slope[samples])
+            done += len(wave)
+        return done
+
+    # ------------------------------------------------------------------------------------------------------ one wave
+
+    def _wave(self, samples: Tensor, restarts: range, slope: Tensor | None) -> None:
+        """Some restarts of some samples [n], side by side; ``slope`` is the gradient at x where no random start is."""
+        jobs = samples.repeat_interleave(len(restarts))
+        branch = self.search.branch(jobs, len(restarts))
+        rows = self._start(branch, jobs, torch.tensor(restarts, device=jobs.device).repeat(len(samples)))
+        for age in range(self.count):
+            if slope is None:
+                gradient = self._ask(branch, rows, age)
+            else:
+                gradient, slope = slope, None
+            if len(stay := branch.open()) < len(rows.job) and (self.compact or not len(stay)):
+                rows, gradient = rows.take(stay), gradient[stay]
+                branch.attend(rows.job)
+            if not len(rows.job):
+                break
+            rows = self._step(branch, rows, gradient, age)
+            branch.attend(rows.job)
+            if not len(rows.job):
+                break
+        if len(rows.job):
+            logits = self.oracle.look(rows.points, *self._moment(branch, rows, self.count))
+            branch.visit(rows.points, logits)
+        self.search.merge(samples, branch)
+
+    def _moment(self, branch: Search, rows: R, age: int) -> tuple[Tensor, Tensor]:
+        """Whose points these are, and when it is: a number for each restart and step."""
+        return branch.ids[rows.job], rows.restart * (self.count + 1) + age
 
 
 @dataclass(frozen=True)
@@ -64,17 +183,13 @@ class Batch:
         )
 
 
-class Climb:
-    """Restarts of an attack on all samples of a search.
+class Climb(Restarts[Batch]):
+    """Steps of one length from first to last, which end early where they go round in circles.
 
     Args:
-        search: what is sought, and the best of it.
-        oracle: gives the gradients.
-        judge: gives the logits that count, those of the model as it is.
+        search, oracle, judge, random_start, compact: as of all restarts.
         steps: of every restart.
-        random_start: whether restarts begin anywhere in the ball, or at the samples themselves.
         seed: of the random starts.
-        compact: whether points that are decided leave the batch.
     """
 
     def __init__(
@@ -88,98 +203,29 @@ class Climb:
         seed: int,
         compact: bool,
     ) -> None:
-        self.search, self.oracle, self.judge, self.steps = search, oracle, judge, steps
-        self.random_start, self.seed, self.compact = random_start, seed, compact
+        super().__init__(search, oracle, judge, steps.count, random_start=random_start, compact=compact)
+        self.steps, self.seed = steps, seed
         fixed_steps = search.norm == "linf" and steps.momentum is None
         self.find_cycles = search.stop == "cycle" and fixed_steps and compact and not oracle.random
         self.repeatable: bool | None = None  # whether the model gives the same answer twice; not known yet
 
-    def run(self, restarts: int) -> AttackResult:
-        """Looks at the samples as they are, and attacks those that this leaves open."""
-        search, slope = self.search, None
-        when = torch.full_like(search.y, -1)
-        if self.random_start or restarts == 0:
-            search.clean(self.judge.look(search.x, search.ids, when))
-        else:
-            logits, losses, slope = self.judge.slope(search.x, search.aim, search.ids, when)
-            search.clean(logits, losses)
-        done = self._attack(range(restarts), slope)
-        if self.oracle is not self.judge:
-            self._judge(range(done))
-        return search.result()
-
-    def _attack(self, restarts: range, slope: Tensor | None = None) -> int:
-        """Restarts of all open samples, until none is open; returns how many were begun."""
-        search, done = self.search, 0
-        while done < len(restarts):
-            search.attend(torch.arange(len(search.x), device=search.x.device))
-            samples = search.open()
-            if not len(samples):
-                break
-            # A GPU has room for all that were there in the beginning, a CPU gains nothing from more than a few.
-            room = FEW if samples.device.type == "cpu" else len(search.x)
-            wave = restarts[done : done + (max(1, room // len(samples)) if self.compact else 1)]
-            self._wave(samples, wave, None if slope is None else slope[samples])
-            done += len(wave)
-        return done
-
-    def _judge(self, restarts: range) -> None:
-        """The model as it is has the last word on every label; where it disagrees, it is attacked itself."""
-        search = self.search
-        claimed = ((search.first_step > 0) | (search.success & search.moved())).nonzero().squeeze(1)
-        if not len(claimed):
-            return
-        search.attend(claimed)
-        logits = self.judge.look(search.x_adv[claimed], search.ids[claimed], torch.full_like(claimed, -2))
-        refuted = search.confirm(logits)
-        if len(refuted):
-            self.oracle = self.judge
-            search.skipped = torch.ones_like(search.skipped).index_fill(0, refuted, False)
-            self._attack(restarts)
-
-    # ------------------------------------------------------------------------------------------------------ one wave
-
-    def _wave(self, samples: Tensor, restarts: range, slope: Tensor | None) -> None:
-        """Some restarts of some samples [n], side by side; ``slope`` is the gradient at x where no random start is."""
-        jobs = samples.repeat_interleave(len(restarts))
-        branch = self.search.branch(jobs, len(restarts))
-        rows = self._start(branch, torch.tensor(restarts, device=jobs.device).repeat(len(samples)), self.steps.of(jobs))
-        for age in range(self.steps.count):
-            if slope is None:
-                logits, losses, gradient = self.oracle.slope(rows.points, branch.aims, *self._moment(branch, rows, age))
-                branch.visit(rows.points, logits, losses=losses, start=age == 0)
-            else:
-                gradient, slope = slope, None
-            if len(stay := branch.open()) < len(rows.job) and (self.compact or not len(stay)):
-                rows, gradient = rows.take(stay), gradient[stay]
-                branch.attend(rows.job)
-            if not len(rows.job):
-                break
-            rows = self._step(branch, rows, gradient, age)
-            branch.attend(rows.job)
-            if not len(rows.job):
-                break
-        if len(rows.job):
-            logits = self.oracle.look(rows.points, *self._moment(branch, rows, self.steps.count))
-            branch.visit(rows.points, logits)
-        self.search.merge(samples, branch)
-
-    def _start(self, branch: Search, restart: Tensor, steps: Steps) -> Batch:
-        points = branch.centres.clone()
+    def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Batch:
+        steps, points = self.steps.of(jobs), branch.centres.clone()
         if self.random_start:
-            eps = steps.eps.view(-1, *[1] * (points.dim() - 1)) if isinstance(steps.eps, Tensor) else steps.eps
-            for number in torch.unique(restart):
-                of = (restart == number).nonzero().squeeze(1)
-                noise = uniform(self.seed, int(number), branch.ids[of], points.shape[1:], points.dtype)
-                points[of] += (eps[of] if isinstance(eps, Tensor) else eps) * noise
-            points = branch.project(points, steps.eps)
+            lower, upper = branch.bounds
+            points = ops.random_start(
+                points,
+                eps=steps.eps,
+                norm=branch.norm,
+                seed=self.seed,
+                sample_ids=branch.ids,
+                restart=restart,
+                lower=lower,
+                upper=upper,
+            )
         seen = restart.new_zeros(len(restart), steps.count) if self.find_cycles else None
         momentum = None if steps.momentum is None else torch.zeros_like(points)
         return Batch(torch.arange(len(restart), device=points.device), restart, points, steps, momentum, seen)
-
-    def _moment(self, branch: Search, rows: Batch, age: int) -> tuple[Tensor, Tensor]:
-        """Whose points these are, and when it is: a number for each restart and step."""
-        return branch.ids[rows.job], rows.restart * (self.steps.count + 1) + age
 
     def _step(self, branch: Search, rows: Batch, gradient: Tensor, age: int) -> Batch:
         """All rows a step further; those that are back where they have been, and will go round for ever, leave."""

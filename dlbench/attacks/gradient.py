@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from dlbench.attacks.climb import Climb, Steps
+from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
-from dlbench.attacks.oracle import Oracle, Transform, Whole
-from dlbench.attacks.rewrite import Rewritten
-from dlbench.attacks.search import AttackResult, Bounds, Keep, Loss, Norm, Search, Stop, check_eps
+from dlbench.attacks.oracle import Oracle, Transform
+from dlbench.attacks.rewrite import Rewritten, pieces_of
+from dlbench.attacks.search import AttackResult, Keep, Loss, Norm, Search, Stop, check_eps
 from dlbench.ops.limits import Number
-
-WORTH_REWRITING = 5e7  # steps times numbers in x from which faster forms of the model are looked for
 
 
 def perturb(
@@ -113,11 +112,7 @@ def perturb(
             sample_ids=sample_ids,
             mask=mask,
         )
-        pieces: Rewritten | Whole = Whole(original)
-        if isinstance(model, Rewritten):
-            pieces = model
-        elif rewrite != "off" and stop != "never" and x.numel() * steps * restarts >= WORTH_REWRITING:
-            pieces = Rewritten(model, search.x, compiled=rewrite == "compile")
+        pieces = pieces_of(model, search.x, steps * restarts, "off" if stop == "never" else rewrite)
         judge = oracle = Oracle(pieces.plain, search.loss_of, eot_samples, transform, seed)
         if pieces.plain is not pieces or autocast is not None:
             oracle = Oracle(pieces, search.loss_of, eot_samples, transform, seed, autocast)

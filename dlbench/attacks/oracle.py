@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlbench.attacks.modes import Model
 from dlbench.attacks.randomness import words
-from dlbench.attacks.search import LossFunction, mean_loss
+from dlbench.attacks.search import LossFunction, Search, mean_loss
 
 Transform = Callable[[Tensor, Tensor], Tensor]  # (points [m, ...], draws [m] int64) → [m, ...]
 
@@ -32,10 +32,10 @@ class Pieces(Protocol):
 
 
 class Whole:
-    """The model as it is, asked about all points at once."""
+    """The model as it is, asked about all points at once, or about so many."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, size: int | None = None) -> None:
+        self.model, self.size = model, size
 
     @property
     def plain(self) -> Whole:
@@ -44,8 +44,8 @@ class Whole:
 
     @contextlib.contextmanager
     def form(self, left: int) -> Iterator[tuple[Model, int]]:
-        """The model, and all that are left."""
-        yield self.model, left
+        """The model, and the number of points to ask it about."""
+        yield self.model, self.size or left
 
 
 class Oracle:
@@ -126,3 +126,13 @@ class Oracle:
         else:
             logits = model(points)
         return logits.reshape(n, k, *logits.shape[1:]) if k > 1 else logits
+
+
+def refuted(search: Search, judge: Oracle) -> Tensor:
+    """The model as it is has the last word on every label: the samples [n] whose success it does not see."""
+    claimed = (search.success & search.moved()).nonzero().squeeze(1)
+    if not len(claimed):
+        return claimed
+    search.attend(claimed)
+    late = torch.full_like(claimed, -2)
+    return search.confirm(judge.look(search.x_adv[claimed], search.ids[claimed], late))

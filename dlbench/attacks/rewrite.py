@@ -23,7 +23,8 @@ from dlbench.attacks.modes import Model
 from dlbench.attacks.oracle import Whole
 
 SIZES = (32, 16, 64)  # of a piece; the first is what the forms race with
-LAPS = 2  # timed, after one to warm up
+LAPS = 1  # timed, after one to warm up
+WORTH_REWRITING = 1e7  # steps times numbers in x from which faster forms of a model are looked for
 PROBE = 8  # samples on which forms are compared
 TOLERANCE = 1e-3  # of logits, relative to their spread: far below what separates a clear label from the next
 
@@ -59,9 +60,13 @@ class Rewritten:
 
     def __init__(self, model: Model, x: Tensor, *, compiled: bool = False) -> None:
         self.original = model
-        self.forms = [Form(name, other, SIZES[0]) for name, other in _same(model, x[:PROBE], compiled)]
-        self.winner: Form | None = None
         self.plain = Whole(model)
+        self.forms = [Form("as it is", model, size=len(x))]
+        self.winner: Form | None = self.forms[0]
+        if _may_be_cut(model, x[:PROBE]):
+            self.plain = Whole(model, SIZES[-1])
+            self.forms = [Form(name, other, SIZES[0]) for name, other in _same(model, x[:PROBE], compiled)]
+            self.winner = None
 
     @contextlib.contextmanager
     def form(self, left: int) -> Iterator[tuple[Model, int]]:
@@ -85,6 +90,32 @@ class Rewritten:
         return best
 
 
+def worth_rewriting(x: Tensor, steps: int) -> bool:
+    """Whether so many steps of these samples pay for finding a faster form of their model."""
+    return x.numel() * steps >= WORTH_REWRITING
+
+
+def pieces_of(model: Model | Rewritten, x: Tensor, steps: int, rewrite: str) -> Rewritten | Whole:
+    """How a model is asked for so many steps of samples x: as it is, or in a faster form where that is to be found."""
+    if isinstance(model, Rewritten):
+        return model
+    if rewrite != "off" and worth_rewriting(x, steps):
+        return Rewritten(model, x, compiled=rewrite == "compile")
+    return Whole(model)
+
+
+def _may_be_cut(model: Model, probe: Tensor) -> bool:
+    """Whether a sample's logits do not depend on the others in its batch."""
+    with torch.no_grad():
+        return len(probe) > 1 and _agree(torch.cat([model(probe[:1]), model(probe[1:])]), model(probe))
+
+
+def _agree(got: Tensor, want: Tensor) -> bool:
+    """Whether logits are the same but for rounding."""
+    spread = want.amax() - want.amin() + torch.finfo(want.dtype).tiny
+    return bool(((got - want).abs() <= TOLERANCE * spread).all())
+
+
 def _same(model: Model, probe: Tensor, compiled: bool) -> list[tuple[str, Model]]:
     """The model and its other forms, by name, that give the same logits on a probe."""
     forms: list[tuple[str, Model]] = [("as it is", model)]
@@ -104,9 +135,7 @@ def _same(model: Model, probe: Tensor, compiled: bool) -> list[tuple[str, Model]
         want = model(probe)
         for name, other in candidates:
             with contextlib.suppress(Exception):  # nobody asked for this form; where it fails, the model itself remains
-                got = other(probe)
-                spread = want.amax() - want.amin() + torch.finfo(want.dtype).tiny
-                if bool(((got - want).abs() <= TOLERANCE * spread).all()):
+                if _agree(other(probe), want):
                     forms.append((name, other))
     return forms
 

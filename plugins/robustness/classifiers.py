@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlbench import Context
+from dlbench import Context, attacks
 from dlbench.errors import ParameterError
 
 CLASSES = 10  # in every data set here
@@ -111,11 +111,19 @@ Perturb = Callable[[Tensor, Tensor, int, Tensor], Tensor]  # (images, labels, up
 
 
 def fit(
-    net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, context: Context, *, perturb: Perturb | None = None
+    net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    context: Context,
+    *,
+    perturb: Perturb | None = None,
+    after_epoch: Callable[[], None] | None = None,
 ) -> None:
     """Train on the images, or with the same budget of updates on what ``perturb`` makes of each batch.
 
     The order of images depends on the context's seed alone, so that arms see the same images in the same order.
+    ``after_epoch`` is called when an epoch is over, and may look at the network.
     """
     order = context.generator("order")
     optimizer = torch.optim.SGD(
@@ -134,7 +142,20 @@ def fit(
             F.cross_entropy(net(batch), labels).backward()
             optimizer.step()
             schedule.step()
+        if after_epoch is not None:
+            after_epoch()
     net.eval()
+
+
+def pgd_images(net: nn.Module, context: Context, eps: float, steps: int, norm: str = "linf") -> Perturb:
+    """To train on: PGD's images, to the greatest loss, against the network as it is."""
+    seed = context.integer("training attack")
+
+    def perturb(batch: Tensor, labels: Tensor, update: int, ids: Tensor) -> Tensor:
+        attack = {"eps": eps, "steps": steps, "norm": norm, "stop": "never", "seed": seed + update}
+        return attacks.pgd(net, batch, labels, **attack, sample_ids=ids).x_adv
+
+    return perturb
 
 
 def shifted_and_mirrored(x: Tensor, generator: torch.Generator) -> Tensor:

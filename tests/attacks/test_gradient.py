@@ -322,7 +322,7 @@ def test_a_saturated_model_falls_to_the_margin_but_not_to_the_cross_entropy():
         ({"x": torch.full((N, D), torch.nan)}, "bounds"),
         ({"x": torch.zeros(N, D, dtype=torch.bfloat16)}, "float32 or float64"),
         ({"bounds": (1.0, 0.0)}, "lower must be smaller"),
-        ({"norm": "l3"}, "'l3'; there are 'linf', 'l2', 'l1'"),
+        ({"norm": "l3"}, "'l3'; it must be 'linf' or 'l2' or 'l1'"),
         ({"eps": -0.1}, "eps is -0.1"),
         ({"eps": float("nan")}, "eps is nan"),
         ({"steps": 0}, "steps is 0"),
@@ -333,6 +333,9 @@ def test_a_saturated_model_falls_to_the_margin_but_not_to_the_cross_entropy():
         ({"sample_ids": torch.arange(3)}, "40 int64 numbers"),
         ({"model": lambda x: x.sum(1)}, "not logits"),
         ({"model": lambda x: x[:, :K].detach()}, "no gradient"),
+        ({"model": lambda x: x[:, :K].softmax(1)}, "returned probabilities"),
+        ({"x": torch.zeros(N, D, dtype=torch.uint8)}, "x is torch.uint8; an attack needs float32 or float64"),
+        ({"y": torch.zeros(N, dtype=torch.int64, device="meta")}, "y is on meta and x is on cpu"),
     ],
 )
 def test_errors_name_what_was_given(problem, change, message):
@@ -340,3 +343,10 @@ def test_errors_name_what_was_given(problem, change, message):
     call = {"model": model, "x": x, "y": y, "eps": 0.1} | change
     with pytest.raises(ValueError, match=message):
         attacks.pgd(**call)
+
+
+@pytest.mark.parametrize("loss", ["ce", "margin", "dlr"])
+def test_labels_are_checked_where_the_first_pass_needs_them(problem, loss):
+    model, x, y = problem
+    with pytest.raises(ValueError, match="y has labels from 0 to 9; the model knows 0 to 3"):
+        attacks.fgsm(model, x, y.index_fill(0, torch.tensor([5]), 9), eps=0.1, loss=loss)

@@ -3,7 +3,8 @@
 import torch
 from scipy import stats
 
-from dlbench.attacks.randomness import uniform
+from dlbench import ops
+from dlbench.attacks.randomness import uniform, words
 
 
 def test_a_sample_keeps_its_numbers():
@@ -15,11 +16,16 @@ def test_a_sample_keeps_its_numbers():
 
 
 def test_known_values():
-    """Splitmix64 seeded with 0 gives these words first (Vigna's reference); a change of any number shows here."""
-    from dlbench.ops.reference.steps import mixed, signed
+    """Philox4x32-10 gives these words for a counter and a key of zeros (Random123); any change shows here."""
+    words = torch.tensor([0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8])
+    want = (words >> 8).double() / 2**23 - 1
+    assert torch.equal(uniform(0, 0, torch.tensor([0]), (4,), torch.float64)[0], want)
 
-    words = mixed(torch.arange(1, 4) * signed(0x9E3779B97F4A7C15))
-    assert [w % 2**64 for w in words.tolist()] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+def test_a_random_start_has_the_same_numbers():
+    ids, x = torch.tensor([4, -9]), torch.zeros(2, 5)
+    start = ops.random_start(x, eps=0.5, seed=3, sample_ids=ids, restart=1, lower=-1.0)
+    assert torch.equal(start, 0.5 * uniform(3, 1, ids, (5,), torch.float32))
 
 
 def test_it_is_uniform_and_uncorrelated():
@@ -32,8 +38,19 @@ def test_it_is_uniform_and_uncorrelated():
     assert u.min() >= -1 and u.max() < 1
 
 
+def test_words_are_one_for_each_id_and_moment_and_uniform():
+    ids, moment = torch.arange(60), torch.arange(-2, 50)
+    drawn = words(3, ids[:, None], moment)
+    assert torch.equal(drawn[7:9, 5], words(3, ids[7:9], moment[5]))
+    assert len(drawn.unique()) == drawn.numel() and not torch.equal(drawn, words(4, ids[:, None], moment))
+    bits = (drawn.flatten()[:, None] >> torch.arange(64)) & 1
+    assert (bits.double().mean(0) - 0.5).abs().max() < 0.04
+    assert stats.kstest(drawn.flatten().double().numpy() / 2**63, "uniform", (-1, 2)).pvalue > 0.01
+
+
 def test_any_integer_is_a_seed():
     ids = torch.arange(3)
     drawn = [uniform(seed, 0, ids, (4,), torch.float32) for seed in (-1, 0, 2**63 - 1, 2**64 + 5)]
     assert not torch.equal(drawn[0], drawn[1])
     assert torch.equal(drawn[3], uniform(5, 0, ids, (4,), torch.float32))
+    assert torch.equal(words(2**64 + 5, ids, ids), words(5, ids, ids))

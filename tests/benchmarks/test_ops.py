@@ -2,64 +2,19 @@
 
 pytest tests/benchmarks/test_ops.py -m benchmark --benchmark-enable --benchmark-columns=median,rounds
 
-Each test times our operator; before every round each rival runs once, so that all meet the same machine. "times" in
-extra_info is a rival's median over ours. A large fresh output costs page faults unless the heap is kept warm, so the
-regime is told too; MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ of 4294967296 in the environment make it warm.
+"times" in extra_info is a rival's median over ours; turns.py says what else is told.
 """
 
 from __future__ import annotations
 
-import os
-import statistics
-import time
-
 import pytest
 import torch
 
-from dlbench.ops import Graph, aggregate, linf_step_, status
+from dlbench.ops import Graph, aggregate
+
+from .turns import in_turns
 
 pytestmark = pytest.mark.benchmark
-
-HEAP = "warm heap" if "MALLOC_MMAP_THRESHOLD_" in os.environ else "default heap"
-
-
-def in_turns(benchmark, ours, rivals, rounds, **info):
-    """Times ``ours`` with pytest-benchmark and the rivals, {name: function}, between its rounds."""
-    taken = {name: [] for name in rivals}
-
-    def between():
-        for name, rival in rivals.items():
-            began = time.perf_counter()
-            rival()
-            taken[name].append(time.perf_counter() - began)
-
-    benchmark.pedantic(ours, setup=between, rounds=rounds, warmup_rounds=2)
-    if benchmark.stats is None:
-        return
-    median = benchmark.stats.stats.median
-    benchmark.extra_info |= {"heap": HEAP, "implementation": status().implementation, **info}
-    for name, seconds in taken.items():
-        benchmark.extra_info[f"times {name}"] = round(statistics.median(seconds[2:]) / median, 2)
-    print({"median_ms": round(median * 1e3, 4), **benchmark.extra_info})
-
-
-@pytest.mark.parametrize("shape", [(128, 3, 32, 32), (64, 3, 224, 224)], ids=lambda shape: "x".join(map(str, shape)))
-def test_step(benchmark, shape):
-    x = torch.rand(shape)
-    x_adv, grad, sums = x.clone(), torch.randn(shape), torch.empty(shape)
-
-    def eager():
-        out = x_adv + 2 / 255 * grad.sign()
-        return torch.clamp(x + torch.clamp(out - x, -8 / 255, 8 / 255), 0, 1)
-
-    def plain_pass():  # three tensors read, one written
-        return torch.addcmul(x, x_adv, grad, out=sums)
-
-    def ours():
-        return linf_step_(x_adv, x, grad, eps=8 / 255, step_size=2 / 255)
-
-    torch.testing.assert_close(eager(), ours(), atol=1e-6, rtol=0)
-    in_turns(benchmark, ours, {"eager": eager, "plain pass": plain_pass}, rounds=60, shape=list(shape))
 
 
 def power_law(nodes, edges, seed=0):
