@@ -94,6 +94,11 @@ def _names(variant: str, ending: str) -> tuple[str, str]:
     return variant.removesuffix(ending), variant
 
 
+def honest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of references that do not hide their gradients."""
+    return rows[rows.subject.isin(REFERENCES) & ~rows.subject.str.endswith((SCALED, ROUNDED))]
+
+
 def overestimate(rows: pd.DataFrame) -> pd.Series:
     """Of one subject: robust accuracy against PGD alone less that against the worst case."""
     return paired(
@@ -113,7 +118,7 @@ def severity(rows: pd.DataFrame) -> pd.Series:
 
 def nothing_falls(rows: pd.DataFrame) -> Verdict:
     """At eps = 0 what withstands is what is right as it stands, image for image."""
-    still = rows[(rows.eps == 0) & rows.attack.isin(("none", "worst_case"))]
+    still = rows[rows.subject.isin(REFERENCES) & (rows.eps == 0) & rows.attack.isin(("none", "worst_case"))]
 
     def same(r: pd.DataFrame) -> Verdict:
         return below(paired(r, "robust_accuracy", "none", "worst_case", by="attack").abs(), 1e-9)
@@ -133,8 +138,7 @@ def is_caught(rows: pd.DataFrame) -> Verdict:
 
 def nothing_is_masked(rows: pd.DataFrame) -> Verdict:
     """No rule fails for a reference that does not hide its gradients."""
-    honest = rows[rows.subject.isin(REFERENCES) & ~rows.subject.str.endswith((SCALED, ROUNDED))]
-    return every(where(honest, attack="diagnosis", rule="all"), "subject", lambda r: below(severity(r), 1.5))
+    return every(where(honest(rows), attack="diagnosis", rule="all"), "subject", lambda r: below(severity(r), 1.5))
 
 
 def curve_is_sound(rows: pd.DataFrame) -> Verdict:
@@ -142,22 +146,19 @@ def curve_is_sound(rows: pd.DataFrame) -> Verdict:
 
     Not for masked networks: of those that have no gradient, the attacks along the curve see nothing.
     """
-    honest = rows[~rows.subject.str.endswith((SCALED, ROUNDED))]
 
     def sound(r: pd.DataFrame) -> Verdict:
         curve = where(r, attack="curve").sort_values("eps")
-        start, at_eps = (
-            curve[curve.eps == 0].robust_accuracy,
-            curve[curve.eps == worst_case(r).eps.max()].robust_accuracy,
-        )
-        rises = per_seed(curve, lambda one: one.robust_accuracy.diff().max())
+        start = where(curve, eps=0).robust_accuracy
+        at_eps = where(curve, eps=worst_case(r).eps.max()).robust_accuracy
+        rises = per_seed(curve, lambda one: one.robust_accuracy.diff().max()).clip(lower=0)
         return all_of(
             below((start - where(r, attack="none").robust_accuracy).abs(), 1e-9),
             below(rises, 1e-9),
             within(at_eps - worst_case(r).robust_accuracy, -TOLERANCE, TOLERANCE),
         )
 
-    return every(honest, "subject", sound)
+    return every(honest(rows), "subject", sound)
 
 
 def are_trained(rows: pd.DataFrame) -> Verdict:
