@@ -11,7 +11,9 @@
 #include "aggregate/aggregate.h"
 #include "aggregate/edge_dot.h"
 #include "aggregate/simd.h"
+#include "perturb/ball.h"
 #include "perturb/linf_step.h"
+#include "perturb/philox.h"
 
 #define DLBENCH_TEXT_OF(x) #x
 #define DLBENCH_TEXT(x) DLBENCH_TEXT_OF(x)
@@ -78,6 +80,28 @@ std::vector<std::string> self_test() {
   for (size_t i = 0; i < state.size(); ++i) stepped &= state[i] == want[i % want.size()];
   expect(stepped, "linf_step_cpu: a step of 1/16 in a ball of 1/8");
 
+  // A gradient of length 5 in each of two samples, the step held at half its length by a ball, and one coordinate at the
+  // end of the box; enough further coordinates that do not move for vectors and their rest.
+  bool moved = true;
+  for (int64_t size = 2; size <= 70; ++size) {
+    const Batch batch{2, 1, size, false};
+    const BallLimits<float> limits{{0.25f, 0.5f, 0.0f, 1.0f}, {nullptr, 1, 1}};
+    std::vector<float> centre(2 * size, 0.5f), slopes(2 * size, 0.0f);
+    slopes[0] = 3, slopes[1] = -4, slopes[size] = 3, slopes[2 * size - 1] = 4, centre[2 * size - 1] = 1;
+    std::vector<float> points = centre, sparse = centre;
+    std::vector<uint32_t> keys(size);
+    const auto* bits = reinterpret_cast<const uint32_t*>(slopes.data());
+    for (int64_t n = 0; n < 2; ++n) {
+      l2_step_cpu<Binary32>(points.data(), centre.data(), bits, batch, limits, n);
+      l1_step_cpu<Binary32>(sparse.data(), centre.data(), bits, batch, limits, {0.001, nullptr}, n, keys.data());
+    }
+    const auto near = [](float got, double want) { return got <= want + 1e-6 && got >= want - 1e-6; };
+    moved &= near(points[0], 0.65) && near(points[1], 0.3) && near(points[size], 0.75) && points[2 * size - 1] == 1;
+    moved &= sparse[0] == 0.5f && near(sparse[1], 0.25) && near(sparse[size], 0.75) && sparse[2 * size - 1] == 1;
+    for (int64_t i = 2; i < size; ++i) moved &= points[i] == 0.5f && sparse[i] == 0.5f;
+  }
+  expect(moved, "l2_step_cpu, l1_step_cpu: a step of 1/2 in a ball of 1/4");
+
   // Three nodes: 0 <- 1 (weight 2), 0 <- 2 (weight 3), nothing into 1, 2 <- 2 (weight 4). Node j has the features j + 1.
   const std::vector<int32_t> rowptr = {0, 2, 2, 3}, col = {1, 2, 2};
   const std::vector<float> weight = {2, 3, 4};
@@ -94,6 +118,14 @@ std::vector<std::string> self_test() {
   }
   expect(summed, "aggregate_sum_cpu: three nodes, three weighted edges");
   expect(dotted, "edge_dot_cpu: three nodes, three edges");
+
+  // What the authors' library Random123 gives as known answers, in either type of word.
+  const auto narrow = philox<uint32_t>({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0x299f31d0a4093822);
+  const auto wide = philox<uint64_t>({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, 0xffffffffffffffff);
+  expect(narrow.a == 0xd16cfe09 && narrow.b == 0x94fdcceb && narrow.c == 0x5001e420 && narrow.d == 0x24126ea1,
+         "philox: the known answer for the digits of pi");
+  expect(wide.a == 0x408f276d && wide.b == 0x41c83b0e && wide.c == 0xa20bc7c6 && wide.d == 0x6d5451fd,
+         "philox: the known answer for ones");
   return failures;
 }
 

@@ -11,18 +11,16 @@ import torch
 from torch import Tensor
 
 from dlbench import ops
-from dlbench.attacks.climb import Restarts
-from dlbench.attacks.gradient import pieces_of
+from dlbench.attacks.climb import Restarts, rivals
+from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
 from dlbench.attacks.oracle import Oracle, Transform
-from dlbench.attacks.randomness import uniform
-from dlbench.attacks.rewrite import Rewritten
-from dlbench.attacks.search import LOSSES, AttackResult, Bounds, LossFunction, Search, check_eps
+from dlbench.attacks.rewrite import Rewritten, pieces_of
+from dlbench.attacks.search import LOSSES, AttackResult, LossFunction, Search, check_eps
 from dlbench.ops.limits import Number
 
 ApgdLoss = Literal["ce", "margin", "dlr", "dlr_targeted"]
 CLASSES_NEEDED = {"dlr": 3, "dlr_targeted": 4}
-TINY = 1e-12  # the official code's, in the denominators of the ratios
 
 
 def apgd(
@@ -97,7 +95,7 @@ def apgd(
             target=target,
             bounds=bounds,
             norm=norm,
-            loss=_of_the_nearest if loss == "dlr_targeted" else RAISED[loss],
+            loss=_ratio_to_the_nearest if loss == "dlr_targeted" else RAISED[loss],
             keep="best_loss" if stop == "never" else "first",
             stop=stop,
             sample_ids=sample_ids,
@@ -204,20 +202,12 @@ class Ascent(Restarts[Batch]):
         self.classes, self.restarts = logits.shape[-1], restarts
         if self.target_classes is None:
             return restarts
-        means = logits if logits.dim() == 2 else logits.mean(1)
-        others = means.scatter(1, self.search.y[:, None], -torch.inf)
-        wanted = min(self.target_classes, self.classes - 1)
-        self.targets = others.sort(dim=1, descending=True, stable=True).indices[:, :wanted]
-        return restarts * wanted
+        self.targets = rivals(logits, self.search.y, self.target_classes)
+        return restarts * self.targets.shape[1]
 
     def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Batch:
-        points, eps = branch.centres.clone(), _of(self.eps, jobs)
-        for number in torch.unique(restart):
-            of = (restart == number).nonzero().squeeze(1)
-            noise = uniform(self.seed, int(number), branch.ids[of], points.shape[1:], points.dtype)
-            noise /= _each(noise.flatten(1).abs().amax(1).clamp(min=torch.finfo(noise.dtype).tiny), noise)
-            points[of] += _each(_of(eps, of), noise) * noise
-        points = branch.project(points, eps)
+        eps = _of(self.eps, jobs)
+        points = branch.project(branch.centres + _each(eps, branch.centres) * self._directions(branch, restart), eps)
         return Batch(
             job=torch.arange(len(restart), device=points.device),
             restart=restart,
@@ -226,6 +216,20 @@ class Ascent(Restarts[Batch]):
             targets=None if self.targets is None else self.targets[jobs, restart // self.restarts],
             losses=points.new_zeros(len(points)),
         )
+
+    def _directions(self, branch: Search, restart: Tensor) -> Tensor:
+        """Random points on the surface of the unit ball, one a restart, as in the official code."""
+        inside = ops.random_start(
+            torch.zeros_like(branch.centres),
+            eps=1.0,
+            norm=branch.norm,
+            seed=self.seed,
+            sample_ids=branch.ids,
+            restart=restart,
+            lower=-1.0,
+        )
+        length = ops.lp_norms(inside)[:, 3 if branch.norm == "linf" else 2]
+        return inside / _each(length.clamp(min=torch.finfo(inside.dtype).tiny), inside)
 
     def _ask(self, branch: Search, rows: Batch, age: int) -> Tensor:
         """As of all restarts; the losses are raised, so they are told to the rows."""
@@ -249,6 +253,7 @@ class Ascent(Restarts[Batch]):
             momentum=ops.apgd.MOMENTUM if age > 0 else 0.0,
             since_checkpoint=self.since.get(age, 0),
             rho=self.rho,
+            norm=branch.norm,
             tally=tally,
         )
         branch.count_steps(rows.job, self.oracle.answers, tally)
@@ -261,44 +266,38 @@ def _of(value: Number, rows: Tensor) -> Number:
 
 
 def _each(value: Number, like: Tensor) -> Number:
-    """A number, or [n] numbers in a shape that broadcasts with points [n, ...]."""
-    return value.view(-1, *[1] * (like.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
+    """A number, or [n] numbers in a shape and the type to broadcast with points [n, ...]."""
+    return value.to(like).view(-1, *[1] * (like.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
 
 
 # ----------------------------------------------------------------------------------------------------------- losses
 
 
-def _dlr(logits: Tensor, labels: Tensor) -> Tensor:
-    margin = LOSSES["margin"](logits, labels)
+def _ratio(logits: Tensor, labels: Tensor) -> Tensor:
     if logits.shape[1] < CLASSES_NEEDED["dlr"]:
-        return margin
-    first, _, third = logits.topk(3, dim=1).values.unbind(1)
-    return margin / (first - third + TINY)
+        return ops.margin_loss(logits, labels)
+    return ops.dlr_loss(logits, labels)
 
 
-def _dlr_targeted(logits: Tensor, pairs: Tensor) -> Tensor:
+def _ratio_to(logits: Tensor, pairs: Tensor) -> Tensor:
     """Of labels and targets [n, 2]."""
-    own, target = logits.gather(1, pairs).unbind(1)
-    return (target - own) / _spread(logits)
-
-
-def _of_the_nearest(logits: Tensor, labels: Tensor) -> Tensor:
-    """The targeted ratio of the best other class."""
-    return LOSSES["margin"](logits, labels) / _spread(logits)
-
-
-def _spread(logits: Tensor) -> Tensor:
+    labels, targets = pairs.unbind(1)
     if logits.shape[1] < CLASSES_NEEDED["dlr_targeted"]:
-        return torch.ones_like(logits[:, 0])
-    first, _, third, fourth = logits.topk(4, dim=1).values.unbind(1)
-    return first - (third + fourth) / 2 + TINY
+        own, aimed_at = logits.gather(1, pairs).unbind(1)
+        return aimed_at - own
+    return ops.dlr_loss(logits, labels, targets)
+
+
+def _ratio_to_the_nearest(logits: Tensor, labels: Tensor) -> Tensor:
+    nearest = logits.scatter(1, labels[:, None], -torch.inf).argmax(1)
+    return _ratio_to(logits, torch.stack([labels, nearest], 1))
 
 
 RAISED: dict[str, LossFunction] = {
     "ce": LOSSES["ce"],
-    "margin": LOSSES["margin"],
-    "dlr": _dlr,
-    "dlr_targeted": _dlr_targeted,
+    "margin": ops.margin_loss,
+    "dlr": _ratio,
+    "dlr_targeted": _ratio_to,
 }
 
 

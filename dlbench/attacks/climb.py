@@ -1,4 +1,4 @@
-"""The loop of gradient attacks: restarts of all samples, in which only those stay that can still change the answer."""
+"""The loop of attacks: restarts of all samples, in which only those stay that can still change the answer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from dlbench import ops
-from dlbench.attacks.oracle import Oracle
-from dlbench.attacks.randomness import uniform
+from dlbench.attacks.oracle import Oracle, refuted
 from dlbench.attacks.search import AttackResult, Search
 from dlbench.ops.limits import Number
 
@@ -62,7 +61,9 @@ class Restarts(Generic[R]):
         raise NotImplementedError
 
     def _ask(self, branch: Search, rows: R, age: int) -> Tensor:
-        """The gradients [n, ...] at the rows' points, after so many steps; the branch is told the answers."""
+        """What a step goes by, for each row, after so many steps; the branch is told the answers. Here it is the
+        gradients [n, ...] at the rows' points.
+        """
         logits, losses, gradient = self.oracle.slope(rows.points, branch.aims, *self._moment(branch, rows, age))
         branch.visit(rows.points, logits, losses=losses, start=age == 0)
         return gradient
@@ -71,6 +72,10 @@ class Restarts(Generic[R]):
         """The rows, a step further, that are to go on."""
         raise NotImplementedError
 
+    def _score(self, branch: Search, rows: R, logits: Tensor) -> Tensor | None:
+        """By what points are compared, where that is not their loss (see :meth:`Search.visit`)."""
+        return None
+
     def run(self, restarts: int) -> AttackResult:
         """Looks at the samples as they are, and attacks those that this leaves open."""
         search, slope = self.search, None
@@ -78,11 +83,17 @@ class Restarts(Generic[R]):
         if self.random_start or restarts == 0:
             search.clean(logits := self.judge.look(search.x, search.ids, when))
         else:
-            logits, losses, slope = self.judge.slope(search.x, search.aim, search.ids, when)
+            try:
+                logits, losses, slope = self.judge.slope(search.x, search.aim, search.ids, when)
+            except (IndexError, RuntimeError):  # what losses make of labels that are none
+                search.check_labels(self.judge.look(search.x[:1], search.ids[:1], when[:1]).shape[-1])
+                raise
             search.clean(logits, losses)
         done = self._attack(range(self._plan(logits, restarts)), slope)
-        if self.oracle is not self.judge:
-            self._judge(range(done))
+        if self.oracle is not self.judge and len(doubted := refuted(search, self.judge)):
+            self.oracle = self.judge  # the model itself is attacked where it disagrees with its other form
+            search.skipped = torch.ones_like(search.skipped).index_fill(0, doubted, False)
+            self._attack(range(done))
         return search.result()
 
     def _attack(self, restarts: range, slope: Tensor | None = None) -> int:
@@ -99,20 +110,6 @@ class Restarts(Generic[R]):
             self._wave(samples, wave, None if slope is None else slope[samples])
             done += len(wave)
         return done
-
-    def _judge(self, restarts: range) -> None:
-        """The model as it is has the last word on every label; where it disagrees, it is attacked itself."""
-        search = self.search
-        claimed = ((search.first_step > 0) | (search.success & search.moved())).nonzero().squeeze(1)
-        if not len(claimed):
-            return
-        search.attend(claimed)
-        logits = self.judge.look(search.x_adv[claimed], search.ids[claimed], torch.full_like(claimed, -2))
-        refuted = search.confirm(logits)
-        if len(refuted):
-            self.oracle = self.judge
-            search.skipped = torch.ones_like(search.skipped).index_fill(0, refuted, False)
-            self._attack(restarts)
 
     # ------------------------------------------------------------------------------------------------------ one wave
 
@@ -137,12 +134,19 @@ class Restarts(Generic[R]):
                 break
         if len(rows.job):
             logits = self.oracle.look(rows.points, *self._moment(branch, rows, self.count))
-            branch.visit(rows.points, logits)
+            branch.visit(rows.points, logits, score=self._score(branch, rows, logits))
         self.search.merge(samples, branch)
 
     def _moment(self, branch: Search, rows: R, age: int) -> tuple[Tensor, Tensor]:
         """Whose points these are, and when it is: a number for each restart and step."""
         return branch.ids[rows.job], rows.restart * (self.count + 1) + age
+
+
+def rivals(logits: Tensor, labels: Tensor, wanted: int) -> Tensor:
+    """The likeliest other classes of each sample [N, k], at most so many; logits are [N, K] or [N, answers, K]."""
+    means = logits if logits.dim() == 2 else logits.mean(1)
+    others = means.scatter(1, labels[:, None], -torch.inf)
+    return others.sort(dim=1, descending=True, stable=True).indices[:, : min(wanted, means.shape[1] - 1)]
 
 
 @dataclass(frozen=True)
@@ -221,12 +225,17 @@ class Climb(Restarts[Batch]):
     def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Batch:
         steps, points = self.steps.of(jobs), branch.centres.clone()
         if self.random_start:
-            eps = steps.eps.view(-1, *[1] * (points.dim() - 1)) if isinstance(steps.eps, Tensor) else steps.eps
-            for number in torch.unique(restart):
-                of = (restart == number).nonzero().squeeze(1)
-                noise = uniform(self.seed, int(number), branch.ids[of], points.shape[1:], points.dtype)
-                points[of] += (eps[of] if isinstance(eps, Tensor) else eps) * noise
-            points = branch.project(points, steps.eps)
+            lower, upper = branch.bounds
+            points = ops.random_start(
+                points,
+                eps=steps.eps,
+                norm=branch.norm,
+                seed=self.seed,
+                sample_ids=branch.ids,
+                restart=restart,
+                lower=lower,
+                upper=upper,
+            )
         seen = restart.new_zeros(len(restart), steps.count) if self.find_cycles else None
         momentum = None if steps.momentum is None else torch.zeros_like(points)
         return Batch(torch.arange(len(restart), device=points.device), restart, points, steps, momentum, seen)

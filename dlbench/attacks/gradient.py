@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from dlbench.attacks.climb import Climb, Steps
+from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
-from dlbench.attacks.oracle import Oracle, Transform, Whole
-from dlbench.attacks.rewrite import Rewritten
-from dlbench.attacks.search import AttackResult, Bounds, Keep, Loss, Norm, Search, Stop, check_eps
+from dlbench.attacks.oracle import Oracle, Transform
+from dlbench.attacks.rewrite import Rewritten, pieces_of
+from dlbench.attacks.search import AttackResult, Keep, Loss, Norm, Search, Stop, check_eps
 from dlbench.ops.limits import Number
-
-WORTH_REWRITING = 1e7  # steps times numbers in x from which faster forms of a model are looked for
 
 
 def perturb(
@@ -175,20 +174,6 @@ def mifgsm(
     """
     given = {"step_size": eps / steps, "random_start": False} | settings
     return perturb(model, x, y, eps=eps, steps=steps, momentum=decay, **given)
-
-
-def worth_rewriting(x: Tensor, steps: int) -> bool:
-    """Whether so many steps of these samples pay for finding a faster form of their model."""
-    return x.numel() * steps >= WORTH_REWRITING
-
-
-def pieces_of(model: Model | Rewritten, x: Tensor, steps: int, rewrite: str) -> Rewritten | Whole:
-    """How a model is asked for so many steps of samples x: as it is, or in a faster form where that is to be found."""
-    if isinstance(model, Rewritten):
-        return model
-    if rewrite != "off" and worth_rewriting(x, steps):
-        return Rewritten(model, x, compiled=rewrite == "compile")
-    return Whole(model)
 
 
 def _positive(eps: Number) -> bool:

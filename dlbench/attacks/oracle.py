@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlbench.attacks.modes import Model
 from dlbench.attacks.randomness import words
-from dlbench.attacks.search import LossFunction, mean_loss
+from dlbench.attacks.search import LossFunction, Search, mean_loss
 
 Transform = Callable[[Tensor, Tensor], Tensor]  # (points [m, ...], draws [m] int64) → [m, ...]
 
@@ -126,3 +126,13 @@ class Oracle:
         else:
             logits = model(points)
         return logits.reshape(n, k, *logits.shape[1:]) if k > 1 else logits
+
+
+def refuted(search: Search, judge: Oracle) -> Tensor:
+    """The model as it is has the last word on every label: the samples [n] whose success it does not see."""
+    claimed = (search.success & search.moved()).nonzero().squeeze(1)
+    if not len(claimed):
+        return claimed
+    search.attend(claimed)
+    late = torch.full_like(claimed, -2)
+    return search.confirm(judge.look(search.x_adv[claimed], search.ids[claimed], late))

@@ -18,10 +18,10 @@ from dlbench.ops.reference.starts import MASK, philox
 _OF_WORDS = 0xFFFFFFFE  # a counter that no element has
 
 
-def uniform(seed: int, draw: int, sample_ids: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def uniform(seed: int, draw: int | Tensor, sample_ids: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Uniform numbers [n, *shape] in [-1, 1), of 24 random bits each, for samples by id [n].
 
-    They are the numbers of :func:`dlbench.ops.random_start`, with ``draw`` for its restart.
+    They are the numbers of :func:`dlbench.ops.random_start`, with ``draw``, one for all or [n], for its restart.
     """
     origin = torch.zeros(len(sample_ids), *shape, dtype=dtype, device=sample_ids.device)
     return ops.random_start(
@@ -29,8 +29,13 @@ def uniform(seed: int, draw: int, sample_ids: Tensor, shape: Sequence[int], dtyp
     )
 
 
+def signs(drawn: Tensor) -> Tensor:
+    """Uniform numbers in [-1, 1) to -1 and +1, half and half."""
+    return torch.where(drawn < 0, -1.0, 1.0).to(drawn.dtype)
+
+
 def words(seed: int, ids: Tensor, moment: Tensor) -> Tensor:
     """64-bit words, one for each pair of a sample's id and a moment of an attack (modulo 2^32); the two broadcast."""
-    ids, moment = torch.broadcast_tensors(ids, moment)
+    ids, moment = torch.broadcast_tensors(ids, moment)  # type: ignore[no-untyped-call]
     low, high, *_ = philox((torch.full_like(ids, _OF_WORDS), moment & MASK, ids & MASK, ids >> 32 & MASK), seed)
     return high << 32 | low

@@ -24,6 +24,7 @@ from dlbench.attacks.oracle import Whole
 
 SIZES = (32, 16, 64)  # of a piece; the first is what the forms race with
 LAPS = 1  # timed, after one to warm up
+WORTH_REWRITING = 1e7  # steps times numbers in x from which faster forms of a model are looked for
 PROBE = 8  # samples on which forms are compared
 TOLERANCE = 1e-3  # of logits, relative to their spread: far below what separates a clear label from the next
 
@@ -69,12 +70,12 @@ class Rewritten:
 
     @contextlib.contextmanager
     def form(self, left: int) -> Iterator[tuple[Model, int]]:
-        """A form and its size of a piece for the next of ``left`` points; whole pieces are timed until one has won."""
+        """A form and its size of a piece for the next of ``left`` points; pieces are timed until one has won."""
         form = self.winner or self._next()
-        began = time.perf_counter()
+        points, began = min(left, form.size), time.perf_counter()
         yield form.model, form.size
-        if self.winner is None and left >= form.size:
-            form.seconds.append((time.perf_counter() - began) / form.size)
+        if self.winner is None and points >= PROBE:  # fewer would tell of little but the machine's moods
+            form.seconds.append((time.perf_counter() - began) / points)
 
     def _next(self) -> Form:
         for form in self.forms:
@@ -87,6 +88,20 @@ class Rewritten:
             return more[0]
         self.winner = best
         return best
+
+
+def worth_rewriting(x: Tensor, steps: int) -> bool:
+    """Whether so many steps of these samples pay for finding a faster form of their model."""
+    return x.numel() * steps >= WORTH_REWRITING
+
+
+def pieces_of(model: Model | Rewritten, x: Tensor, steps: int, rewrite: str) -> Rewritten | Whole:
+    """How a model is asked for so many steps of samples x: as it is, or in a faster form where that is to be found."""
+    if isinstance(model, Rewritten):
+        return model
+    if rewrite != "off" and worth_rewriting(x, steps):
+        return Rewritten(model, x, compiled=rewrite == "compile")
+    return Whole(model)
 
 
 def _may_be_cut(model: Model, probe: Tensor) -> bool:

@@ -13,13 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dlbench import ops
+from dlbench.attacks.geometry import Bounds, check_norm, distance
 from dlbench.ops.limits import Number
 
-Bounds = tuple[Number, Number]
 Norm = Literal["linf", "l2", "l1"]
 Stop = Literal["cycle", "success", "never"]
 Keep = Literal["first", "best_loss", "last"]
-ORDERS: dict[str, float] = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +104,7 @@ class Search:
     ) -> None:
         n = len(x)
         check_inputs(x, y, bounds)
-        if norm not in ORDERS:
-            raise ValueError(f"norm is {norm!r}; there are {', '.join(map(repr, ORDERS))}")
+        check_norm(norm)
         if not callable(loss) and loss not in LOSSES:
             raise ValueError(f"loss is {loss!r}; there are {', '.join(map(repr, LOSSES))}, or a function of your own")
         if stop not in ("cycle", "success", "never"):
@@ -135,7 +133,7 @@ class Search:
         """
         n, device, self.width = len(self.x), self.x.device, width
         self.x_adv = self.x.clone()
-        self.score = torch.full((n,), -math.inf, dtype=self.x.dtype, device=device)
+        self.score, self.loss = torch.full((2, n), -math.inf, dtype=self.x.dtype, device=device).unbind()
         self.success, self.clean_correct, self.cycled = torch.zeros(3, n, dtype=torch.bool, device=device).unbind()
         self.labels, self.first_step = torch.full((2, n), -1, device=device).unbind()
         self.forwards, self.backwards, self.steps = torch.zeros(3, n, dtype=torch.int64, device=device).unbind()
@@ -162,7 +160,7 @@ class Search:
             before, reached = self.success[samples], branch.success[of]
             better = self._better(before, reached, self.score[samples], branch.score[of])
             better = better.nonzero().squeeze(1)
-            for name in ("x_adv", "labels", "score"):
+            for name in ("x_adv", "labels", "score", "loss"):
                 getattr(self, name)[samples[better]] = getattr(branch, name)[of][better]
             self.success[samples] = reached if self.keep == "last" else before | reached
             new = (reached & (self.first_step[samples] < 0)).nonzero().squeeze(1)
@@ -190,24 +188,45 @@ class Search:
             raise ValueError(
                 f"the model returned {list(logits.shape)} for {len(self.x)} samples, not logits [N, classes]"
             )
-        for name, labels in (("y", self.y), ("target", self.aim)):
-            if len(labels) and (labels.min() < 0 or labels.max() >= classes):
-                found = f"{int(labels.min())} to {int(labels.max())}"
-                raise ValueError(f"{name} has labels from {found}; the model knows 0 to {classes - 1}")
+        self.check_labels(classes)
+        if len(self.x) and bool(are_probabilities(logits.detach().flatten(0, -2)).all()):
+            raise ValueError(
+                "the model returned probabilities (rows in [0, 1] that sum to 1), not logits, and flattens gradients; "
+                "attack what enters its softmax, or the logarithm of what leaves it"
+            )
         losses = self.visit(self.x, logits, start=True, losses=losses)
         self.clean_correct = self.labels == self.y
         return losses
 
-    def visit(self, points: Tensor, logits: Tensor, *, start: bool = False, losses: Tensor | None = None) -> Tensor:
+    def check_labels(self, classes: int) -> None:
+        """Labels and targets are among the classes that the model knows."""
+        for name, labels in (("y", self.y), ("target", self.aim)):
+            if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+                found = f"{int(labels.min())} to {int(labels.max())}"
+                raise ValueError(f"{name} has labels from {found}; the model knows 0 to {classes - 1}")
+
+    def visit(
+        self,
+        points: Tensor,
+        logits: Tensor,
+        *,
+        start: bool = False,
+        losses: Tensor | None = None,
+        score: Tensor | None = None,
+    ) -> Tensor:
         """Note the logits at points [n, ...], which no step led to if they are a start; returns losses [n].
 
         Logits are [n, K], or [n, k, K] where the answer is random and was asked k times: then the loss is the mean, and
-        the goal is reached where more than half of the answers reach it.
+        the goal is reached where more than half of the answers reach it. A score [n] takes the loss's place where
+        points are compared: the greater is the better, and a point of score -inf is counted but never kept.
         """
         if losses is None:
             losses = mean_loss(self.loss_of, logits, self.aims)
         labels, reached = self._answers(logits)
-        score = self.sign * losses.detach()
+        if score is None:
+            score = self.sign * losses.detach()
+        else:
+            reached &= score > -math.inf
         self.forwards[self.active] += logits.shape[1] if logits.dim() == 3 else 1
         if not start:
             self.steps[self.active] += 1
@@ -216,7 +235,7 @@ class Search:
         better = self._better(before, reached, self.score[self.active], score).nonzero().squeeze(1)
         kept = self.active[better]
         self.x_adv[kept], self.labels[kept] = points.detach()[better], labels[better]
-        self.score[kept] = score[better].to(self.score.dtype)
+        self.score[kept], self.loss[kept] = (t.detach()[better].to(self.score.dtype) for t in (score, losses))
         if self.keep == "last":
             self.success[self.active] = reached
         new = (reached & (self.first_step[self.active] < 0)).nonzero().squeeze(1)
@@ -240,7 +259,8 @@ class Search:
         labels, reached = self._answers(logits)
         self.forwards[self.active] += logits.shape[1] if logits.dim() == 3 else 1
         self.labels[self.active] = labels
-        self.score[self.active] = (self.sign * mean_loss(self.loss_of, logits, self.aims)).to(self.score.dtype)
+        self.loss[self.active] = mean_loss(self.loss_of, logits, self.aims).to(self.loss.dtype)
+        self.score[self.active] = self.sign * self.loss[self.active]
         refuted = self.active[~reached]
         self.success[refuted], self.first_step[refuted] = False, -1
         return refuted
@@ -282,23 +302,14 @@ class Search:
             success=self.success,
             clean_correct=self.clean_correct,
             label_adv=self.labels,
-            loss=self.sign * self.score,
+            loss=self.loss,
             forwards=self.forwards,
             backwards=backwards,
             first_step=self.first_step,
-            norm=sizes(self.x_adv, self.x, self.norm),
+            norm=distance(self.x_adv, self.x, self.norm),
             cycled=self.cycled,
             nonfinite=int(self.nonfinite),
         )
-
-
-def sizes(a: Tensor, b: Tensor, norm: Norm) -> Tensor:
-    """[N] float64, the norm of each sample's difference."""
-    difference = (a.double() - b.double()).flatten(1) if a.dim() > 1 else (a.double() - b.double())[:, None]
-    if difference.numel() == 0:
-        return difference.sum(1)
-    norms: Tensor = torch.linalg.vector_norm(difference, ORDERS[norm], dim=1)
-    return norms
 
 
 # ----------------------------------------------------------------------------------------------------------- losses
@@ -311,14 +322,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(logits, labels, reduction="none")
 
 
-def _margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """Best other logit minus the label's own: positive where the label is not predicted. It cannot saturate."""
-    own = logits.gather(1, labels[:, None]).squeeze(1)
-    others = logits.scatter(1, labels[:, None], -math.inf)
-    return others.amax(1) - own
-
-
-LOSSES: dict[str, LossFunction] = {"ce": _cross_entropy, "margin": _margin}
+LOSSES: dict[str, LossFunction] = {"ce": _cross_entropy, "margin": ops.margin_loss, "dlr": ops.dlr_loss}
 
 
 def mean_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
@@ -334,6 +338,15 @@ def mean_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 # ----------------------------------------------------------------------------------------------------------- checks
+
+PROBABILITIES_SUM = 1e-5  # how far from 1 (AutoAttack: check_range_output)
+
+
+def are_probabilities(logits: Tensor) -> Tensor:
+    """[n] bool, which rows of [n, K] lie in [0, 1] and sum to 1, as logits do by chance only."""
+    slack = max(PROBABILITIES_SUM, logits.shape[1] * torch.finfo(logits.dtype).eps)
+    inside = (logits.amin(1) >= -slack) & (logits.amax(1) <= 1 + slack)
+    return inside & ((logits.sum(1) - 1).abs() < slack)
 
 
 def check_eps(eps: Number, n: int | None = None) -> None:
@@ -353,6 +366,8 @@ def check_inputs(x: Tensor, y: Tensor, bounds: Bounds) -> None:
         raise ValueError(f"x is {x.dtype}; an attack needs float32 or float64 (the model may cast)")
     if y.dtype != torch.int64 or y.shape != x.shape[:1]:
         raise ValueError(f"y must be {len(x)} int64 labels, one a sample; got {y.dtype} {list(y.shape)}")
+    if y.device != x.device:
+        raise ValueError(f"y is on {y.device} and x is on {x.device}; move one to the other")
     lower, upper = (_by_channel(name, bound, x) for name, bound in zip(("lower", "upper"), bounds, strict=True))
     if not (lower < upper).all():
         raise ValueError(f"bounds are {bounds!r}; the lower must be smaller than the upper")

@@ -10,8 +10,10 @@ load()
 
 from dlbench.ops.aggregation import aggregate, edge_dot  # noqa: E402  they register with operators that exist by now
 from dlbench.ops.apgd import ApgdState, apgd_step_  # noqa: E402
+from dlbench.ops.balls import l1_step_, l2_step_, project_  # noqa: E402
 from dlbench.ops.graph import Graph  # noqa: E402
 from dlbench.ops.losses import dlr_loss, margin_loss  # noqa: E402
+from dlbench.ops.momentum import momentum_step_  # noqa: E402
 from dlbench.ops.perturb import linf_step_  # noqa: E402
 from dlbench.ops.rows import compact, lp_norms  # noqa: E402
 from dlbench.ops.starts import random_start  # noqa: E402
@@ -27,10 +29,14 @@ __all__ = [
     "compact",
     "dlr_loss",
     "edge_dot",
+    "l1_step_",
+    "l2_step_",
     "linf_step_",
     "load",
     "lp_norms",
     "margin_loss",
+    "momentum_step_",
+    "project_",
     "random_start",
     "status",
 ]

@@ -1,4 +1,4 @@
-"""Losses that attacks raise, one of each sample: larger is more adversarial. Neither saturates as cross-entropy does."""
+"""Losses that attacks raise, one a sample: larger is more adversarial. Neither saturates as cross-entropy does."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_restarts_side_by_side_are_restarts_one_by_one(problem, monkeypatch):
 
 def test_points_that_stay_in_the_batch_change_nothing(problem):
     model, x, y = problem
-    settings = {"eps": 0.08, "steps": 12, "restarts": 2}
+    settings = {"eps": 0.08, "steps": 12, "restarts": 2, "stop": "success"}
     leaving = attacks.pgd(model, x, y, **settings)
     model.batches.clear()
     staying = attacks.pgd(model, x, y, compact=False, **settings)
@@ -301,19 +301,15 @@ def test_where_the_model_disagrees_with_its_rewritten_form_it_is_attacked_itself
 @pytest.mark.parametrize("threshold", [0.0, 1e18])
 def test_rewriting_is_tried_where_the_work_is_large(net, monkeypatch, threshold):
     made = []
-    monkeypatch.setattr(attacks.gradient, "WORTH_REWRITING", threshold)
-    monkeypatch.setattr(attacks.gradient, "Rewritten", lambda *a, **k: made.append(1) or Rewritten(*a, **k))
-    monkeypatch.setattr(
-        attacks.gradient,
-        "isinstance",
-        lambda a, b: False if b is attacks.gradient.Rewritten else isinstance(a, b),
-        raising=False,
-    )
+    begin = Rewritten.__init__
+    monkeypatch.setattr(attacks.rewrite, "WORTH_REWRITING", threshold)
+    monkeypatch.setattr(Rewritten, "__init__", lambda *a, **k: made.append(1) or begin(*a, **k))
     model, x, y = net
-    attacks.pgd(model, x, y, eps=0.02, steps=3)
-    attacks.pgd(model, x, y, eps=0.02, steps=3, rewrite="off")
-    attacks.pgd(model, x, y, eps=0.02, steps=3, stop="never")
-    assert len(made) == (threshold == 0)
+    for attack in (attacks.pgd, attacks.apgd):
+        attack(model, x, y, eps=0.02, steps=3)
+        attack(model, x, y, eps=0.02, steps=3, rewrite="off")
+        attack(model, x, y, eps=0.02, steps=3, stop="never")
+    assert len(made) == 2 * (threshold == 0)
 
 
 def test_half_precision_searches_and_full_precision_judges(net):

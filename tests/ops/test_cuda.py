@@ -7,7 +7,19 @@ import dataclasses
 import pytest
 import torch
 
-from dlbench.ops import ApgdState, Graph, aggregate, apgd_step_, edge_dot, linf_step_, status
+from dlbench.ops import (
+    ApgdState,
+    Graph,
+    aggregate,
+    apgd_step_,
+    edge_dot,
+    l1_step_,
+    l2_step_,
+    linf_step_,
+    momentum_step_,
+    project_,
+    status,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -69,6 +81,85 @@ def test_the_bits_of_auto_pgd(shape, state, gradient, order, by_channel):
     for field in dataclasses.fields(here):
         on_cpu, on_gpu = getattr(here, field.name), getattr(there, field.name).cpu()
         assert torch.equal(on_gpu.nan_to_num(7), on_cpu.nan_to_num(7)), field.name
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (300, 7), (5, 3, 64, 64), (2, 3, 41, 43)], ids=str)
+@pytest.mark.parametrize("state", [torch.float32, torch.float64])
+def test_auto_pgd_in_the_l2_ball(shape, state):
+    x = torch.rand(shape, dtype=state)
+    bounds = {"upper": torch.linspace(0.8, 1, shape[1], dtype=state)}
+    here = ApgdState.start(x)
+    for k in range(8):
+        there = ApgdState(*(getattr(here, field.name).cuda() for field in dataclasses.fields(here)))
+        grad, loss = torch.randn(shape, dtype=state), torch.randn(len(x))
+        settings = {"eps": 0.5, "momentum": 0.25 * (k > 0), "since_checkpoint": 3 * (k in (3, 6)), "norm": "l2"}
+        apgd_step_(here, x, grad, loss, **settings, **bounds)
+        apgd_step_(there, x.cuda(), grad.cuda(), loss.cuda(), **settings, **bounds)
+        for field in dataclasses.fields(here):
+            on_cpu, on_gpu = getattr(here, field.name), getattr(there, field.name).cpu()
+            torch.testing.assert_close(on_gpu, on_cpu, rtol=0, atol=4 * torch.finfo(state).eps, equal_nan=True)
+
+
+BALLS = {
+    "l2 step": lambda a, x, g, **more: l2_step_(a, x, g, eps=1.5, step_size=0.5, **more),
+    "l1 step": lambda a, x, g, **more: l1_step_(a, x, g, eps=4.0, step_size=1.5, sparsity=0.1, **more),
+    "l2 projection": lambda a, x, g, **more: project_(a, x, eps=0.5, norm="l2", **more),
+    "l1 projection": lambda a, x, g, **more: project_(a, x, eps=2.0, norm="l1", **more),
+}
+
+
+# a warp, a block, a cluster of eight blocks where there are clusters, and what fits in none
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 2, 2), (9, 1, 1, 1), (5, 3, 7, 5), (4, 3, 32, 32), (3, 3, 224, 224), (2, 3, 500, 500)]
+)
+@pytest.mark.parametrize("state", [torch.float32, torch.float64])
+@pytest.mark.parametrize("op", BALLS)
+def test_steps_in_balls(op, state, shape):
+    random = torch.Generator().manual_seed(0)
+    x = (torch.rand(shape, generator=random, dtype=state) * 1.5 - 0.25).clamp(0, 1)
+    x_adv = (x + 0.1 * torch.randn(shape, generator=random, dtype=state)).clamp(0, 1)
+    grad = torch.randn(shape, generator=random)
+    bounds = {"lower": torch.tensor([0.0, -0.1, 0.0])[: shape[1]], "upper": torch.tensor([1.0, 1.0, 1.1])[: shape[1]]}
+    for gradient in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            for more in ({}, bounds):
+                a, c, g = (t.to(memory_format=layout) for t in (x_adv, x, grad.to(gradient)))
+                got = [BALLS[op](a.cuda(), c.cuda(), g.cuda(), **more) for _ in range(2)]
+                assert torch.equal(*got)  # from run to run
+                want = BALLS[op](a.clone(), c, g, **more)
+                torch.testing.assert_close(got[0].cpu(), want, rtol=0, atol=4 * torch.finfo(state).eps)
+
+
+@pytest.mark.parametrize("gradient", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("state", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(0, 3, 2, 2), (5, 3, 7, 5), (3, 3, 100, 101)])
+def test_a_momentum_step(shape, state, gradient):
+    x = torch.rand(shape, dtype=state)
+    x_adv, momentum = (x + 0.05 * torch.randn(shape, dtype=state)).clamp(0, 1), torch.randn(shape, dtype=state) / 1e4
+    grad, eps, upper = torch.randn(shape).to(gradient), torch.rand(shape[0]) / 9, torch.tensor([1.0, 0.9, 0.8])
+    there = [t.cuda() for t in (x_adv, x, grad, momentum)]
+    here = [x_adv, x, grad, momentum]
+    for tensors in (here, there):
+        momentum_step_(*tensors, eps=eps, step_size=0.03, decay=0.9, upper=upper)
+    for got, want in zip(there, here, strict=True):
+        torch.testing.assert_close(got.cpu(), want, rtol=torch.finfo(state).eps, atol=1e-12)
+
+
+def test_a_step_in_a_ball_is_recorded_in_a_graph_and_tallies():
+    x = torch.rand(4, 3, 224, 224, device="cuda")
+    grad = torch.randn_like(x)
+    grad[1, 0, :2] = float("nan")
+    eps, tally = torch.tensor([1.0, 2.0, 3.0, 4.0], device="cuda"), torch.zeros(4, 4, dtype=torch.int64, device="cuda")
+    state = x.clone()
+    for op in (l2_step_, l1_step_):
+        op(state, x, grad, eps=eps, step_size=0.5)
+        recorded = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(recorded):
+            op(state, x, grad, eps=eps, step_size=0.5, tally=tally)
+        state.copy_(x)
+        recorded.replay()
+        assert torch.equal(state, op(x.clone(), x, grad, eps=eps, step_size=0.5))
+    assert tally[:, 3].tolist() == [0, 2 * 2 * 224, 0, 0]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

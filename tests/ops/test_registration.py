@@ -16,10 +16,16 @@ GRAPH = Graph.from_edge_index(torch.tensor([[0, 4, 2, 1, 1, 3, 0], [3, 1, 1, 0, 
 CSR = (GRAPH.rowptr, GRAPH.col, GRAPH.edge_id)
 BACK = (GRAPH.transpose.rowptr, GRAPH.transpose.col, GRAPH.transpose.edge_id)
 NONE = (None, None, None)
+STREAMS = torch.tensor([[0, 0], [7, 1], [-(2**40), 2]])
+LABELS = torch.tensor([0, 1, 5, 3])
 
 
 def sample(*shape, dtype=torch.float32, grad=False):
     return torch.randn(*shape, dtype=torch.float64).to(dtype).requires_grad_(grad)
+
+
+def channels_last(x):
+    return x.to(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("schema", loader.schemas(), ids=lambda schema: schema.partition("(")[0])
@@ -34,7 +40,7 @@ def apgd_state(*shape):
     return [getattr(state, field.name) for field in dataclasses.fields(state)]
 
 
-APGD = (sample(3, dtype=torch.float64), 0.1, 0.2, 0.0, 1.0, None, 0.25, 0, 0.75)
+APGD = (sample(3, dtype=torch.float64), 0.1, 0.2, 0.0, 1.0, None, 0.25, 0, 0.75, "linf")
 
 CASES = {
     "step": ("linf_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.1, 0.01, 0.0, 1.0)),
@@ -61,8 +67,63 @@ CASES = {
         lambda: (
             *apgd_state(3, 5, 2),
             *(sample(3, 5, 2) for _ in "12"),
-            *(*APGD[:5], sample(4, 3, 5).abs(), 0.25, 2, 0.75, torch.zeros(3, 4, dtype=torch.int64)),
+            *(*APGD[:5], sample(4, 3, 5).abs().sort(dim=0).values, 0.25, 2, 0.75, "l2"),
+            torch.zeros(3, 4, dtype=torch.int64),
         ),
+    ),
+    "L2 step": ("l2_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.5, 0.2, 0.0, 1.0)),
+    "L2 step with all options": (
+        "l2_step_",
+        lambda: (
+            *(sample(3, 5) for _ in "12"),
+            sample(3, 5, dtype=torch.float16),
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            sample(4, 3, 5).abs().sort(dim=0).values,
+            torch.zeros(3, 4, dtype=torch.int64),
+        ),
+    ),
+    "L1 step": ("l1_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.5, 0.2, 0.0, 1.0, 0.3)),
+    "L1 step with all options": (
+        "l1_step_",
+        lambda: (
+            *(sample(3, 5, dtype=torch.float64) for _ in "12"),
+            sample(3, 5, dtype=torch.bfloat16),
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            1.0,
+            sample(4, 1, 5, dtype=torch.float64).abs().sort(dim=0).values,
+            torch.full((3,), 0.5, dtype=torch.float64),
+            torch.zeros(3, 4, dtype=torch.int64),
+        ),
+    ),
+    "momentum step": (
+        "momentum_step_",
+        lambda: (*(sample(3, 5) for _ in "1234"), 0.9, 0.1, 0.02, 0.0, 1.0),
+    ),
+    "momentum step with all options": (
+        "momentum_step_",
+        lambda: (
+            *(sample(3, 5, dtype=torch.float64) for _ in "12"),
+            sample(3, 5, dtype=torch.bfloat16),
+            sample(3, 5, dtype=torch.float64),
+            1.0,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            sample(4, 3, 5, dtype=torch.float64).abs(),
+            torch.zeros(3, 4, dtype=torch.int64),
+        ),
+    ),
+    "L2 projection": ("project_", lambda: (sample(3, 5), sample(3, 5), 0.5, 0.0, 1.0, "l2")),
+    "L1 projection": (
+        "project_",
+        lambda: (sample(3, 5), sample(3, 5), 0.0, 0.0, 0.0, "l1", sample(4, 3, 1).abs().sort(dim=0).values),
     ),
     "sum": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, None, *BACK, "sum")),
     "weighted sum": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "sum")),
@@ -71,6 +132,31 @@ CASES = {
     "sum without features": ("aggregate", lambda: (sample(5, 0, grad=True), *CSR, None, *BACK, "sum")),
     "dot": ("edge_dot", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *BACK)),
     "dot without transpose": ("edge_dot", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *NONE)),
+    "start": ("random_start", lambda: (sample(3, 5), STREAMS, "linf", 7, 0.1, 0.0, 1.0, None)),
+    "start, channels last": (
+        "random_start",
+        lambda: (channels_last(sample(3, 2, 4, 4)), STREAMS, "l2", 7, 0.1, 0.0, 1.0, None),
+    ),
+    "start, other layout": ("random_start", lambda: (sample(4, 3).t()[:3], STREAMS, "l1", 7, 0.1, 0.0, 1.0, None)),
+    "start by limits": (
+        "random_start",
+        lambda: (sample(3, 5, dtype=torch.float64), STREAMS, "l1", 7, 0.0, 0.0, 0.0, torch.rand(4, 3, 5).double()),
+    ),
+    "margin": ("margin_loss", lambda: (sample(4, 6, grad=True), LABELS)),
+    "margin of halves": ("margin_loss", lambda: (sample(4, 6, dtype=torch.bfloat16, grad=True), LABELS)),
+    "ratio": ("dlr_loss", lambda: (sample(4, 6, dtype=torch.float64, grad=True), LABELS, None)),
+    "targeted ratio": ("dlr_loss", lambda: (sample(4, 6, grad=True), LABELS, LABELS.flip(0))),
+    "slopes": ("scatter_slopes", lambda: (torch.tensor([[0, 1], [1, 1], [2, 0]]), sample(3, 2), sample(3), 5)),
+    "norms": ("lp_norms", lambda: (sample(3, 5), sample(3, 5))),
+    "norms of one": ("lp_norms", lambda: (channels_last(sample(3, 2, 4, 4, dtype=torch.float16)), None)),
+    "compact": (
+        "compact",
+        lambda: (
+            LABELS > 2,
+            [sample(4, 5), LABELS, channels_last(sample(4, 2, 3, 3)), sample(4, 3, 2).transpose(1, 2)],
+        ),
+    ),
+    "compact nothing": ("compact", lambda: (LABELS > 2, [])),
 }
 
 
@@ -104,11 +190,13 @@ class TestCompile:
             ops.linf_step_(want, x, grad, eps=0.1, step_size=0.07)
         assert torch.equal(x_adv, want) and torch.equal(out, want + 1)
 
-    def test_apgd_step(self):
+    @pytest.mark.parametrize("norm", ["linf", "l2"])
+    def test_apgd_step(self, norm):
         def attack(state, x, grad):
             for k in range(3):
                 loss = (state.x_adv * grad).sum(1)
-                ops.apgd_step_(state, x, grad, loss, eps=0.1, momentum=0.25 * (k > 0), since_checkpoint=2 * (k == 2))
+                momentum, since = 0.25 * (k > 0), 2 * (k == 2)
+                ops.apgd_step_(state, x, grad, loss, eps=0.1, momentum=momentum, since_checkpoint=since, norm=norm)
             return state.x_adv + 1
 
         x, grad = torch.rand(3, 7), torch.randn(3, 7)
@@ -117,6 +205,21 @@ class TestCompile:
         for field in dataclasses.fields(states[0]):
             a, b = (getattr(state, field.name) for state in states)
             assert torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0)), field.name
+
+    def test_steps_in_balls(self):
+        def attack(x_adv, x, grad):
+            ops.l2_step_(x_adv, x, grad, eps=0.5, step_size=0.2)
+            ops.l1_step_(x_adv, x, grad, eps=2.0, step_size=0.4, sparsity=0.5)
+            momentum = torch.zeros_like(x)
+            ops.momentum_step_(x_adv, x, grad, momentum, eps=0.3, step_size=0.1)
+            return ops.project_(x_adv, x, eps=0.5, norm="l1") * 2 + momentum
+
+        x, grad = torch.rand(3, 7), torch.randn(3, 7)
+        results = []
+        for function in (compiled(attack), attack):
+            x_adv = x.clone()
+            results.append((function(x_adv, x, grad), x_adv))
+        assert torch.equal(results[0][0], results[1][0]) and torch.equal(results[0][1], results[1][1])
 
     @pytest.mark.parametrize("prepared", [True, False])
     def test_aggregate_forth_and_back(self, prepared):
@@ -136,6 +239,44 @@ class TestCompile:
             value.backward()
             results.append((value.detach(), x.grad, weight.grad))
         torch.testing.assert_close(*results)
+
+    @pytest.mark.parametrize("images", [False, True])
+    def test_starts(self, images):
+        counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+        torch._dynamo.reset()
+
+        @torch.compile(fullgraph=True, backend=counter)
+        def start(x, eps, seed, restart):
+            return ops.random_start(x * 1, eps=eps, norm="l2", seed=seed, restart=restart) + 1
+
+        x = channels_last(torch.rand(3, 2, 4, 4)) if images else torch.rand(3, 5)
+        for seed, restart in ((3, 0), (-1, 1), (2**63 - 1, 2), (5, 2**32 - 1)):
+            for eps in (0.25, torch.tensor([0.1, 0.2, 0.3])):
+                want = ops.random_start(x, eps=eps, norm="l2", seed=seed, restart=restart) + 1
+                assert torch.equal(start(x, eps, seed, restart), want)
+        assert counter.frame_count <= 5  # then the integers are symbols
+
+    def test_losses_forth_and_back(self):
+        @compiled
+        def loss(z, y):
+            z = z * 2
+            return ops.margin_loss(z, y) + ops.dlr_loss(z, y) + ops.dlr_loss(z, y, target=1)
+
+        z, results = sample(4, 6, grad=True), []
+        for function in (loss, loss._torchdynamo_orig_callable):
+            value = function(z, LABELS)
+            results.append((value.detach(), *torch.autograd.grad(value.sum(), z)))
+        assert all(map(torch.equal, *results))
+
+    def test_rows(self):
+        @compiled
+        def keep_far(x, y, labels):
+            sizes = ops.lp_norms(x * 2, y)
+            return sizes, *ops.compact(sizes[:, 3] > 3, x, y, labels)
+
+        x, y = sample(4, 2, 3, 3), channels_last(sample(4, 2, 3, 3))
+        for got, want in zip(keep_far(x, y, LABELS), keep_far._torchdynamo_orig_callable(x, y, LABELS), strict=True):
+            assert torch.equal(got, want) and got.stride() == want.stride()
 
     def test_sizes_may_change(self):
         counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")

@@ -1,0 +1,116 @@
+"""AutoAttack: several attacks, each on what withstood the ones before, so that each sample's worst case counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dlbench.attacks.apgd import apgd
+from dlbench.attacks.fab import fab
+from dlbench.attacks.geometry import Bounds
+from dlbench.attacks.modes import Model, attack_mode
+from dlbench.attacks.rewrite import Rewritten, worth_rewriting
+from dlbench.attacks.search import AttackResult, check_inputs
+from dlbench.attacks.square import square
+
+Attack = Callable[..., AttackResult]
+Version = Literal["standard", "plus", "rand", "custom"]
+
+# The official budgets (Croce & Hein, ICML 2020, and the authors' implementation).
+ATTACKS: dict[str, tuple[Attack, dict[str, Any]]] = {
+    "apgd-ce": (apgd, {"loss": "ce", "steps": 100}),
+    "apgd-dlr": (apgd, {"loss": "dlr", "steps": 100}),
+    "apgd-t": (apgd, {"loss": "dlr_targeted", "steps": 100, "target_classes": 9}),
+    "fab-t": (fab, {"steps": 100, "target_classes": 9}),
+    "square": (square, {"queries": 5000}),
+}
+RESTARTS_PLUS = {"apgd-ce": 5, "apgd-dlr": 5}
+VERSIONS: dict[str, tuple[str, ...]] = {
+    "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
+    "plus": ("apgd-ce", "apgd-dlr", "fab-t", "square", "apgd-t"),
+    "rand": ("apgd-ce", "apgd-dlr"),
+}
+ANSWERS_RAND = 20  # of a random model, to each question
+
+
+def autoattack(
+    model: Model | Rewritten,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    norm: Literal["linf", "l2"] = "linf",
+    version: Version = "standard",
+    attacks: Sequence[str] | None = None,
+    bounds: Bounds = (0.0, 1.0),
+    seed: int = 0,
+    sample_ids: Tensor | None = None,
+    rewrite: Literal["auto", "compile", "off"] = "auto",
+    **settings: Any,
+) -> AttackResult:
+    """The ensemble of Croce & Hein (ICML 2020, arXiv:2003.01690), with its official budgets.
+
+    ``"standard"`` runs APGD on the cross-entropy (100 steps), targeted APGD on the difference of logits ratio (100
+    steps for each of 9 classes), targeted FAB (the same) and Square (5,000 queries). ``"plus"`` gives APGD five
+    restarts and adds the untargeted ratio; ``"rand"`` is for random models, APGD on both losses with 20 answers to each
+    question; ``"custom"`` runs the ``attacks`` named. In the result ``broken_by`` says which one each sample fell to.
+
+    Args:
+        model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
+        x: [N, C, H, W] float32 or float64, inside the bounds.
+        y: [N] int64, the true labels.
+        eps: radius of the ball, in the units of x.
+        norm: of the ball.
+        version: which attacks.
+        attacks: with ``"custom"``, their names: apgd-ce, apgd-dlr, apgd-t, fab-t, square.
+        bounds: least and greatest value that an input can have.
+        seed: of all random numbers.
+        sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.
+        rewrite: as in :func:`perturb`.
+        settings: budgets to change, by attack with underscores: ``square={"queries": 1000}``, ``apgd_t={"steps": 20}``.
+
+    Raises:
+        ValueError: an unknown version or attack, and whatever the attacks refuse.
+    """
+    names = _names(version, attacks)
+    if wrong := set(settings) - {name.replace("-", "_") for name in names}:
+        raise ValueError(f"there is no attack {sorted(wrong)} in this run; it consists of {', '.join(names)}")
+    check_inputs(x, y, bounds)
+    ids = torch.arange(len(x), device=x.device) if sample_ids is None else sample_ids
+    if rewrite != "off" and not isinstance(model, Rewritten) and version != "rand" and worth_rewriting(x, 100):
+        with attack_mode(model):
+            model = Rewritten(model, x, compiled=rewrite == "compile")
+
+    result: AttackResult | None = None
+    broken_by = torch.full_like(y, -1)
+    left = torch.arange(len(x), device=x.device)
+    for number, name in enumerate(names):
+        attack, budget = ATTACKS[name]
+        budget = budget | ({"restarts": RESTARTS_PLUS[name]} if version == "plus" and name in RESTARTS_PLUS else {})
+        budget |= {"eot_samples": ANSWERS_RAND} if version == "rand" else {}
+        budget |= settings.get(name.replace("-", "_"), {})
+        where = {"eps": eps, "norm": norm, "bounds": bounds, "seed": seed, "sample_ids": ids[left]}
+        found = attack(model, x[left], y[left], **where, **budget)
+        broken_by[left[found.success & found.clean_correct]] = number
+        result = found if result is None else result.followed_by(left, found)
+        left = (result.clean_correct & ~result.success).nonzero().squeeze(1)
+        if not len(left):
+            break
+    assert result is not None  # noqa: S101  names are not empty
+    return replace(result, attacks=names, broken_by=broken_by)
+
+
+def _names(version: str, attacks: Sequence[str] | None) -> tuple[str, ...]:
+    if version == "custom":
+        if not attacks or not set(attacks) <= set(ATTACKS):
+            raise ValueError(f"attacks is {attacks!r}; version 'custom' needs some of {', '.join(ATTACKS)}")
+        return tuple(attacks)
+    if version not in VERSIONS:
+        raise ValueError(f"version is {version!r}; there are {', '.join(VERSIONS)} and custom")
+    if attacks is not None:
+        raise ValueError(f"attacks are given, and version is {version!r}; choose them with version='custom'")
+    return VERSIONS[version]
