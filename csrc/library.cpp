@@ -13,6 +13,7 @@
 #include "aggregate/simd.h"
 #include "perturb/ball.h"
 #include "perturb/linf_step.h"
+#include "perturb/philox.h"
 
 #define DLBENCH_TEXT_OF(x) #x
 #define DLBENCH_TEXT(x) DLBENCH_TEXT_OF(x)
@@ -117,6 +118,14 @@ std::vector<std::string> self_test() {
   }
   expect(summed, "aggregate_sum_cpu: three nodes, three weighted edges");
   expect(dotted, "edge_dot_cpu: three nodes, three edges");
+
+  // What the authors' library Random123 gives as known answers, in either type of word.
+  const auto narrow = philox<uint32_t>({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0x299f31d0a4093822);
+  const auto wide = philox<uint64_t>({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, 0xffffffffffffffff);
+  expect(narrow.a == 0xd16cfe09 && narrow.b == 0x94fdcceb && narrow.c == 0x5001e420 && narrow.d == 0x24126ea1,
+         "philox: the known answer for the digits of pi");
+  expect(wide.a == 0x408f276d && wide.b == 0x41c83b0e && wide.c == 0xa20bc7c6 && wide.d == 0x6d5451fd,
+         "philox: the known answer for ones");
   return failures;
 }
 

@@ -108,6 +108,8 @@ class Metric:
         better: which way is better, or None where neither is.
         main: the metric that ranks the leaderboard; exactly one an experiment.
         low, high: the range it can take; a value outside makes the trial ``invalid_result``.
+        timed: it is read off a clock, so that the same seed gives another value each time. All others must agree bit
+            for bit, and checks compare them.
     """
 
     description: str = ""
@@ -116,6 +118,7 @@ class Metric:
     main: bool = False
     low: float = float("-inf")
     high: float = float("inf")
+    timed: bool = False
 
 
 @dataclass(frozen=True)

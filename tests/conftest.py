@@ -43,7 +43,10 @@ def distribution(tmp_path):
 def toys(distribution):
     """A folder with the toy experiments installed; an experiment's name is its class' in lower case."""
     source = (TOYS / "toys.py").read_text()
-    names = "Healthy Raises Exits Hangs Segfaults Hoards Tensors Outside Twice Nothing Daemon Chatters NoData Drifts"
+    names = (
+        "Healthy Raises Exits Hangs Segfaults Hoards Tensors Outside Twice Nothing Daemon Chatters NoData "
+        "Drifts Clocked"
+    )
     return distribution("toys", {name.lower(): f"toys:{name}" for name in names.split()}, {"toys.py": source})
 
 

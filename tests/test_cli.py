@@ -65,6 +65,7 @@ def test_check_finds_what_is_wrong_and_passes_what_is_not(dlbench, toys):
     assert bad.status == 1
     assert "FAILED determinism" in bad.out
     assert "one seed gave score=" in bad.out
+    assert "FAILED determinism" not in dlbench("check", "clocked", plugins=toys).out
     noisy = dlbench("check", "chatters", plugins=toys)
     assert "FAILED silence" in noisy.out
 

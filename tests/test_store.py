@@ -182,6 +182,19 @@ def test_which_result_counts(tmp_path):
     assert run.nondeterministic == ["a"]
 
 
+def test_what_is_read_off_a_clock_may_differ(tmp_path):
+    writer = Writer(tmp_path / "run")
+    planned = plan("a", "b")
+    planned["experiments"]["toy"]["metrics"] = {"score": {}, "taken": {"timed": True}}
+    writer.plan(planned)
+    for key, score, taken in (("a", 1.0, 0.1), ("a", 1.0, 0.2), ("b", 1.0, 0.1), ("b", 2.0, 0.1)):
+        record = result(key, score=score)
+        record["rows"][0]["taken"] = taken
+        writer.append(record)
+    writer.close()
+    assert read(tmp_path / "run").nondeterministic == ["b"]
+
+
 def test_a_short_write_is_taken_back(tmp_path, monkeypatch):
     writer = Writer(tmp_path / "run")
     writer.plan(plan(*"ab"))

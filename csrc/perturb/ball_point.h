@@ -38,16 +38,16 @@ struct WordsFor<double> {
   using type = int64_t;
 };
 template <typename Numbers>
-using Words = typename WordsFor<Numbers>::type;
+using BitsOf = typename WordsFor<Numbers>::type;
 
 template <typename Numbers>
-DLBENCH_SHARED Words<Numbers> sign_of(Numbers a) {
-  return same_bits<Words<Numbers>>(a) & same_bits<Words<Numbers>>(-Numbers());
+DLBENCH_SHARED BitsOf<Numbers> sign_of(Numbers a) {
+  return same_bits<BitsOf<Numbers>>(a) & same_bits<BitsOf<Numbers>>(-Numbers());
 }
 
 template <typename Numbers>
 DLBENCH_SHARED Numbers size_of(Numbers a) {
-  return same_bits<Numbers>(same_bits<Words<Numbers>>(a) ^ sign_of(a));
+  return same_bits<Numbers>(same_bits<BitsOf<Numbers>>(a) ^ sign_of(a));
 }
 
 template <typename Numbers>
@@ -62,8 +62,8 @@ DLBENCH_SHARED Numbers towards(Numbers x, Numbers p) {
   const Numbers zero = {}, sum = x + p, p_seen = sum - x, lost = (x - (sum - p_seen)) + (p - p_seen);
   const auto beyond = (p < zero ? lost > zero : lost < zero) & (sum != zero);
   const auto grown = (sum < zero) == (p < zero);
-  const Words<Numbers> none = {}, one = none + 1;  // numbers of one sign follow each other as their bits do
-  return same_bits<Numbers>(same_bits<Words<Numbers>>(sum) - (beyond ? (grown ? one : -one) : none));
+  const BitsOf<Numbers> none = {}, one = none + 1;  // numbers of one sign follow each other as their bits do
+  return same_bits<Numbers>(same_bits<BitsOf<Numbers>>(sum) - (beyond ? (grown ? one : -one) : none));
 }
 
 // ---------------------------------------------------------------------------------------------------- the two balls
@@ -143,7 +143,7 @@ struct L1 {
   template <typename Numbers>
   DLBENCH_SHARED Numbers pulled(Numbers d) const {
     const Numbers zero = {}, left = size_of(d) - theta - rest;
-    return same_bits<Numbers>(same_bits<Words<Numbers>>(left < zero ? zero : left) | sign_of(d));  // NaN stays
+    return same_bits<Numbers>(same_bits<BitsOf<Numbers>>(left < zero ? zero : left) | sign_of(d));  // NaN stays
   }
   template <typename Doubles>
   DLBENCH_SHARED static Doubles cost(Doubles d) {

@@ -31,7 +31,7 @@ void lp_norms_cuda(const NormsTask<Element>& task, CUstream_st* stream);
 
 // The parts of a row's norms, from which they are put together.
 struct NormParts {
-  double nonzeros = 0, sum = 0, squares = 0, most = 0;
+  double nonzeros, sum, squares, most;
 
   // A maximum passes over NaNs; a sum of magnitudes is NaN only where one of them is.
   DLBENCH_SHARED void write(double* norms) const {

@@ -31,7 +31,7 @@ __global__ void lp_norms_kernel(NormsTask<Element> task) {
   const int64_t n = task.elements, row = blockIdx.x;
   const Element* a = task.a + row * n;
   const Element* b = task.b ? task.b + row * n : nullptr;
-  NormParts parts;
+  NormParts parts{};
 #pragma unroll 4
   for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
     const double d = double(widened(a[i])) - (b ? double(widened(b[i])) : 0.0), size = fabs(d);

@@ -7,10 +7,11 @@
 // The seed is the key of Philox; the counter is (element / 4, restart, id's lower half, id's upper half); element % 4
 // picks the word.
 //
-// In the L-infinity ball v is eps times uniform numbers; there eps may differ from channel to channel. In the others,
-// after Barthe, Guédon, Mendelson and Naor ("A probabilistic approach to the geometry of the l_p^n-ball", Annals of
-// Probability 33, 2005): from numbers g of density exp(-|g|^p), and E exponential, v = eps g / (sum |g|^p + E)^(1/p).
-// E's counter is the last one, which no element has. The sum is one of integers, which has no order.
+// In the L-infinity ball v is eps times uniform numbers, and eps may differ from channel to channel. In the others, where
+// the first channel's eps counts, it comes from numbers g of density exp(-|g|^p) and an exponential E, after Barthe,
+// Guédon, Mendelson and Naor ("A probabilistic approach to the geometry of the l_p^n-ball", Annals of Probability 33,
+// 2005): v = eps g / (sum |g|^p + E)^(1/p). E's counter is the last one, which no element has. The sum is one of
+// integers, which has no order.
 //
 // The ball holds in real arithmetic, not up to rounding: the radius is rounded down (for L2 and L1 by 2^-22 of itself,
 // and to 0 where it is near the denormal numbers), and x + v is rounded towards x. Where ball and box do not meet, the

@@ -48,9 +48,10 @@ __global__ void start_kernel(RandomStart<Real> start, const Real* x, Real* out, 
   out += four.sample * elements;
   const Pack<float, 4> draws = draw_four<norm>(start.stream(four.sample), four.counter);
   const int64_t mass = norm == Norm::linf ? 0 : masses[four.sample];
+  const Real common = start_scale<norm>(start, four.sample, start.limits_at(four.sample, 0), mass);
   const auto point = [&](Real centre, int k) {
     const Limits<Real> limits = start.limits_at(four.sample, start.channel_of(first + k));
-    const Real scale = start_scale<norm>(start, four.sample, limits, mass);
+    const Real scale = norm == Norm::linf ? checked_radius(limits.eps) : common;
     return start_point(centre, draws.element[k], scale, limits.lower, limits.upper);
   };
   if constexpr (packed) {

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dlbench import ops
 from dlbench.attacks.oracle import Oracle, refuted
-from dlbench.attacks.randomness import uniform
 from dlbench.attacks.search import AttackResult, Search
 from dlbench.ops.limits import Number
 
@@ -213,12 +212,17 @@ class Climb(Restarts[Batch]):
     def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Batch:
         steps, points = self.steps.of(jobs), branch.centres.clone()
         if self.random_start:
-            eps = steps.eps.view(-1, *[1] * (points.dim() - 1)) if isinstance(steps.eps, Tensor) else steps.eps
-            for number in torch.unique(restart):
-                of = (restart == number).nonzero().squeeze(1)
-                noise = uniform(self.seed, int(number), branch.ids[of], points.shape[1:], points.dtype)
-                points[of] += (eps[of] if isinstance(eps, Tensor) else eps) * noise
-            points = branch.project(points, steps.eps)
+            lower, upper = branch.bounds
+            points = ops.random_start(
+                points,
+                eps=steps.eps,
+                norm=branch.norm,
+                seed=self.seed,
+                sample_ids=branch.ids,
+                restart=restart,
+                lower=lower,
+                upper=upper,
+            )
         seen = restart.new_zeros(len(restart), steps.count) if self.find_cycles else None
         momentum = None if steps.momentum is None else torch.zeros_like(points)
         return Batch(torch.arange(len(restart), device=points.device), restart, points, steps, momentum, seen)

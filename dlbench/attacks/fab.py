@@ -118,14 +118,9 @@ def fab(
         result = NearestResult(**shared, nearest=walk.nearest)
         if not len(doubted):
             return result
-        settings: dict[str, Any] = {
-            "eps": eps,
-            "norm": norm,
-            "steps": steps,
-            "restarts": restarts,
-            "target_classes": target_classes,
-        }
-        settings |= {"bounds": bounds, "seed": seed, "alpha_max": alpha_max, "eta": eta, "beta": beta}
+        settings: dict[str, Any] = {"eps": eps, "norm": norm, "steps": steps, "restarts": restarts, "seed": seed}
+        settings |= {"alpha_max": alpha_max, "eta": eta, "beta": beta, "bounds": bounds}
+        settings |= {"target_classes": target_classes, "stop": stop}
         again = fab(original, x[doubted], y[doubted], sample_ids=search.ids[doubted], rewrite="off", **settings)
         result.nearest[doubted] = again.nearest
         return cast(NearestResult, result.followed_by(doubted, again))

@@ -36,6 +36,6 @@ def signs(drawn: Tensor) -> Tensor:
 
 def words(seed: int, ids: Tensor, moment: Tensor) -> Tensor:
     """64-bit words, one for each pair of a sample's id and a moment of an attack (modulo 2^32); the two broadcast."""
-    ids, moment = torch.broadcast_tensors(ids, moment)
+    ids, moment = torch.broadcast_tensors(ids, moment)  # type: ignore[no-untyped-call]
     low, high, *_ = philox((torch.full_like(ids, _OF_WORDS), moment & MASK, ids & MASK, ids >> 32 & MASK), seed)
     return high << 32 | low

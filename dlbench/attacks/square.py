@@ -107,15 +107,9 @@ def square(
         result = search.result(by_gradient=False)
     if not len(doubted):
         return result
-    settings: dict[str, Any] = {
-        "eps": eps,
-        "norm": norm,
-        "queries": queries,
-        "restarts": restarts,
-        "p_init": p_init,
-        "loss": loss,
-    }
-    settings |= {"target": search.aim[doubted] if search.targeted else None, "bounds": bounds, "seed": seed}
+    settings: dict[str, Any] = {"eps": eps, "norm": norm, "queries": queries, "restarts": restarts, "seed": seed}
+    settings |= {"target": search.aim[doubted] if search.targeted else None, "bounds": bounds}
+    settings |= {"p_init": p_init, "loss": loss}
     again = square(original, x[doubted], y[doubted], sample_ids=search.ids[doubted], rewrite="off", **settings)
     return result.followed_by(doubted, again)
 

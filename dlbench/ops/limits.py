@@ -31,7 +31,8 @@ class Limits(NamedTuple):
 def limits(x: Tensor, eps: Number, step_size: Number = 0.0, lower: Number = 0.0, upper: Number = 1.0) -> Limits:
     """Checked limits for a state ``x`` [N, C, ...], rounded so that they hold exactly in its type.
 
-    Tensors on a GPU are not looked at, which would wait for it: a negative or NaN radius is the caller's to avoid.
+    Tensors on a GPU are not looked at, which would wait for it, and no tensor is while ``torch.compile`` traces: a
+    negative or NaN radius is then the caller's to avoid.
 
     Raises:
         ValueError: a number out of its range, or a tensor whose shape fits neither samples nor channels.
@@ -42,7 +43,8 @@ def limits(x: Tensor, eps: Number, step_size: Number = 0.0, lower: Number = 0.0,
         _check(*numbers[:4])
         return numbers
     grids = [_grid(name, value, x) for name, value in given.items()]
-    if not any(isinstance(value, Tensor) and value.is_cuda for value in given.values()) and all(map(len, grids)):
+    unseen = torch.compiler.is_compiling() or any(isinstance(v, Tensor) and v.is_cuda for v in given.values())
+    if not unseen and all(grid.numel() for grid in grids):
         for extreme in (torch.amin, torch.amax):
             _check(float(extreme(grids[0])), float(extreme(grids[1])), *_narrowest(*grids[2:]))
     radius, step, low, high = (grid.to(x.device) for grid in grids)

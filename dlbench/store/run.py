@@ -212,15 +212,21 @@ class Run:
 
     @property
     def nondeterministic(self) -> list[str]:
-        """Keys under which different measurements are stored: the same trial gave two answers."""
+        """Keys under which different measurements are stored, times aside: the same trial gave two answers."""
         first: dict[tuple[str, str], Record] = {}
         keys = []
         for record in self.records:
             if record["status"] == "ok":
                 before = first.setdefault((record["key"], record["environment"]), record)
-                if before is not record and json.dumps(before["rows"]) != json.dumps(record["rows"]):
+                if before is not record and self._untimed(before) != self._untimed(record):
                     keys.append(record["key"])
         return sorted(set(keys))
+
+    def _untimed(self, result: Record) -> str:
+        """A result's rows as text (in which NaN equals NaN), without the metrics that are read off a clock."""
+        planned = self.plan["experiments"].get(result["experiment"], {})
+        timed = {name for name, metric in planned.get("metrics", {}).items() if metric.get("timed")}
+        return json.dumps([{key: value for key, value in row.items() if key not in timed} for row in result["rows"]])
 
     def artefact(self, name: str) -> np.ndarray:
         """A stored array by its file's name; ValueError if it is not what its name says."""

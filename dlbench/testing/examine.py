@@ -17,7 +17,7 @@ CHECKS = {
     "controls": "it declares a claim, a negative and a positive control",
     "trial": "a trial ends with measurements that are plain numbers in their declared ranges",
     "metrics": "every declared metric is measured, and no setting looks like a misspelt metric",
-    "determinism": "the same seed gives the same measurements and artefacts, bit for bit, in two processes",
+    "determinism": "the same seed gives the same measurements, times aside, and artefacts bit for bit in two processes",
     "silence": "a trial prints nothing and leaves no file behind",
     "parameters": "parameters survive the way through text, as the command line gives them",
     "claims": "rules are pure functions of the frame: same answer twice, for any row order, frame unchanged",

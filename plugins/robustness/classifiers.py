@@ -111,11 +111,19 @@ Perturb = Callable[[Tensor, Tensor, int, Tensor], Tensor]  # (images, labels, up
 
 
 def fit(
-    net: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, context: Context, *, perturb: Perturb | None = None
+    net: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    recipe: Recipe,
+    context: Context,
+    *,
+    perturb: Perturb | None = None,
+    after_epoch: Callable[[], None] | None = None,
 ) -> None:
     """Train on the images, or with the same budget of updates on what ``perturb`` makes of each batch.
 
     The order of images depends on the context's seed alone, so that arms see the same images in the same order.
+    ``after_epoch`` is called when an epoch is over, and may look at the network.
     """
     order = context.generator("order")
     optimizer = torch.optim.SGD(
@@ -134,6 +142,8 @@ def fit(
             F.cross_entropy(net(batch), labels).backward()
             optimizer.step()
             schedule.step()
+        if after_epoch is not None:
+            after_epoch()
     net.eval()
 
 

@@ -333,6 +333,9 @@ def test_a_saturated_model_falls_to_the_margin_but_not_to_the_cross_entropy():
         ({"sample_ids": torch.arange(3)}, "40 int64 numbers"),
         ({"model": lambda x: x.sum(1)}, "not logits"),
         ({"model": lambda x: x[:, :K].detach()}, "no gradient"),
+        ({"model": lambda x: x[:, :K].softmax(1)}, "returned probabilities"),
+        ({"x": torch.zeros(N, D, dtype=torch.uint8)}, "x is torch.uint8; an attack needs float32 or float64"),
+        ({"y": torch.zeros(N, dtype=torch.int64, device="meta")}, "y is on meta and x is on cpu"),
     ],
 )
 def test_errors_name_what_was_given(problem, change, message):

@@ -4,7 +4,7 @@ import torch
 from scipy import stats
 
 from dlbench import ops
-from dlbench.attacks.randomness import uniform
+from dlbench.attacks.randomness import uniform, words
 
 
 def test_a_sample_keeps_its_numbers():
@@ -38,8 +38,19 @@ def test_it_is_uniform_and_uncorrelated():
     assert u.min() >= -1 and u.max() < 1
 
 
+def test_words_are_one_for_each_id_and_moment_and_uniform():
+    ids, moment = torch.arange(60), torch.arange(-2, 50)
+    drawn = words(3, ids[:, None], moment)
+    assert torch.equal(drawn[7:9, 5], words(3, ids[7:9], moment[5]))
+    assert len(drawn.unique()) == drawn.numel() and not torch.equal(drawn, words(4, ids[:, None], moment))
+    bits = (drawn.flatten()[:, None] >> torch.arange(64)) & 1
+    assert (bits.double().mean(0) - 0.5).abs().max() < 0.04
+    assert stats.kstest(drawn.flatten().double().numpy() / 2**63, "uniform", (-1, 2)).pvalue > 0.01
+
+
 def test_any_integer_is_a_seed():
     ids = torch.arange(3)
     drawn = [uniform(seed, 0, ids, (4,), torch.float32) for seed in (-1, 0, 2**63 - 1, 2**64 + 5)]
     assert not torch.equal(drawn[0], drawn[1])
     assert torch.equal(drawn[3], uniform(5, 0, ids, (4,), torch.float32))
+    assert torch.equal(words(2**64 + 5, ids, ids), words(5, ids, ids))

@@ -132,12 +132,12 @@ def test_on_a_linear_model_it_comes_close_to_the_optimum_and_never_past_it(probl
     for norm, dual in (("linf", 1), ("l2", 2)):
         radius = margin / (2 * torch.linalg.vector_norm(model.w.detach(), dual))
         eps = float(radius.median())
-        found = attacks.square(model, x, y, eps=eps, norm=norm, queries=600)
+        found = attacks.square(model, x, y, eps=eps, norm=norm, queries=5000)
         assert not (found.success & (radius > eps)).any()
         assert (found.success | (radius > eps * 0.8)).all(), norm
         assert found.attack_success_rate > 0.3
         held = ~found.success
-        assert (found.forwards[held] == 601).all() and (found.first_step[held] == -1).all()
+        assert (found.forwards[held] == 5001).all() and (found.first_step[held] == -1).all()
         assert (found.backwards == 0).all()
         assert torch.equal(found.forwards[found.success], found.first_step[found.success] + 1)
 

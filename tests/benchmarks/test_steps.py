@@ -78,7 +78,7 @@ def test_linf_step(benchmark, shape, triad):
         return ops.linf_step_(x_adv, x, grad, eps=EPS["linf"], step_size=STEP["linf"])
 
     torch.testing.assert_close(rivals["eager"](), ours(), atol=1e-6, rtol=0)
-    in_turns(benchmark, ours, rivals, rounds=60, shape=list(shape))
+    in_turns(benchmark, ours, rivals, rounds=60, primed=True, shape=list(shape))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -98,7 +98,7 @@ def test_step_with_projection(benchmark, norm, shape):
         "ART": art_step(norm, start, x, grad),
         "copy": lambda: x_adv.copy_(start),
     }
-    in_turns(benchmark, ours, rivals, rounds=15, shape=list(shape), norm=norm)
+    in_turns(benchmark, ours, rivals, rounds=15, primed=True, shape=list(shape), norm=norm)
 
 
 def foolbox_step(norm: str, x_adv: Tensor, x: Tensor, grad: Tensor):

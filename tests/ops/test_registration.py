@@ -16,10 +16,16 @@ GRAPH = Graph.from_edge_index(torch.tensor([[0, 4, 2, 1, 1, 3, 0], [3, 1, 1, 0, 
 CSR = (GRAPH.rowptr, GRAPH.col, GRAPH.edge_id)
 BACK = (GRAPH.transpose.rowptr, GRAPH.transpose.col, GRAPH.transpose.edge_id)
 NONE = (None, None, None)
+STREAMS = torch.tensor([[0, 0], [7, 1], [-(2**40), 2]])
+LABELS = torch.tensor([0, 1, 5, 3])
 
 
 def sample(*shape, dtype=torch.float32, grad=False):
     return torch.randn(*shape, dtype=torch.float64).to(dtype).requires_grad_(grad)
+
+
+def channels_last(x):
+    return x.to(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("schema", loader.schemas(), ids=lambda schema: schema.partition("(")[0])
@@ -107,6 +113,31 @@ CASES = {
     "sum without features": ("aggregate", lambda: (sample(5, 0, grad=True), *CSR, None, *BACK, "sum")),
     "dot": ("edge_dot", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *BACK)),
     "dot without transpose": ("edge_dot", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *NONE)),
+    "start": ("random_start", lambda: (sample(3, 5), STREAMS, "linf", 7, 0.1, 0.0, 1.0, None)),
+    "start, channels last": (
+        "random_start",
+        lambda: (channels_last(sample(3, 2, 4, 4)), STREAMS, "l2", 7, 0.1, 0.0, 1.0, None),
+    ),
+    "start, other layout": ("random_start", lambda: (sample(4, 3).t()[:3], STREAMS, "l1", 7, 0.1, 0.0, 1.0, None)),
+    "start by limits": (
+        "random_start",
+        lambda: (sample(3, 5, dtype=torch.float64), STREAMS, "l1", 7, 0.0, 0.0, 0.0, torch.rand(4, 3, 5).double()),
+    ),
+    "margin": ("margin_loss", lambda: (sample(4, 6, grad=True), LABELS)),
+    "margin of halves": ("margin_loss", lambda: (sample(4, 6, dtype=torch.bfloat16, grad=True), LABELS)),
+    "ratio": ("dlr_loss", lambda: (sample(4, 6, dtype=torch.float64, grad=True), LABELS, None)),
+    "targeted ratio": ("dlr_loss", lambda: (sample(4, 6, grad=True), LABELS, LABELS.flip(0))),
+    "slopes": ("scatter_slopes", lambda: (torch.tensor([[0, 1], [1, 1], [2, 0]]), sample(3, 2), sample(3), 5)),
+    "norms": ("lp_norms", lambda: (sample(3, 5), sample(3, 5))),
+    "norms of one": ("lp_norms", lambda: (channels_last(sample(3, 2, 4, 4, dtype=torch.float16)), None)),
+    "compact": (
+        "compact",
+        lambda: (
+            LABELS > 2,
+            [sample(4, 5), LABELS, channels_last(sample(4, 2, 3, 3)), sample(4, 3, 2).transpose(1, 2)],
+        ),
+    ),
+    "compact nothing": ("compact", lambda: (LABELS > 2, [])),
 }
 
 
@@ -187,6 +218,44 @@ class TestCompile:
             value.backward()
             results.append((value.detach(), x.grad, weight.grad))
         torch.testing.assert_close(*results)
+
+    @pytest.mark.parametrize("images", [False, True])
+    def test_starts(self, images):
+        counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+        torch._dynamo.reset()
+
+        @torch.compile(fullgraph=True, backend=counter)
+        def start(x, eps, seed, restart):
+            return ops.random_start(x * 1, eps=eps, norm="l2", seed=seed, restart=restart) + 1
+
+        x = channels_last(torch.rand(3, 2, 4, 4)) if images else torch.rand(3, 5)
+        for seed, restart in ((3, 0), (-1, 1), (2**63 - 1, 2), (5, 2**32 - 1)):
+            for eps in (0.25, torch.tensor([0.1, 0.2, 0.3])):
+                want = ops.random_start(x, eps=eps, norm="l2", seed=seed, restart=restart) + 1
+                assert torch.equal(start(x, eps, seed, restart), want)
+        assert counter.frame_count <= 5  # then the integers are symbols
+
+    def test_losses_forth_and_back(self):
+        @compiled
+        def loss(z, y):
+            z = z * 2
+            return ops.margin_loss(z, y) + ops.dlr_loss(z, y) + ops.dlr_loss(z, y, target=1)
+
+        z, results = sample(4, 6, grad=True), []
+        for function in (loss, loss._torchdynamo_orig_callable):
+            value = function(z, LABELS)
+            results.append((value.detach(), *torch.autograd.grad(value.sum(), z)))
+        assert all(map(torch.equal, *results))
+
+    def test_rows(self):
+        @compiled
+        def keep_far(x, y, labels):
+            sizes = ops.lp_norms(x * 2, y)
+            return sizes, *ops.compact(sizes[:, 3] > 3, x, y, labels)
+
+        x, y = sample(4, 2, 3, 3), channels_last(sample(4, 2, 3, 3))
+        for got, want in zip(keep_far(x, y, LABELS), keep_far._torchdynamo_orig_callable(x, y, LABELS), strict=True):
+            assert torch.equal(got, want) and got.stride() == want.stride()
 
     def test_sizes_may_change(self):
         counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")

@@ -160,3 +160,13 @@ class Drifts(Toy):
 
     def trial(self, context):
         yield {"subject": "a", "score": time.time() % 1}
+
+
+@dataclass(frozen=True)
+class Clocked(Toy):
+    """Reads a clock, and says so."""
+
+    metrics = METRICS | {"taken": Metric("time it took", unit="s", better="lower", timed=True)}
+
+    def trial(self, context):
+        yield {"subject": "a", "score": 1.0, "loss": 1.0, "taken": time.time() % 1}

@@ -63,6 +63,8 @@ def random_start(
     table: Tensor | None,
 ) -> Tensor:
     """A random point of the ball around each sample, clipped into the box; see ``csrc/perturb/random_start.h``."""
+    if x.numel() == 0:
+        return empty_rows_like(x)
     radius, _, low, high = limit_tensors(x, eps, 0.0, lower, upper, table)
     elements = math.prod(x.shape[1:])
     counters = torch.arange((elements + 3) // 4, device=x.device)
@@ -72,7 +74,8 @@ def random_start(
     else:
         radius = radius if table is None else table[0, :, 0]
         extra = _exponential(_words(seed, streams, counters.new_tensor(MASK))[0])
-        scale = _scale(radius.double(), norm, draws, extra).to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
+        scale = _scale(radius.double(), norm, draws, extra).clamp(max=torch.finfo(x.dtype).max)
+        scale = scale.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1))
 
     v = draws.to(x.dtype).reshape(x.shape) * scale
     point = torch.where(v == 0, x, _add_towards(x, v))
