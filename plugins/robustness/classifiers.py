@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlbench import Context
+from dlbench import Context, attacks
 from dlbench.errors import ParameterError
 
 CLASSES = 10  # in every data set here
@@ -145,6 +145,17 @@ def fit(
         if after_epoch is not None:
             after_epoch()
     net.eval()
+
+
+def pgd_images(net: nn.Module, context: Context, eps: float, steps: int, norm: str = "linf") -> Perturb:
+    """To train on: PGD's images, to the greatest loss, against the network as it is."""
+    seed = context.integer("training attack")
+
+    def perturb(batch: Tensor, labels: Tensor, update: int, ids: Tensor) -> Tensor:
+        attack = {"eps": eps, "steps": steps, "norm": norm, "stop": "never", "seed": seed + update}
+        return attacks.pgd(net, batch, labels, **attack, sample_ids=ids).x_adv
+
+    return perturb
 
 
 def shifted_and_mirrored(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -16,6 +16,7 @@ from dlbench.ops import (
     l1_step_,
     l2_step_,
     linf_step_,
+    momentum_step_,
     project_,
     status,
 )
@@ -127,6 +128,21 @@ def test_steps_in_balls(op, state, shape):
                 assert torch.equal(*got)  # from run to run
                 want = BALLS[op](a.clone(), c, g, **more)
                 torch.testing.assert_close(got[0].cpu(), want, rtol=0, atol=4 * torch.finfo(state).eps)
+
+
+@pytest.mark.parametrize("gradient", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("state", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(0, 3, 2, 2), (5, 3, 7, 5), (3, 3, 100, 101)])
+def test_a_momentum_step(shape, state, gradient):
+    x = torch.rand(shape, dtype=state)
+    x_adv, momentum = (x + 0.05 * torch.randn(shape, dtype=state)).clamp(0, 1), torch.randn(shape, dtype=state) / 1e4
+    grad, eps, upper = torch.randn(shape).to(gradient), torch.rand(shape[0]) / 9, torch.tensor([1.0, 0.9, 0.8])
+    there = [t.cuda() for t in (x_adv, x, grad, momentum)]
+    here = [x_adv, x, grad, momentum]
+    for tensors in (here, there):
+        momentum_step_(*tensors, eps=eps, step_size=0.03, decay=0.9, upper=upper)
+    for got, want in zip(there, here, strict=True):
+        torch.testing.assert_close(got.cpu(), want, rtol=torch.finfo(state).eps, atol=1e-12)
 
 
 def test_a_step_in_a_ball_is_recorded_in_a_graph_and_tallies():

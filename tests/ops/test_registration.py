@@ -101,6 +101,25 @@ CASES = {
             torch.zeros(3, 4, dtype=torch.int64),
         ),
     ),
+    "momentum step": (
+        "momentum_step_",
+        lambda: (*(sample(3, 5) for _ in "1234"), 0.9, 0.1, 0.02, 0.0, 1.0),
+    ),
+    "momentum step with all options": (
+        "momentum_step_",
+        lambda: (
+            *(sample(3, 5, dtype=torch.float64) for _ in "12"),
+            sample(3, 5, dtype=torch.bfloat16),
+            sample(3, 5, dtype=torch.float64),
+            1.0,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            sample(4, 3, 5, dtype=torch.float64).abs(),
+            torch.zeros(3, 4, dtype=torch.int64),
+        ),
+    ),
     "L2 projection": ("project_", lambda: (sample(3, 5), sample(3, 5), 0.5, 0.0, 1.0, "l2")),
     "L1 projection": (
         "project_",
@@ -191,7 +210,9 @@ class TestCompile:
         def attack(x_adv, x, grad):
             ops.l2_step_(x_adv, x, grad, eps=0.5, step_size=0.2)
             ops.l1_step_(x_adv, x, grad, eps=2.0, step_size=0.4, sparsity=0.5)
-            return ops.project_(x_adv, x, eps=0.5, norm="l1") * 2
+            momentum = torch.zeros_like(x)
+            ops.momentum_step_(x_adv, x, grad, momentum, eps=0.3, step_size=0.1)
+            return ops.project_(x_adv, x, eps=0.5, norm="l1") * 2 + momentum
 
         x, grad = torch.rand(3, 7), torch.randn(3, 7)
         results = []
