@@ -12,7 +12,7 @@ Three measurements, none of which means much without the others:
   Square, which sees no gradient. An image counts as robust if it withstands all of them; their order says which one
   broke it first. PGD with 40 steps stands beside it, since that alone is what many papers report.
 - The masking diagnosis: twenty rules that ask whether gradients lead attacks astray (:func:`dlbench.attacks.diagnose`).
-- Robust accuracy over a grid of eps, by the two APGD attacks.
+- Robust accuracy over a grid of eps, by the same attacks without FAB, which costs most and finds least.
 
 Two references hide their gradients on purpose, and are the positive control of the diagnosis. Both are the plain
 network with the same weights. ``_scaled`` has its logits multiplied by 10,000: no label changes, so it is exactly as
@@ -71,6 +71,7 @@ FACTOR = 1e4  # of the logits of a scaled network
 GREYS = 16  # steps from black to white in a rounded network's input
 PGD_STEPS = 40
 ENSEMBLE = ("apgd-ce", "apgd-t", "fab-t", "square")
+ALONG = ("apgd-ce", "apgd-t", "square")  # the curve
 VERDICTS = {"skip": float("nan"), "pass": 0.0, "warn": 1.0, "fail": 2.0}
 TOLERANCE = 0.02  # of robust accuracy, in the gate on the curve
 NOT_FOOLED = 0.05  # by how much a masked network may seem more robust than it is
@@ -94,6 +95,11 @@ def _names(variant: str, ending: str) -> tuple[str, str]:
     return variant.removesuffix(ending), variant
 
 
+def honest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of references that do not hide their gradients."""
+    return rows[rows.subject.isin(REFERENCES) & ~rows.subject.str.endswith((SCALED, ROUNDED))]
+
+
 def overestimate(rows: pd.DataFrame) -> pd.Series:
     """Of one subject: robust accuracy against PGD alone less that against the worst case."""
     return paired(
@@ -113,7 +119,7 @@ def severity(rows: pd.DataFrame) -> pd.Series:
 
 def nothing_falls(rows: pd.DataFrame) -> Verdict:
     """At eps = 0 what withstands is what is right as it stands, image for image."""
-    still = rows[(rows.eps == 0) & rows.attack.isin(("none", "worst_case"))]
+    still = rows[rows.subject.isin(REFERENCES) & (rows.eps == 0) & rows.attack.isin(("none", "worst_case"))]
 
     def same(r: pd.DataFrame) -> Verdict:
         return below(paired(r, "robust_accuracy", "none", "worst_case", by="attack").abs(), 1e-9)
@@ -132,32 +138,31 @@ def is_caught(rows: pd.DataFrame) -> Verdict:
 
 
 def nothing_is_masked(rows: pd.DataFrame) -> Verdict:
-    """No rule fails for a reference that does not hide its gradients."""
-    honest = rows[rows.subject.isin(REFERENCES) & ~rows.subject.str.endswith((SCALED, ROUNDED))]
-    return every(where(honest, attack="diagnosis", rule="all"), "subject", lambda r: below(severity(r), 1.5))
+    """Of references that do not hide their gradients, the worst verdict is below the middle of warning and failure.
+
+    On average over seeds: queries break one image in 100 by luck now and then, and rule M2 forgives none.
+    """
+    return every(where(honest(rows), attack="diagnosis", rule="all"), "subject", lambda r: below(severity(r), 1.5))
 
 
 def curve_is_sound(rows: pd.DataFrame) -> Verdict:
     """It begins at clean accuracy, never rises, and at eps tells the same as AutoAttack but for 2 points.
 
-    Not for masked networks: of those that have no gradient, the attacks along the curve see nothing.
+    Not asked of masked networks, where what is found depends on Square's luck.
     """
-    honest = rows[~rows.subject.str.endswith((SCALED, ROUNDED))]
 
     def sound(r: pd.DataFrame) -> Verdict:
         curve = where(r, attack="curve").sort_values("eps")
-        start, at_eps = (
-            curve[curve.eps == 0].robust_accuracy,
-            curve[curve.eps == worst_case(r).eps.max()].robust_accuracy,
-        )
-        rises = per_seed(curve, lambda one: one.robust_accuracy.diff().max())
+        start = where(curve, eps=0).robust_accuracy
+        at_eps = where(curve, eps=worst_case(r).eps.max()).robust_accuracy
+        rises = per_seed(curve, lambda one: one.robust_accuracy.diff().max()).clip(lower=0)
         return all_of(
             below((start - where(r, attack="none").robust_accuracy).abs(), 1e-9),
             below(rises, 1e-9),
             within(at_eps - worst_case(r).robust_accuracy, -TOLERANCE, TOLERANCE),
         )
 
-    return every(honest, "subject", sound)
+    return every(honest(rows), "subject", sound)
 
 
 def are_trained(rows: pd.DataFrame) -> Verdict:
@@ -334,7 +339,12 @@ class RobustAccuracy(Experiment):
             is_caught,
             kind="positive",
         ),
-        Control("no rule of the diagnosis fails for the other references", nothing_is_masked, kind="gate"),
+        Control(
+            "for the other references the worst verdict of the diagnosis is nearer to a warning than to a failure, on "
+            "average",
+            nothing_is_masked,
+            kind="gate",
+        ),
         Control(
             "the curve begins at clean accuracy, never rises, and agrees with AutoAttack at eps within 2 points",
             curve_is_sound,
@@ -504,7 +514,7 @@ def audited(net: nn.Module, test: Images, study: RobustAccuracy, context: Contex
     for number, attack in enumerate(ENSEMBLE):
         yield {"attack": attack, "eps": study.eps, "broken_first": mean(worst.broken_by == number)}
 
-    along = budgets(study, ("apgd-ce", "apgd-t"))
+    along = budgets(study, ALONG)
     curve = attacks.robustness_curve(net, x, y, study.eps_grid, attack=attacks.autoattack, **along, **exact)
     for eps, accuracy in zip(curve.eps, curve.robust_accuracy, strict=True):
         yield {"attack": "curve", "eps": eps, "robust_accuracy": accuracy}
@@ -550,6 +560,7 @@ def diagnosed(net: nn.Module, test: Images, study: RobustAccuracy, context: Cont
 
 # ----------------------------------------------------------------------------------------------------------- picture
 
+DASHES = ("-", "-", "--", "-.")  # so that curves which lie on each other are seen
 COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # of models, in turn
 FATES = {  # attack, or what is left → colour, name
     "none": ("#999999", "wrong as it stands"),
@@ -567,7 +578,13 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, study: RobustAccuracy) -> None:
     for number, name in enumerate(study.models if needed else ()):
         mine, colour = where(rows, subject=name), COLOURS[number % len(COLOURS)]
         by_eps = dict(iter(where(mine, attack="curve").groupby("eps").robust_accuracy))
-        style = {"color": colour, "marker": "o", "markersize": 3, "label": name}
+        style = {
+            "color": colour,
+            "marker": "o",
+            "markersize": 3,
+            "label": name,
+            "linestyle": DASHES[number % len(DASHES)],
+        }
         draw_means(axes, by_eps.keys(), by_eps.values(), limits=(0, 1), band=True, **style)
         for marker, found in (("x", where(mine, attack="pgd")), ("*", worst_case(mine))):
             draw_means(axes, [study.eps], [found.robust_accuracy], color=colour, marker=marker, markersize=8, ls="")
@@ -582,10 +599,11 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, study: RobustAccuracy) -> None:
 
 def draw_bars(axes: Axes, rows: pd.DataFrame, study: RobustAccuracy) -> None:
     """Of each model's images, the share that was wrong from the start, that each attack broke first, that is robust."""
+    from matplotlib.patches import Patch
+
     needed = {"subject", "attack", "eps", "robust_accuracy", "broken_first"} <= set(rows.columns)
     left = dict.fromkeys(study.models, 0.0)
-    for fate, (colour, label) in FATES.items():
-        axes.barh([], [], color=colour, label=label)
+    for fate, (colour, _) in FATES.items():
         for name in study.models if needed else ():
             mine = where(rows, subject=name)
             if fate == "worst_case":
@@ -600,4 +618,5 @@ def draw_bars(axes: Axes, rows: pd.DataFrame, study: RobustAccuracy) -> None:
     axes.set_xlim(0, 1)
     axes.set_xlabel(f"share of images at eps = {study.eps:.2g}", fontsize=9)
     axes.set_ylabel("model", fontsize=9)
-    axes.legend(fontsize=7, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    fates = [Patch(color=colour, label=label) for colour, label in FATES.values()]
+    axes.legend(handles=fates, fontsize=7, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))

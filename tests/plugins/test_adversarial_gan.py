@@ -76,10 +76,9 @@ def test_bounds_hold_exactly(eps):
     assert torch.equal(moved, x) if eps == 0 else change.max() > 0.999 * eps
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 7, 9)])
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
-def test_networks_take_images_of_any_size_one_by_one(kind, shape):
-    maker, judge = study.generator(kind, torch.Size(shape)), study.discriminator(kind, torch.Size(shape))
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 7, 9)])
+def test_networks_take_images_one_by_one(shape):
+    maker, judge = study.generator(torch.Size(shape), 16), study.discriminator(torch.Size(shape), 16)
     x = torch.rand(3, *shape)
     with torch.no_grad():
         direction = maker(x)
@@ -256,10 +255,18 @@ def test_the_full_protocol_on_made_images(dataset, shape):
     x = rng.uniform(0, 0.3, size=(40, *shape)).astype(np.float32)
     x[np.arange(40), ..., y] += 0.6
     made = {"train_x": x[:30], "train_y": y[:30], "test_x": x[30:], "test_y": y[30:]}
-    small = {"attacked": 6, "epochs": 1, "generator_epochs": 1, "steps": 2, "judge_updates": 2, "rounds": 1}
+    small = {
+        "attacked": 6,
+        "width": 32,
+        "epochs": 1,
+        "generator_epochs": 1,
+        "steps": 2,
+        "judge_updates": 2,
+        "rounds": 1,
+    }
     models = ("mlp", "cnn") if dataset == "mnist" else ("resnet",)
     full = AdversarialGAN.preset("full", small | {"dataset": dataset, "models": models})
-    assert full.datasets() == (dataset,) and full.generator == "conv"
+    assert full.datasets() == (dataset,) and full.generator_lr == 1e-3
     where = Context(seed=0, loader=lambda name: {dataset: made}[name])
     rows = pd.DataFrame(full.trial(where))
     assert set(rows.network) == set(models) and (rows.outside == 0).all() and (rows.disturbed == 0).all()
