@@ -461,7 +461,7 @@ def attacked(net: nn.Module, test: Images, study: AdversarialTraining, context: 
         "pgd_margin": by_loss["margin"],
         "pgd": by_loss["ce"] & by_loss["margin"],
         "pgd_half_the_steps": fewer["ce"] & fewer["margin"],
-        "random_search": withstands(attacks.random_search(net, x, y, eps=study.eps, queries=study.queries, seed=seed)),
+        "random_search": withstands(attacks.square(net, x, y, eps=study.eps, queries=study.queries, seed=seed)),
     }
     for attack, standing in tried.items():
         yield {"attack": attack, "eps": study.eps, "robust_accuracy": mean(standing)}
