@@ -1,9 +1,10 @@
 // What the CPU's and the GPU's glue of apgd_step_ have in common: its many tensors, and what must hold of them.
 #pragma once
 #include <array>
+#include <string>
 
 #include "perturb/apgd_step.h"
-#include "perturb/arguments.h"
+#include "perturb/ball_arguments.h"
 
 namespace dlbench {
 
@@ -70,11 +71,13 @@ inline void changed(const at::Tensor* tensor) {
 // Checks, lays out and calls run(StepArguments).
 template <typename Run>
 void with_apgd_arguments(const ApgdState& state, const at::Tensor& x, const at::Tensor& grad, const at::Tensor& loss,
-                         const OptionalTensor& table, int64_t since, const OptionalTensor& tally, Run run) {
+                         const OptionalTensor& table, int64_t since, const std::string& norm,
+                         const OptionalTensor& tally, Run run) {
   check_points(state, x, grad);
   check_numbers(state, loss);
   TORCH_CHECK_VALUE(since >= 0, "since_checkpoint must be 0 or more, not ", since);
-  with_step_arguments(state.x_adv, x, grad, table, std::nullopt, tally, run);
+  TORCH_CHECK_VALUE(norm == "linf" || norm == "l2", "norm must be linf or l2, not ", norm);
+  with_ball_arguments(state.x_adv, x, grad, table, tally, run);
   const auto points = state.points();
   const auto numbers = state.numbers();
   std::for_each(points.begin() + 1, points.end(), changed);  // the first of them is counted by now

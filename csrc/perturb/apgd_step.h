@@ -4,15 +4,16 @@
 //
 //     kept        x_best <- x_adv, grad_best <- grad
 //     sent back   x_adv <- x_best, and grad_best in the place of grad
-//     z      = P(x_adv + step * sign(grad))
+//     z      = P(x_adv + step * direction of grad)
 //     x_prev <- P(z + momentum * ((x_adv - x_prev) - (z - x_adv)))
 //
 // The new point takes the place of the previous one, so that two buffers change places instead of being copied. With a
-// momentum of 1/4 it is the paper's x + a (z - x) + (1 - a) (x - x_prev) for a = 3/4, in an order whose only product is
-// exact: whether a compiler fuses it with the sum makes no difference. P and the sign are those of linf_step.h.
+// momentum of 1/4 it is the paper's x + a (z - x) + (1 - a) (x - x_prev) for a = 3/4. In the L-infinity ball direction
+// and projection P are those of linf_step.h, in the L2 ball those of ball.h, where a sample takes several passes.
 #pragma once
 #include <cstdint>
 
+#include "perturb/ball.h"
 #include "perturb/limits.h"
 #include "perturb/observe.h"
 #include "portable.h"
@@ -78,11 +79,25 @@ template <typename Real, typename Bits>
 void apgd_step_cpu(ApgdMove move, ApgdPoints<Real, Bits> at, Bits infinity, int64_t n, const Limits<const Real*>& rows,
                    Real momentum);
 
-// A batch, books and points, on the current device, in `stream`. `moves` is memory for one a sample; the limits are
-// those of the table, where it has values.
+// The L2 step of a sample, which is a batch of its own, with its own limits; z is memory for as many elements.
+template <typename Format, typename Real>
+void apgd_l2_step_cpu(ApgdMove move, ApgdPoints<Real, typename Format::Bits> at, Batch sample, BallLimits<Real> limits,
+                      Real momentum, Real* z);
+
+// A batch, on the current device, in `stream`; first its books, which decide its moves, one a sample.
+void apgd_judge_cuda(const ApgdBooks& books, const double* loss, int64_t samples, int64_t since, double rho,
+                     ApgdMove* moves, CUstream_st* stream);
+
 template <typename Real, typename Bits>
-void apgd_step_cuda(const ApgdBooks& books, const double* loss, int64_t since, double rho, ApgdMove* moves,
-                    ApgdPoints<Real, Bits> points, FloatBits<Bits> kind, Batch batch, Limits<Real> limits,
-                    LimitsTable<Real> table, Real momentum, int64_t* tally, CUstream_st* stream);
+void apgd_step_cuda(const ApgdMove* moves, const double* step_scale, ApgdPoints<Real, Bits> points,
+                    FloatBits<Bits> kind, Batch batch, BallLimits<Real> limits, Real momentum, int64_t* tally,
+                    CUstream_st* stream);
+
+// Steps in the limits are scaled already. z and slopes are memory for a batch of points and of gradients; where no
+// sample is sent back, slopes may be null.
+template <typename Format, typename Real>
+void apgd_l2_step_cuda(const ApgdMove* moves, ApgdPoints<Real, typename Format::Bits> points, Batch batch,
+                       BallLimits<Real> limits, Real momentum, Real* z, typename Format::Bits* slopes, int64_t* tally,
+                       CUstream_st* stream);
 
 }  // namespace dlbench

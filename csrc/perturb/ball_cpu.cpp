@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "aggregate/simd.h"
+#include "perturb/gradient_sums.h"
 
 namespace dlbench {
 namespace {
@@ -143,31 +144,9 @@ void step(Sample<Real>& sample, double eps, MoveBlock move) {
 // ------------------------------------------------------------------------------------------------------ the L2 step
 
 template <typename Format>
-double largest(const typename Format::Bits* grad, int64_t size) {
-  using Bits = typename Format::Bits;
-  Bits most = 0;
-#pragma omp simd reduction(max : most)
-  for (int64_t i = 0; i < size; ++i) {
-    const Bits here = magnitude<Format>(grad[i]);
-    most = here < Format::kInfinity && here > most ? here : most;
-  }
-  return Format::number(most);
-}
-
-template <typename Format>
 L2Move l2_move(const typename Format::Bits* grad, int64_t size, double step) {
-  const double scale = kNeedsScale<Format> ? scale_for(largest<Format>(grad, size)) : 1;
-  double squares = 0;
-  for (int64_t first = 0; first < size; first += kBlock) {
-    const int64_t end = std::min(first + kBlock, size);
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = first; i < end; ++i) {
-      const double slope = finite<Format>(grad[i]) * scale;
-      sum += slope * slope;
-    }
-    squares += sum;
-  }
+  const double scale = scale_of<Format>(grad, size);
+  const double squares = sum_over<Format>(grad, size, scale, [](double slope) { return slope * slope; });
   return {squares > 0 ? step / std::sqrt(squares) : 0, scale};
 }
 

@@ -2,79 +2,18 @@
 // shared memory of the block that works on it, or, where that is too small (ImageNet's samples), of a cluster of up to
 // eight blocks, each with a slice of the sample, which exchange their sums through distributed shared memory. Samples that
 // are larger still, or devices without clusters, work on global memory in the same way, and in place.
-#include <cooperative_groups.h>
 #include <cuda_runtime.h>
 
 #include <algorithm>
 
 #include "perturb/ball.h"
+#include "perturb/team.cuh"
 
 namespace dlbench {
 namespace {
 
-constexpr int kMostThreads = 512;  // of a block
-constexpr int kMostBlocks = 8;      // of a cluster, that every device with clusters can have
-constexpr int kWarp = 32;
-
-// -------------------------------------------------------------------------------- the threads that share a sample
-
-__device__ double shuffled_down(double mine, int by) { return __shfl_down_sync(0xffffffffu, mine, by); }
-__device__ Sums shuffled_down(Sums mine, int by) {
-  return {shuffled_down(mine.cost, by), shuffled_down(mine.slope, by), shuffled_down(mine.reach, by)};
-}
-
-struct Add {
-  __device__ Sums operator()(Sums a, const Sums& b) const { return a += b; }
-};
-struct Larger {
-  __device__ double operator()(double a, double b) const { return fmax(a, b); }
-};
-
-// The blocks of a cluster; a block by itself where there are no clusters.
-class Team {
- public:
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  __device__ int size() const { return cooperative_groups::this_cluster().num_blocks(); }
-  __device__ int rank() const { return cooperative_groups::this_cluster().block_rank(); }
-  __device__ void sync() const {
-    size() > 1 ? cooperative_groups::this_cluster().sync() : __syncthreads();
-  }
-  template <typename T>
-  __device__ const T* in_block(int rank, T* own) const {  // that variable of another block
-    return cooperative_groups::this_cluster().map_shared_rank(own, rank);
-  }
-#else
-  __device__ int size() const { return 1; }
-  __device__ int rank() const { return 0; }
-  __device__ void sync() const { __syncthreads(); }
-  template <typename T>
-  __device__ const T* in_block(int, T* own) const {
-    return own;
-  }
-#endif
-
-  // What all threads' values combine to, known to all of them. The order is always the same, and so is the result.
-  template <typename T, typename Combine>
-  __device__ T all(T mine, Combine combine) {
-    __shared__ T of_warp[kMostThreads / kWarp];
-    __shared__ T of_block[2];  // one may still be read by other blocks when the next is written
-    for (int by = kWarp / 2; by > 0; by /= 2) mine = combine(mine, shuffled_down(mine, by));
-    if (threadIdx.x % kWarp == 0) of_warp[threadIdx.x / kWarp] = mine;
-    __syncthreads();
-    T& own = of_block[round_++ % 2];
-    if (threadIdx.x == 0) {
-      own = of_warp[0];
-      for (int warp = 1; warp < blockDim.x / kWarp; ++warp) own = combine(own, of_warp[warp]);
-    }
-    sync();
-    T result = *in_block(0, &own);
-    for (int rank = 1; rank < size(); ++rank) result = combine(result, *in_block(rank, &own));
-    return result;
-  }
-
- private:
-  unsigned round_ = 0;
-};
+constexpr int kMostThreads = 512;  // of a block; with more, registers would be kept in memory
+constexpr int kMostBlocks = 8;     // of a cluster, that every device with clusters can have
 
 // ------------------------------------------------------------------------------------------------- a slice of a sample
 

@@ -19,12 +19,10 @@ void share_samples(const Batch& batch, Work work) {
 
 template <typename Format>
 void count(const StepArguments& args, const typename Format::Bits* grad, int64_t sample) {
-  if (!args.tally) return;
   const int64_t size = args.batch.size();
-  int64_t counts[kKinds] = {};
-  tally_cpu(grad + sample * size, size, {Format::kInfinity, Format::kSmallestNormal}, counts);
-  for (int which = 0; which < kKinds; ++which)
-    args.observers().tally[sample * kKinds + which] += counts[which];  // this thread's sample, and nobody else's
+  if (args.tally)
+    tally_cpu(grad + sample * size, size, {Format::kInfinity, Format::kSmallestNormal},
+              args.observers().tally + sample * kKinds);
 }
 
 void l2_step_(const at::Tensor& x_adv, const at::Tensor& x, const at::Tensor& grad, double eps, double step_size,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dlbench import ops
-from dlbench.attacks.climb import Restarts
+from dlbench.attacks.climb import Restarts, rivals
 from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
 from dlbench.attacks.oracle import Oracle, Transform
@@ -202,11 +202,8 @@ class Ascent(Restarts[Batch]):
         self.classes, self.restarts = logits.shape[-1], restarts
         if self.target_classes is None:
             return restarts
-        means = logits if logits.dim() == 2 else logits.mean(1)
-        others = means.scatter(1, self.search.y[:, None], -torch.inf)
-        wanted = min(self.target_classes, self.classes - 1)
-        self.targets = others.sort(dim=1, descending=True, stable=True).indices[:, :wanted]
-        return restarts * wanted
+        self.targets = rivals(logits, self.search.y, self.target_classes)
+        return restarts * self.targets.shape[1]
 
     def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Batch:
         eps = _of(self.eps, jobs)
@@ -256,6 +253,7 @@ class Ascent(Restarts[Batch]):
             momentum=ops.apgd.MOMENTUM if age > 0 else 0.0,
             since_checkpoint=self.since.get(age, 0),
             rho=self.rho,
+            norm=branch.norm,
             tally=tally,
         )
         branch.count_steps(rows.job, self.oracle.answers, tally)

@@ -1,4 +1,4 @@
-"""The loop of gradient attacks: restarts of all samples, in which only those stay that can still change the answer."""
+"""The loop of attacks: restarts of all samples, in which only those stay that can still change the answer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class Restarts(Generic[R]):
         raise NotImplementedError
 
     def _ask(self, branch: Search, rows: R, age: int) -> Tensor:
-        """The gradients [n, ...] at the rows' points, after so many steps; the branch is told the answers."""
+        """What a step goes by, for each row, after so many steps; the branch is told the answers. Here it is the
+        gradients [n, ...] at the rows' points.
+        """
         logits, losses, gradient = self.oracle.slope(rows.points, branch.aims, *self._moment(branch, rows, age))
         branch.visit(rows.points, logits, losses=losses, start=age == 0)
         return gradient
@@ -69,6 +71,10 @@ class Restarts(Generic[R]):
     def _step(self, branch: Search, rows: R, gradient: Tensor, age: int) -> R:
         """The rows, a step further, that are to go on."""
         raise NotImplementedError
+
+    def _score(self, branch: Search, rows: R, logits: Tensor) -> Tensor | None:
+        """By what points are compared, where that is not their loss (see :meth:`Search.visit`)."""
+        return None
 
     def run(self, restarts: int) -> AttackResult:
         """Looks at the samples as they are, and attacks those that this leaves open."""
@@ -128,12 +134,19 @@ class Restarts(Generic[R]):
                 break
         if len(rows.job):
             logits = self.oracle.look(rows.points, *self._moment(branch, rows, self.count))
-            branch.visit(rows.points, logits)
+            branch.visit(rows.points, logits, score=self._score(branch, rows, logits))
         self.search.merge(samples, branch)
 
     def _moment(self, branch: Search, rows: R, age: int) -> tuple[Tensor, Tensor]:
         """Whose points these are, and when it is: a number for each restart and step."""
         return branch.ids[rows.job], rows.restart * (self.count + 1) + age
+
+
+def rivals(logits: Tensor, labels: Tensor, wanted: int) -> Tensor:
+    """The likeliest other classes of each sample [N, k], at most so many; logits are [N, K] or [N, answers, K]."""
+    means = logits if logits.dim() == 2 else logits.mean(1)
+    others = means.scatter(1, labels[:, None], -torch.inf)
+    return others.sort(dim=1, descending=True, stable=True).indices[:, : min(wanted, means.shape[1] - 1)]
 
 
 @dataclass(frozen=True)

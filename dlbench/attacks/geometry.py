@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dlbench.ops.limits import Number
+from dlbench.ops.reference.steps import down, up
 
 Bounds = tuple[Number, Number]
 ORDER = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
@@ -30,7 +31,7 @@ def distance(a: Tensor, b: Tensor, norm: str) -> Tensor:
 
 
 def box(bounds: Bounds, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The bounds as tensors that broadcast with points [n, ...] or [n, channels, ...], in their dtype."""
-    lower, upper = (torch.as_tensor(bound, dtype=like.dtype, device=like.device) for bound in bounds)
+    """The least and the greatest numbers inside the bounds, in the type of points [n, channels, ...], to broadcast."""
+    lower, upper = (torch.as_tensor(bound, dtype=torch.float64, device=like.device) for bound in bounds)
     per_channel = (-1,) + (1,) * (like.dim() - 2)
-    return lower.reshape(per_channel), upper.reshape(per_channel)
+    return up(lower, like.dtype).reshape(per_channel), down(upper, like.dtype).reshape(per_channel)

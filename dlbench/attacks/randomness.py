@@ -18,10 +18,10 @@ from dlbench.ops.reference.starts import MASK, philox
 _OF_WORDS = 0xFFFFFFFE  # a counter that no element has
 
 
-def uniform(seed: int, draw: int, sample_ids: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+def uniform(seed: int, draw: int | Tensor, sample_ids: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Uniform numbers [n, *shape] in [-1, 1), of 24 random bits each, for samples by id [n].
 
-    They are the numbers of :func:`dlbench.ops.random_start`, with ``draw`` for its restart.
+    They are the numbers of :func:`dlbench.ops.random_start`, with ``draw``, one for all or [n], for its restart.
     """
     origin = torch.zeros(len(sample_ids), *shape, dtype=dtype, device=sample_ids.device)
     return ops.random_start(

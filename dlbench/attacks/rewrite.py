@@ -70,12 +70,12 @@ class Rewritten:
 
     @contextlib.contextmanager
     def form(self, left: int) -> Iterator[tuple[Model, int]]:
-        """A form and its size of a piece for the next of ``left`` points; whole pieces are timed until one has won."""
+        """A form and its size of a piece for the next of ``left`` points; pieces are timed until one has won."""
         form = self.winner or self._next()
-        began = time.perf_counter()
+        points, began = min(left, form.size), time.perf_counter()
         yield form.model, form.size
-        if self.winner is None and left >= form.size:
-            form.seconds.append((time.perf_counter() - began) / form.size)
+        if self.winner is None and points >= PROBE:  # fewer would tell of little but the machine's moods
+            form.seconds.append((time.perf_counter() - began) / points)
 
     def _next(self) -> Form:
         for form in self.forms:

@@ -189,6 +189,11 @@ class Search:
                 f"the model returned {list(logits.shape)} for {len(self.x)} samples, not logits [N, classes]"
             )
         self.check_labels(classes)
+        if len(self.x) and bool(are_probabilities(logits.detach().flatten(0, -2)).all()):
+            raise ValueError(
+                "the model returned probabilities (rows in [0, 1] that sum to 1), not logits, and flattens gradients; "
+                "attack what enters its softmax, or the logarithm of what leaves it"
+            )
         losses = self.visit(self.x, logits, start=True, losses=losses)
         self.clean_correct = self.labels == self.y
         return losses
@@ -334,6 +339,15 @@ def mean_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
 
 # ----------------------------------------------------------------------------------------------------------- checks
 
+PROBABILITIES_SUM = 1e-5  # how far from 1 (AutoAttack: check_range_output)
+
+
+def are_probabilities(logits: Tensor) -> Tensor:
+    """[n] bool, which rows of [n, K] lie in [0, 1] and sum to 1, as logits do by chance only."""
+    slack = max(PROBABILITIES_SUM, logits.shape[1] * torch.finfo(logits.dtype).eps)
+    inside = (logits.amin(1) >= -slack) & (logits.amax(1) <= 1 + slack)
+    return inside & ((logits.sum(1) - 1).abs() < slack)
+
 
 def check_eps(eps: Number, n: int | None = None) -> None:
     """A radius is a finite number, zero or more, or as many of them as there are samples."""
@@ -352,6 +366,8 @@ def check_inputs(x: Tensor, y: Tensor, bounds: Bounds) -> None:
         raise ValueError(f"x is {x.dtype}; an attack needs float32 or float64 (the model may cast)")
     if y.dtype != torch.int64 or y.shape != x.shape[:1]:
         raise ValueError(f"y must be {len(x)} int64 labels, one a sample; got {y.dtype} {list(y.shape)}")
+    if y.device != x.device:
+        raise ValueError(f"y is on {y.device} and x is on {x.device}; move one to the other")
     lower, upper = (_by_channel(name, bound, x) for name, bound in zip(("lower", "upper"), bounds, strict=True))
     if not (lower < upper).all():
         raise ValueError(f"bounds are {bounds!r}; the lower must be smaller than the upper")

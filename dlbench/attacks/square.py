@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from dlbench.attacks.geometry import Bounds, box, check_norm, distance
+from dlbench.attacks.climb import Restarts
+from dlbench.attacks.geometry import Bounds, check_norm
 from dlbench.attacks.modes import Model, attack_mode
-from dlbench.attacks.oracle import Oracle, refuted
+from dlbench.attacks.oracle import Oracle
 from dlbench.attacks.randomness import signs, uniform
 from dlbench.attacks.rewrite import Rewritten, pieces_of
 from dlbench.attacks.search import AttackResult, Loss, Search, check_eps
+from dlbench.ops.limits import Number
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's area, in 10,000 queries
 TILES = 5  # a side, in the first query of the L2 attack
@@ -25,7 +28,7 @@ def square(
     x: Tensor,
     y: Tensor,
     *,
-    eps: float,
+    eps: Number,
     norm: Literal["linf", "l2"] = "linf",
     queries: int = 5000,
     restarts: int = 1,
@@ -36,6 +39,7 @@ def square(
     seed: int = 0,
     sample_ids: Tensor | None = None,
     rewrite: Literal["auto", "compile", "off"] = "auto",
+    mask: Tensor | None = None,
 ) -> AttackResult:
     """Square Attack (Andriushchenko et al., ECCV 2020, arXiv:1912.00049): change a window, keep what helps.
 
@@ -45,73 +49,52 @@ def square(
     unused, into one of them and into another shape. Windows start with the share ``p_init`` of the image and end with
     one pixel (L2: 3x3), on the authors' schedule, rescaled to ``queries``.
 
-    Every sample has windows of its own, so that a split into batches changes nothing, as for
-    :func:`~dlbench.attacks.pgd`; AutoAttack's code draws one for all, never in the last row or column, and often one
-    that changes no pixel, which is here (L-infinity) given the opposite sign.
+    Every sample has windows of its own. AutoAttack's code draws one for all, never in the last row or column, and often
+    one that changes no pixel, which is here (L-infinity) given the opposite sign. What else is promised is as in
+    :func:`perturb`: exact bounds, an unchanged model, samples that leave the batch when they are decided, results that
+    do not depend on how samples are split into batches.
 
     Args:
-        model: maps samples [n, ...] to logits [n, K]; a module, or any callable.
+        model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
         x: [N, channels, height, width] float32 or float64, inside the bounds.
         y: [N] int64, the true labels.
-        eps: radius of the ball, in the units of x.
+        eps: radius of the ball, in the units of x; a number or [N].
         norm: ``"linf"`` or ``"l2"``.
         queries: a restart, the first among them; in the result a step is a query.
         restarts: searches from a new start; a later one only attacks what withstood the earlier ones.
         p_init: share of the image, above 0 and up to 1.
-        loss: what has to rise (for a target, to fall): ``"margin"`` or ``"ce"``.
+        loss: what has to rise (for a target, to fall), as in :func:`perturb`.
         target: the label to reach, one for all or [N]; without it any wrong label is the goal.
-        bounds: least and greatest value that an input can have.
+        bounds: least and greatest value that an input can have; numbers, or [C] each.
         seed: of the windows.
         sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.
         rewrite: whether faster forms of the model are looked for, as in :func:`perturb`.
+        mask: [N] bool, which samples to attack; the others are only looked at.
 
     Raises:
         ValueError: labels the model does not have, x no images or outside the bounds, an impossible setting.
     """
-    check_eps(eps)
-    check_norm(norm, ("linf", "l2"))
-    if x.dim() != 4:
-        raise ValueError(f"x must be images [N, channels, height, width]; got {list(x.shape)}")
-    if min(queries, restarts) < 1 or not 0 < p_init <= 1:
-        given = f"queries is {queries}, restarts is {restarts} and p_init is {p_init:g}"
-        raise ValueError(f"{given}; they must be 1 or more, 1 or more, and above 0 up to 1")
+    check_eps(eps, len(x))
+    _check_settings(x, norm, queries, restarts, p_init)
     original = model.original if isinstance(model, Rewritten) else model
     with attack_mode(original), torch.no_grad():
-        search = Search(x, y, target=target, bounds=bounds, norm=norm, loss=loss, sample_ids=sample_ids)
+        search = Search(
+            x,
+            y,
+            target=target,
+            bounds=bounds,
+            norm=norm,
+            loss=loss,
+            keep="first",
+            sample_ids=sample_ids,
+            mask=mask,
+        )
         pieces = pieces_of(model, search.x, queries * restarts // 2, rewrite)  # a query costs half a gradient
         judge = oracle = Oracle(pieces.plain, search.loss_of)
         if pieces.plain is not pieces:
             oracle = Oracle(pieces, search.loss_of)
-        search.clean(judge.look(search.x, search.ids, search.ids))
-        windows = (_L2 if norm == "l2" else _Linf)(search, eps, seed)
-        for restart in range(restarts if eps > 0 else 0):
-            if not search.drop_decided():
-                break
-            windows.attend()
-            best = windows.start(restart * queries)
-            gain = search.sign * search.visit(best, oracle.look(best, windows.ids, windows.ids))
-            for query in range(1, queries):
-                still = search.open()
-                if not len(still):
-                    break
-                if len(still) < len(best):  # decided samples leave the batch
-                    search.attend(search.active[still])
-                    windows.attend()
-                    best, gain = best[still], gain[still]
-                side = window_side(query - 1, queries, p_init, *x.shape[2:])
-                tried = windows.change(best, restart * queries + query, side)
-                gained = search.sign * search.visit(tried, oracle.look(tried, windows.ids, windows.ids))
-                better = (gained > gain).nonzero().squeeze(1)
-                best[better], gain[better] = tried[better], gained[better]
-        doubted = search.active[:0] if oracle is judge else refuted(search, judge)
-        result = search.result(by_gradient=False)
-    if not len(doubted):
-        return result
-    settings: dict[str, Any] = {"eps": eps, "norm": norm, "queries": queries, "restarts": restarts, "seed": seed}
-    settings |= {"target": search.aim[doubted] if search.targeted else None, "bounds": bounds}
-    settings |= {"p_init": p_init, "loss": loss}
-    again = square(original, x[doubted], y[doubted], sample_ids=search.ids[doubted], rewrite="off", **settings)
-    return result.followed_by(doubted, again)
+        windows = (L2Windows if norm == "l2" else LinfWindows)(search, oracle, judge, queries, eps, p_init, seed)
+        return windows.run(restarts if bool((torch.as_tensor(eps) > 0).any()) else 0)
 
 
 def window_side(query: int, queries: int, p_init: float, height: int, width: int) -> int:
@@ -124,100 +107,152 @@ def window_side(query: int, queries: int, p_init: float, height: int, width: int
 # ----------------------------------------------------------------------------------------------------------- windows
 
 
-class _Windows:
-    """Square windows in the images that the search attends to; rows are its active samples."""
+@dataclass
+class Batch:
+    """Points under way, a row each: [n, C, H, W] unless said otherwise."""
 
-    def __init__(self, search: Search, eps: float, seed: int) -> None:
-        self.search, self.eps, self.seed = search, eps, seed
+    job: Tensor  # [n], its place in the branch of the search
+    restart: Tensor  # [n]
+    points: Tensor  # what is asked about
+    best: Tensor  # of the restart
+    gain: Tensor  # [n], its loss, to be raised
+    radius: Tensor  # [n]
+    corners: Tensor  # [n, 2, C, H, W] the lowest and the highest point of ball and bounds, or [n, 0]
+
+    def take(self, rows: Tensor) -> Batch:
+        """Some of the rows."""
+        return Batch(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+class Windows(Restarts[Batch]):
+    """Searches that change one square window a query, and keep what helps.
+
+    Args:
+        search, oracle, judge: as of all restarts.
+        queries: of a restart.
+        eps: radius of the ball, a number or one a sample [N].
+        p_init: the share of the image that the first windows cover.
+        seed: of the windows.
+    """
+
+    def __init__(
+        self, search: Search, oracle: Oracle, judge: Oracle, queries: int, eps: Number, p_init: float, seed: int
+    ) -> None:
+        super().__init__(search, oracle, judge, queries - 1, random_start=True, compact=True)
+        self.eps = eps
+        self.queries, self.p_init, self.seed = queries, p_init, seed
         self.channels, self.height, self.width = search.x.shape[1:]
 
-    def attend(self) -> None:
-        """Follow the search to the samples that it attends to now."""
-        self.centres, self.ids = self.search.centres, self.search.ids[self.search.active]
+    def _first(self, branch: Search, rows: Batch) -> Tensor:
+        """What the first query asks about."""
+        raise NotImplementedError
 
-    def draw(self, query: int, *shape: int) -> Tensor:
-        """Numbers [n, *shape] in [-1, 1) of this query, for every sample its own."""
-        return uniform(self.seed, query, self.ids, shape, self.centres.dtype)
+    def _changed(self, branch: Search, rows: Batch, age: int, side: int) -> Tensor:
+        """The best points with another window."""
+        raise NotImplementedError
 
-    def place(self, drawn: Tensor, side: int) -> Tensor:
-        """The cells [n, channels, side²] of a window at places drawn [n, 2], as positions in a channel."""
-        run = torch.arange(side, device=drawn.device)
-        top, left = _among(self.height - side + 1, drawn[:, :1]), _among(self.width - side + 1, drawn[:, 1:])
-        cells = ((top + run) * self.width)[:, :, None] + (left + run)[:, None, :]
-        return cells.flatten(1)[:, None].expand(-1, self.channels, -1)
+    def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Batch:
+        x = branch.centres
+        radius = torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(self.search.x))[jobs]
+        job, unknown = torch.arange(len(restart), device=x.device), torch.full_like(radius, -math.inf)
+        rows = Batch(job, restart, x, x.clone(), unknown, radius, corners=x.new_empty(len(x), 0))
+        rows.points = self._first(branch, rows)
+        return rows
+
+    def _ask(self, branch: Search, rows: Batch, age: int) -> Tensor:
+        """The losses that the rows' points raise."""
+        return branch.sign * branch.visit(rows.points, self.oracle.look(rows.points, *self._moment(branch, rows, age)))
+
+    def _step(self, branch: Search, rows: Batch, gradient: Tensor, age: int) -> Batch:
+        better = (gradient > rows.gain).nonzero().squeeze(1)
+        rows.best[better], rows.gain[better] = rows.points[better], gradient[better].double()
+        side = window_side(age, self.queries, self.p_init, self.height, self.width)
+        rows.points = self._changed(branch, rows, age + 1, side)
+        return rows
+
+    def _projected(self, branch: Search, rows: Batch, points: Tensor) -> Tensor:
+        """The points, in ball and bounds; one radius for all is quicker than one for each."""
+        return branch.project(points, rows.radius if isinstance(self.eps, Tensor) else self.eps)
+
+    def _draw(self, branch: Search, rows: Batch, age: int, *shape: int) -> Tensor:
+        """Numbers [n, *shape] in [-1, 1) of this query, for every row its own."""
+        ids, moment = self._moment(branch, rows, age)
+        return uniform(self.seed, moment, ids, shape, rows.best.dtype)
+
+    def _cells(self, drawn: Tensor, side: int) -> Tensor:
+        """The cells [n, channels, side²] of a window at places drawn [n, 2]."""
+        return place(drawn, side, self.height, self.width)[:, None].expand(-1, self.channels, -1)
 
 
-class _Linf(_Windows):
+class LinfWindows(Windows):
     """Every pixel at x - eps or x + eps, as far as the bounds allow."""
 
-    def attend(self) -> None:
-        """Follow the search, and find the corners of its balls."""
-        super().attend()
-        self.low, self.high = (self.search.project(self.centres + step, self.eps) for step in (-self.eps, self.eps))
+    def _first(self, branch: Search, rows: Batch) -> Tensor:
+        """Vertical stripes."""
+        beyond = 2 * rows.radius.to(rows.best.dtype)[:, None, None, None]
+        low, high = (self._projected(branch, rows, branch.centres + far) for far in (-beyond, beyond))
+        rows.corners = torch.stack([low, high], 1)
+        return torch.where(self._draw(branch, rows, 0, self.channels, 1, self.width) < 0, low, high)
 
-    def start(self, query: int) -> Tensor:
-        """Vertical stripes [n, channels, height, width]."""
-        down = self.draw(query, self.channels, 1, self.width) < 0
-        return torch.where(down, self.low, self.high)
-
-    def change(self, points: Tensor, query: int, side: int) -> Tensor:
-        """The points, in a window all low or all high, channel by channel."""
-        drawn = self.draw(query, 2 + self.channels)
-        cells, down = self.place(drawn[:, :2], side), drawn[:, 2:, None] < 0
-        before, low, high = (images.flatten(2).gather(2, cells) for images in (points, self.low, self.high))
-        after = torch.where(down, low, high)
-        idle = (after == before).flatten(1).all(1)[:, None, None]  # the opposite then changes every pixel
-        after = torch.where(down ^ idle, low, high)
-        return points.flatten(2).scatter(2, cells, after).view_as(points)
+    def _changed(self, branch: Search, rows: Batch, age: int, side: int) -> Tensor:
+        """A window all low or all high, channel by channel."""
+        drawn = self._draw(branch, rows, age, 2 + self.channels)
+        cells, down = self._cells(drawn[:, :2], side), drawn[:, 2:, None] < 0
+        before, low, high = (images.flatten(2).gather(2, cells) for images in (rows.best, *rows.corners.unbind(1)))
+        idle = (torch.where(down, low, high) == before).flatten(1).all(1)  # the opposite then changes every pixel
+        after = torch.where(down ^ idle[:, None, None], low, high)
+        return rows.best.flatten(2).scatter(2, cells, after).view_as(rows.best)
 
 
-class _L2(_Windows):
+class L2Windows(Windows):
     """Bumps with a positive and a negative half, on the surface of the ball where the bounds do not cut them."""
 
-    def __init__(self, search: Search, eps: float, seed: int) -> None:
-        super().__init__(search, eps, seed)
-        self.lower, self.upper = box(search.bounds, search.x)
-        self.radius = eps * (1 - 2**-20)  # the rest is for rounding
-
-    def start(self, query: int) -> Tensor:
-        """A grid of tiles [n, channels, height, width], each a bump of random sign."""
+    def _first(self, branch: Search, rows: Batch) -> Tensor:
+        """A grid of tiles, each a bump of random sign."""
         side = max(min(self.height, self.width) // TILES, 1)
         down, across = self.height // side, self.width // side
-        drawn = self.draw(query, 1 + self.channels, down, across)
-        tiles = self.bumps(side, drawn[:, :1]) * signs(drawn[:, 1:, :, :, None, None])
+        drawn = self._draw(branch, rows, 0, 1 + self.channels, down, across)
+        tiles = bumps(side, drawn[:, :1]) * signs(drawn[:, 1:, :, :, None, None])
         grid = tiles.transpose(3, 4).reshape(-1, self.channels, down * side, across * side)
         top, left = (self.height - down * side) // 2, (self.width - across * side) // 2
-        delta = torch.zeros_like(self.centres)
+        delta = torch.zeros_like(rows.best)
         delta[:, :, top : top + down * side, left : left + across * side] = grid
-        return self.inside(delta)
+        return self._at(branch, rows, delta)
 
-    def change(self, points: Tensor, query: int, side: int) -> Tensor:
-        """The points, with what two windows hold of the perturbation and what eps leaves unused put into the first."""
+    def _changed(self, branch: Search, rows: Batch, age: int, side: int) -> Tensor:
+        """What two windows hold of the perturbation, and what eps leaves unused, put into the first of them."""
         side = min(max(side + (side + 1) % 2, 3), self.height, self.width)
-        drawn = self.draw(query, 5 + self.channels)
-        first, second = self.place(drawn[:, 0:2], side), self.place(drawn[:, 2:4], side)
-        delta = (points - self.centres).flatten(2)
-        unused = (self.radius**2 - delta.square().sum((1, 2), keepdim=True)).clamp(min=0)
+        drawn = self._draw(branch, rows, age, 5 + self.channels)
+        first, second = self._cells(drawn[:, 0:2], side), self._cells(drawn[:, 2:4], side)
+        delta = (rows.best - branch.centres).flatten(2)
+        unused = rows.radius[:, None, None].square() - delta.square().sum((1, 2), keepdim=True)
 
         held = delta.gather(2, first)
         delta.scatter_(2, first, 0.0)
         taken = held.square() + delta.gather(2, second).square()  # where the windows overlap, only once
         delta.scatter_(2, second, 0.0)
-        shape = _unit(self.bumps(side, drawn[:, 4:5]).flatten(2) * signs(drawn[:, 5:, None]) + _unit(held))
-        delta.scatter_(2, first, shape * (taken.sum(2, keepdim=True) + unused / self.channels).sqrt())
-        return self.inside(delta.view_as(points))
+        shape = _unit(bumps(side, drawn[:, 4:5]).flatten(2) * signs(drawn[:, 5:, None]) + _unit(held))
+        size = (taken.sum(2, keepdim=True) + unused.clamp(min=0) / self.channels).sqrt()
+        delta.scatter_(2, first, shape * size.to(shape.dtype))
+        return self._at(branch, rows, delta.view_as(rows.best))
 
-    def bumps(self, side: int, drawn: Tensor) -> Tensor:
-        """Bumps [*drawn, side, side], of their halves one above the other or side by side, as drawn."""
-        upright = bump(side).to(drawn)
-        return torch.where(drawn[..., None, None] < 0, upright, upright.T)
-
-    def inside(self, delta: Tensor) -> Tensor:
+    def _at(self, branch: Search, rows: Batch, delta: Tensor) -> Tensor:
         """From x in the direction of delta [n, ...] as far as the ball goes, cut by the bounds."""
-        delta = _unit(delta.flatten(1)).view_as(delta) * self.radius
-        points = torch.clamp(self.centres + delta, self.lower, self.upper)
-        outside = distance(points, self.centres, "l2") > self.eps  # only where eps is next to nothing beside x
-        return torch.where(outside[:, None, None, None], self.centres, points)
+        delta = _unit(delta.flatten(1)) * rows.radius.to(delta.dtype)[:, None]
+        return self._projected(branch, rows, branch.centres + delta.view_as(branch.centres))
+
+
+def place(drawn: Tensor, side: int, height: int, width: int) -> Tensor:
+    """The cells [n, side²] of a square at places drawn [n, 2] in [-1, 1), counted along the rows of the image."""
+    run = torch.arange(side, device=drawn.device)
+    top, left = _among(height - side + 1, drawn[:, :1]), _among(width - side + 1, drawn[:, 1:])
+    return (((top + run) * width)[:, :, None] + (left + run)[:, None, :]).flatten(1)
+
+
+def bumps(side: int, drawn: Tensor) -> Tensor:
+    """Bumps [*drawn, side, side], of their halves one above the other or side by side, as drawn."""
+    upright = bump(side).to(drawn)
+    return torch.where(drawn[..., None, None] < 0, upright, upright.T)
 
 
 @lru_cache(maxsize=64)
@@ -243,3 +278,12 @@ def _unit(vectors: Tensor) -> Tensor:
     """The vectors along the last dimension, of L2 norm 1; zero stays zero."""
     length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return vectors / length.clamp(min=torch.finfo(vectors.dtype).tiny)
+
+
+def _check_settings(x: Tensor, norm: str, queries: int, restarts: int, p_init: float) -> None:
+    if x.dim() != 4:
+        raise ValueError(f"x must be images [N, channels, height, width]; got {list(x.shape)}")
+    check_norm(norm, ("linf", "l2"))
+    if min(queries, restarts) < 1 or not 0 < p_init <= 1:
+        given = f"queries is {queries}, restarts is {restarts} and p_init is {p_init:g}"
+        raise ValueError(f"{given}; they must be 1 or more, 1 or more, and above 0 up to 1")

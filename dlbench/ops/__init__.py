@@ -13,6 +13,7 @@ from dlbench.ops.apgd import ApgdState, apgd_step_  # noqa: E402
 from dlbench.ops.balls import l1_step_, l2_step_, project_  # noqa: E402
 from dlbench.ops.graph import Graph  # noqa: E402
 from dlbench.ops.losses import dlr_loss, margin_loss  # noqa: E402
+from dlbench.ops.momentum import momentum_step_  # noqa: E402
 from dlbench.ops.perturb import linf_step_  # noqa: E402
 from dlbench.ops.rows import compact, lp_norms  # noqa: E402
 from dlbench.ops.starts import random_start  # noqa: E402
@@ -34,6 +35,7 @@ __all__ = [
     "load",
     "lp_norms",
     "margin_loss",
+    "momentum_step_",
     "project_",
     "random_start",
     "status",

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from dlbench.ops import reference
+from dlbench.ops.balls import ball_limits
 from dlbench.ops.limits import Number, limits
 from dlbench.ops.loader import register
 from dlbench.ops.perturb import check_tensors
 
 RHO = 0.75  # the paper's share of steps that have to raise the loss
+NORMS = ("linf", "l2")
 MOMENTUM = 0.25  # the paper's 1 - alpha
 
 
@@ -85,16 +87,18 @@ def apgd_step_(
     momentum: float = MOMENTUM,
     since_checkpoint: int = 0,
     rho: float = RHO,
+    norm: str = "linf",
     tally: Tensor | None = None,
 ) -> ApgdState:
-    """One iteration of Auto-PGD in the L-infinity ball, given loss and gradient at ``state.x_adv``; in place.
+    """One iteration of Auto-PGD, given loss and gradient at ``state.x_adv``; in place.
 
     Per sample, without waiting for the GPU: the point is kept where its loss is the best so far. At a checkpoint the
     step is halved, and the sample goes back to its best point and the gradient there, where fewer than ``rho`` of the
     steps since the last checkpoint raised the loss, or where neither step nor best loss has changed since then. Then
-    ``z = P(x_adv + step * sign(grad))`` and ``x_adv, x_prev = P(x_adv + (1 - momentum) * (z - x_adv) +
-    momentum * (x_adv - x_prev)), x_adv``, with the exact projection of :func:`~dlbench.ops.linf_step_` and its way with
-    gradients that are zero or not finite. A NaN is no rise, and the best loss only where there is no other.
+    ``z = P(x_adv + step * direction)`` and ``x_adv, x_prev = P(x_adv + (1 - momentum) * (z - x_adv) +
+    momentum * (x_adv - x_prev)), x_adv``, with the gradient's direction, the exact projection and the ways with odd
+    numbers of :func:`~dlbench.ops.linf_step_` or :func:`~dlbench.ops.l2_step_`. A NaN is no rise of the loss, and the
+    best loss only where there is no other.
 
     The momentum after going back is that from the point before the one given up, as in the official code. In three
     things it differs from that code and follows the paper: the loss after the first step is compared with the one at
@@ -105,14 +109,16 @@ def apgd_step_(
         x: the centres of the balls [N, ...], of the state's type.
         grad: the loss's gradient at ``state.x_adv``, in the type of ``state.grad_best``.
         loss: [N] the losses there, of any float type, to be raised.
-        eps: radius of the ball, in units of ``x``: a number, [N] (per sample), or [N or 1, C or 1, 1, ...].
+        eps: radius of the ball, in units of ``x``: a number, [N] (per sample), or, in the L-infinity ball,
+            [N or 1, C or 1, 1, ...].
         step_size: length of the first step, in the same forms; ``2 * eps`` where not given.
         lower: lower end of the box: a number, [C] (per channel), or [N or 1, C or 1, 1, ...]; ``-inf`` for none.
         upper: upper end of the box, in the same forms; ``inf`` for none.
         momentum: share of the last step in this one; 0 for the first. Where it is no power of two, results may differ
-            by a rounding between devices.
+            by a rounding between devices (in the L2 ball they may at any rate).
         since_checkpoint: how many steps were taken since the last checkpoint, if this is one; else 0.
         rho: the share of these steps that must raise the loss.
+        norm: of the ball: ``"linf"`` or ``"l2"``.
         tally: [N, 4] int64, to which the number of elements of ``grad`` is added that are
             zero, denormal, infinite, NaN.
 
@@ -133,7 +139,10 @@ def apgd_step_(
             f"momentum={momentum}, since_checkpoint={since_checkpoint} and rho={rho}; "
             "they must be finite, 0 or more, and between 0 and 1"
         )
-    numbers = limits(state.x_adv, eps, 2 * eps if step_size is None else step_size, lower, upper)
+    if norm not in NORMS:
+        raise ValueError(f"norm={norm!r} is unknown; it must be 'linf' or 'l2'")
+    checked = limits if norm == "linf" else ball_limits
+    numbers = checked(state.x_adv, eps, 2 * eps if step_size is None else step_size, lower, upper)
     torch.ops.dlbench.apgd_step_(
         *(getattr(state, field.name) for field in fields(state)),
         x.detach(),
@@ -143,6 +152,7 @@ def apgd_step_(
         momentum,
         since_checkpoint,
         rho,
+        norm,
         tally,
     )
     state.x_adv, state.x_prev = state.x_prev, state.x_adv
@@ -181,6 +191,7 @@ def _(
     momentum: float,
     since_checkpoint: int,
     rho: float,
+    norm: str,
     tally: Tensor | None = None,
 ) -> None:
     return None

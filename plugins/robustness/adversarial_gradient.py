@@ -51,7 +51,7 @@ from dlbench import (
     paired,
 )
 from dlbench.errors import ParameterError
-from dlbench_plugins.robustness.classifiers import CLASSES, Perturb, Recipe, fit, images, mean, network
+from dlbench_plugins.robustness.classifiers import CLASSES, Recipe, fit, images, mean, network, pgd_images
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -255,7 +255,7 @@ class AdversarialGradient(Experiment):
                     y,
                     recipe,
                     context,
-                    perturb=None if name == model else pgd_images(nets[name], self, context),
+                    perturb=None if name == model else pgd_images(nets[name], context, self.eps, self.training_steps),
                 )
                 context.progress(len(nets) / len(self.models) / 3, f"{name} is trained")
         for name, net in nets.items():
@@ -331,17 +331,6 @@ class AdversarialGradient(Experiment):
 
 
 # ----------------------------------------------------------------------------------------------------------- attacks
-
-
-def pgd_images(net: nn.Module, study: AdversarialGradient, context: Context) -> Perturb:
-    """What the positive control trains on: PGD's images, to the greatest loss, against the network as it is."""
-    seed = context.integer("training attack")
-
-    def perturb(batch: Tensor, labels: Tensor, update: int, ids: Tensor) -> Tensor:
-        attack = {"eps": study.eps, "steps": study.training_steps, "stop": "never", "seed": seed + update}
-        return attacks.pgd(net, batch, labels, **attack, sample_ids=ids).x_adv
-
-    return perturb
 
 
 def measured(

@@ -1,4 +1,4 @@
-"""Training on adversarial images makes a network robust; on those of one step, it may only seem so (Madry et al. 2018).
+"""Trained on adversarial images a network becomes robust, at a price; trained on one step's, it may only seem so.
 
 Five ways to train, from the same weights, on the same images in the same order, with as many updates: on the images as
 they are, on images with uniform noise, or on those of an attack on the network as it is, within |x' - x| <= eps:
@@ -9,23 +9,29 @@ they are, on images with uniform noise, or on those of an attack on the network 
 
 - (a) PGD training makes robust what standard training leaves defenceless;
 - (b) it costs accuracy on clean images, and several gradients an update;
-- (c) FGSM-RS gets as far with one gradient more than standard training;
-- (d) FGSM training overfits catastrophically: the network withstands the very step it was trained on, and falls to PGD.
-  The random start is to keep FGSM-RS from that; and the network, no longer linear where the step looks, should show it
-  in gradients that turn between an image and a random point beside it (Andriushchenko & Flammarion, NeurIPS 2020).
+- (c) FGSM-RS gets as far for one gradient more than standard training;
+- (d) FGSM training overfits: the network withstands the very step it was trained on, and falls to PGD. The random start
+  is to keep FGSM-RS from that. And the overfitted network, which is no longer linear where the step looks, should show
+  it in gradients that turn between an image and a random point beside it (Andriushchenko & Flammarion, NeurIPS 2020).
 
 Noise of the same eps is the negative control: it is as large, costs no gradient, and must not make robust.
 
 Robust accuracy is the share of images that are right as they stand and withstand every random start of PGD on both
-losses, cross-entropy and margin. A one-step attack cannot judge a network that hides its gradients from one step, so
-the gates of Athalye et al. (2018) stand here as in ``adversarial_gradient``: PGD has converged, one step and an attack
-by queries alone are no stronger, and where any image is in reach nothing survives.
+losses, cross-entropy and margin. A network that hides its gradients cannot be judged by them alone, so the gates of
+``adversarial_gradient`` stand here too (Athalye et al. 2018): PGD has converged, one step and an attack by queries are
+no stronger, and where any image is in reach nothing survives.
+
+On the digits, eps = 0.25 is the largest of 0.05, 0.1, ..., 0.3 at which PGD training keeps 90 % of the clean images
+right on each of seeds 100 to 105; that rule asks nothing of the other arms. For all of them eps grows over the first
+half of the updates: with full eps from the start PGD training left the network at chance on some of those seeds. The
+learning rate and the batch are those of ``adversarial_gradient``; the epochs are more, as robustness comes late.
 
 Not covered: other losses (TRADES), regularizers (GradAlign itself), early stopping, and more data.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -68,7 +74,6 @@ if TYPE_CHECKING:
     from dlbench import Artefacts, Verdict
 
 ARMS = ("standard", "noise", "fgsm", "fgsm_rs", "pgd")
-OVERFITTED = 0.20  # accuracy that one step shows and PGD does not find
 TOLERANCE = 0.02  # of robust accuracy, in the gates
 
 # ------------------------------------------------------------------------------------------------------------- rules
@@ -89,9 +94,14 @@ def gain(rows: pd.DataFrame, attack: str, arm: str, over: str) -> pd.Series:
     return paired(where(rows, attack=attack), "robust_accuracy", arm, over)
 
 
-def only_seems(rows: pd.DataFrame, arm: str) -> pd.Series:
-    """Accuracy under the one-step attack less accuracy under PGD."""
-    return paired(where(rows, subject=arm), "robust_accuracy", "fgsm", "pgd", by="attack")
+def only_seems(rows: pd.DataFrame, arm: str, beside: str = "pgd") -> pd.Series:
+    """Accuracy under the one-step attack less accuracy under another."""
+    return paired(where(rows, subject=arm), "robust_accuracy", "fgsm", beside, by="attack")
+
+
+def excess(rows: pd.DataFrame, arm: str) -> pd.Series:
+    """By how much more a network only seems robust than one that PGD trained, which any weaker attack flatters too."""
+    return only_seems(rows, arm) - only_seems(rows, "pgd")
 
 
 def as_good_and_cheaper(rows: pd.DataFrame) -> Verdict:
@@ -101,8 +111,8 @@ def as_good_and_cheaper(rows: pd.DataFrame) -> Verdict:
 
 
 def overfits(rows: pd.DataFrame) -> Verdict:
-    """One step shows 20 points that PGD does not find after FGSM training, and fewer after PGD training."""
-    return all_of(above(only_seems(rows, "fgsm"), OVERFITTED), below(only_seems(rows, "pgd"), OVERFITTED))
+    """After FGSM training one step leaves 20 points that PGD takes, and 10 more than after PGD training."""
+    return all_of(above(only_seems(rows, "fgsm"), 0.20), above(excess(rows, "fgsm"), 0.10))
 
 
 def steps_do_not_help_the_defender(rows: pd.DataFrame) -> Verdict:
@@ -166,16 +176,17 @@ class AdversarialTraining(Experiment):
 
     dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
     models: tuple[str, ...] = one_of("mlp", "cnn", "resnet", default=("cnn",))
-    eps: float = between(1e-4, 0.5, default=0.2)
+    eps: float = between(1e-4, 0.5, default=0.25)
     attacked: int = between(1, 10_000, default=300)  # held-out images
-    validated: int = between(1, 10_000, default=200)  # others, for the curves over training; nothing is chosen by them
+    validated: int = between(1, 10_000, default=100)  # others, for the curves over training; nothing is chosen by them
     steps: int = between(2, 1000, default=40)
     restarts: int = between(1, 100, default=2)  # for each of the two losses
     queries: int = between(1, 10_000, default=200)
-    epochs: int = between(1, 1000, default=40)
-    batch_size: int = between(1, 10_000, default=64)
+    epochs: int = between(1, 1000, default=35)
+    batch_size: int = between(1, 10_000, default=128)
     lr: float = between(1e-6, 10, default=0.1)
     training_steps: int = between(1, 100, default=5)  # of PGD, for each batch
+    warmup: float = between(0, 1, default=0.5)  # share of the updates over which eps grows
     augment: bool = False
 
     title = "Training on adversarial images makes robust, at a price; one step alone may only seem to"
@@ -209,8 +220,8 @@ class AdversarialTraining(Experiment):
             "restarts": 5,
             "queries": 2000,
             "epochs": 30,
-            "batch_size": 128,
             "training_steps": 7,
+            "warmup": 0.0,
             "augment": True,
         },
     }
@@ -231,14 +242,6 @@ class AdversarialTraining(Experiment):
     def datasets(self) -> tuple[str, ...]:
         return (self.dataset,)
 
-    def training_attack(self, arm: str) -> dict[str, Any] | None:
-        """The steps of the attack that an arm trains on; None where it trains without."""
-        return {
-            "fgsm": {"steps": 1, "step_size": self.eps, "random_start": False},
-            "fgsm_rs": {"steps": 1, "step_size": 1.25 * self.eps},
-            "pgd": {"steps": self.training_steps},
-        }.get(arm)
-
     def trial(self, context: Context) -> Iterator[Measurement]:
         (x, y), (held_x, held_y) = images(self.dataset, self.attacked + self.validated, context)
         test = held_x[: self.attacked], held_y[: self.attacked]
@@ -249,9 +252,9 @@ class AdversarialTraining(Experiment):
             context.progress(done / len(cells), f"{model}, {arm} training")
             with context.seeded("init", model):  # all arms start from the same weights
                 net = network(model, x.shape[1:]).to(context.device)
-            training = Training(arm, net, validation, self, context)
+            training = Training(arm, net, recipe.updates(len(x)), validation, self, context)
             fit(net, x, y, recipe, context, perturb=training.perturb, after_epoch=training.epoch_is_over)
-            if training.attack:
+            if arm in ATTACKS:
                 context.keep(f"{model}_{arm}", np.array(training.curve))
             yield {"subject": arm, "model": model} | clean(net, test, self, context) | training.cost()
             for row in attacked(net, test, self, context):
@@ -276,14 +279,19 @@ class AdversarialTraining(Experiment):
         ),
         Claim(
             "(d) trained on one step from the image itself (FGSM), a network only seems robust: one step leaves it "
-            "more than 20 points that PGD takes, and fewer after training on PGD's images",
+            "more than 20 points that PGD takes, and 10 more than after PGD training",
             lambda rows: each_model(rows, overfits),
             source="Wong et al. 2020",
         ),
         Claim(
-            "(d) a random start keeps one step from that: fewer than 20 points after FGSM-RS training",
-            lambda rows: each_model(rows, lambda r: below(only_seems(r, "fgsm_rs"), OVERFITTED)),
+            "(d) a random start keeps one step from that: FGSM-RS leaves less than 10 points more than PGD training",
+            lambda rows: each_model(rows, lambda r: below(excess(r, "fgsm_rs"), 0.10)),
             source="Wong et al. 2020",
+        ),
+        Claim(
+            "(d) a search by queries alone exposes it: it leaves more than 10 points fewer than the one step",
+            lambda rows: each_model(rows, lambda r: above(only_seems(r, "fgsm", beside="random_search"), 0.10)),
+            source="Athalye et al. 2018",
         ),
         Claim(
             "(d) its gradients give it away: their alignment is more than 0.1 below that of PGD training",
@@ -333,7 +341,7 @@ class AdversarialTraining(Experiment):
         figure.set_size_inches(9, 4.5)
         plane, *panels = figure.subplots(1, 4, width_ratios=(2.2, 1, 1, 1))
         draw_plane(plane, rows, self)
-        for axes, arm in zip(panels, CURVES, strict=True):
+        for axes, arm in zip(panels, ATTACKS, strict=True):
             draw_training(axes, arm, self.models[0], artefacts)
         panels[0].set_ylabel("accuracy under attack, validation images", fontsize=9)
         for axes in panels[1:]:
@@ -344,22 +352,36 @@ class AdversarialTraining(Experiment):
 # ---------------------------------------------------------------------------------------------------------- training
 
 
+ATTACKS: dict[str, Callable[[float, int], dict[str, Any]]] = {  # arm → (eps, steps of PGD) → the attack's steps
+    "fgsm": lambda eps, steps: {"steps": 1, "step_size": eps, "random_start": False},
+    "fgsm_rs": lambda eps, steps: {"steps": 1, "step_size": 1.25 * eps},
+    "pgd": lambda eps, steps: {"steps": steps},
+}
+
+
 class Training:
     """One way to train a network: what it makes of the images, what that has cost, and how robust the network became.
 
     Args:
         arm: one of ARMS.
         net: the network that is being trained.
-        validation: images and labels that it is looked at with after each epoch.
+        updates: how many there will be; eps grows over the first of them.
+        validation: images and labels that the network is looked at with after each epoch.
         study: gives eps and steps.
         context: gives the seed, which is the same for all arms.
     """
 
     def __init__(
-        self, arm: str, net: nn.Module, validation: Images, study: AdversarialTraining, context: Context
+        self,
+        arm: str,
+        net: nn.Module,
+        updates: int,
+        validation: Images,
+        study: AdversarialTraining,
+        context: Context,
     ) -> None:
-        self.arm, self.net, self.validation, self.eps = arm, net, validation, study.eps
-        self.attack = study.training_attack(arm)
+        self.arm, self.net, self.validation, self.study = arm, net, validation, study
+        self.growing = max(1.0, study.warmup * updates)  # updates until eps has its full size
         self.seed, self.seconds = context.integer("training attack"), 0.0
         self.images = self.forwards = self.backwards = 0
         self.curve: list[tuple[float, float]] = []  # accuracy under FGSM and under PGD after each epoch
@@ -368,12 +390,14 @@ class Training:
     def perturb(self, batch: Tensor, labels: Tensor, update: int, ids: Tensor) -> Tensor:
         """The images to train on: the last point of the attack, as published, whether or not it is the worst."""
         self.images += len(batch)
-        if self.arm == "noise":
-            return ops.random_start(batch, eps=self.eps, seed=self.seed + update, sample_ids=ids.to(batch.device))
-        if self.attack is None:
+        if self.arm == "standard":
             return batch
-        given = {"eps": self.eps, "seed": self.seed + update, "sample_ids": ids, "stop": "never", "keep": "last"}
-        found = attacks.pgd(self.net, batch, labels, **given, **self.attack)
+        eps = self.study.eps * min(1.0, (update + 1) / self.growing)
+        drawn = {"eps": eps, "seed": self.seed + update, "sample_ids": ids.to(batch.device)}
+        if self.arm == "noise":
+            return ops.random_start(batch, **drawn)
+        steps = ATTACKS[self.arm](eps, self.study.training_steps)
+        found = attacks.pgd(self.net, batch, labels, stop="never", keep="last", **drawn, **steps)
         self.forwards += int(found.forwards.sum())
         self.backwards += int(found.backwards.sum())
         return found.x_adv
@@ -381,12 +405,10 @@ class Training:
     def epoch_is_over(self) -> None:
         """Look at the network, off the clock."""
         self.seconds += self.now() - self.began
-        if self.attack is not None:
+        if self.arm in ATTACKS:
             x, y = self.validation
-            one, many = (
-                attacks.fgsm(self.net, x, y, eps=self.eps),
-                attacks.pgd(self.net, x, y, eps=self.eps, steps=10),
-            )
+            one = attacks.fgsm(self.net, x, y, eps=self.study.eps)
+            many = attacks.pgd(self.net, x, y, eps=self.study.eps, steps=10)
             self.curve.append((one.robust_accuracy, many.robust_accuracy))
         self.began = self.now()
 
@@ -439,7 +461,7 @@ def attacked(net: nn.Module, test: Images, study: AdversarialTraining, context: 
         "pgd_margin": by_loss["margin"],
         "pgd": by_loss["ce"] & by_loss["margin"],
         "pgd_half_the_steps": fewer["ce"] & fewer["margin"],
-        "random_search": withstands(attacks.random_search(net, x, y, eps=study.eps, queries=study.queries, seed=seed)),
+        "random_search": withstands(attacks.square(net, x, y, eps=study.eps, queries=study.queries, seed=seed)),
     }
     for attack, standing in tried.items():
         yield {"attack": attack, "eps": study.eps, "robust_accuracy": mean(standing)}
@@ -467,23 +489,21 @@ def alignment(net: nn.Module, x: Tensor, y: Tensor, eps: float, seed: int) -> fl
 # ----------------------------------------------------------------------------------------------------------- picture
 
 STYLES = {  # arm → colour, what it is called
-    "standard": ("#000000", "standard"),
+    "standard": ("#000000", "clean images"),
     "noise": ("#56B4E9", "uniform noise"),
     "fgsm": ("#D55E00", "FGSM"),
-    "fgsm_rs": ("#E69F00", "FGSM, random start"),
+    "fgsm_rs": ("#E69F00", "FGSM-RS"),
     "pgd": ("#009E73", "PGD"),
 }
-CURVES = ("fgsm", "fgsm_rs", "pgd")
 MARKERS = {"mlp": "s", "cnn": "o", "resnet": "D"}
 
 
 def draw_plane(axes: Axes, rows: pd.DataFrame, study: AdversarialTraining) -> None:
-    """Robust against clean accuracy with 95 % intervals; a thin line leads to what FGSM alone would show."""
+    """Robust against clean accuracy with 95 % intervals; a dotted line leads to what FGSM alone would show."""
     from dlbench import stats
 
-    for (arm, (colour, name)), model in product(STYLES.items(), study.models):
-        if not {"subject", "model", "attack", "robust_accuracy"} <= set(rows.columns):
-            break
+    known = {"subject", "model", "attack", "robust_accuracy"} <= set(rows.columns)
+    for (arm, (colour, name)), model in product(STYLES.items(), study.models if known else ()):
         mine = where(rows, subject=arm, model=model)
         clean, one, many = (stats.t_interval(accuracy(mine, arm, attack)) for attack in ("none", "fgsm", "pgd"))
         if not many.n:
@@ -499,14 +519,14 @@ def draw_plane(axes: Axes, rows: pd.DataFrame, study: AdversarialTraining) -> No
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("accuracy on clean images", fontsize=9)
     axes.set_ylabel(f"accuracy under PGD, eps = {study.eps:.2g}", fontsize=9)
-    axes.legend(fontsize=7, frameon=False, title="trained on", title_fontsize=8, loc="upper left")
+    axes.legend(fontsize=7.5, frameon=False, title="trained on (gradients an update)", title_fontsize=8)
 
 
 def label(name: str, model: str, rows: pd.DataFrame, study: AdversarialTraining) -> str:
     """What an arm is called in the legend, with what it costs."""
-    cost = where(rows, attack="none").backwards.mean() if "backwards" in rows.columns else float("nan")
+    gradients = where(rows, attack="none").backwards.mean() if "backwards" in rows.columns else math.nan
     of = f", {model.upper()}" if len(study.models) > 1 else ""
-    return f"{name}{of} (gradients: {cost:.2g})"
+    return f"{name}{of} ({gradients:.2g})"
 
 
 def draw_training(axes: Axes, arm: str, model: str, artefacts: Artefacts) -> None:
@@ -520,6 +540,6 @@ def draw_training(axes: Axes, arm: str, model: str, artefacts: Artefacts) -> Non
         axes.plot(epochs, together, color=colour, linestyle=dashes, linewidth=0.4, alpha=0.5)
         draw_means(axes, epochs, together, limits=(0, 1), band=True, color=colour, linestyle=dashes, linewidth=2)
     axes.set_ylim(-0.03, 1.03)
-    axes.set_title(f"trained on {name}", fontsize=8)
+    axes.set_title(f"{name} training", fontsize=9)
     axes.set_xlabel("epoch", fontsize=9)
-    axes.legend(fontsize=7, frameon=False, loc="upper left")
+    axes.legend(fontsize=7.5, frameon=False, loc="upper left")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dlbench import Context
+from dlbench import Context, attacks
 from dlbench.errors import ParameterError
 
 CLASSES = 10  # in every data set here
@@ -106,6 +106,10 @@ class Recipe:
     weight_decay: float = 5e-4
     augment: bool = False
 
+    def updates(self, n: int) -> int:
+        """How many updates n images are trained on for."""
+        return self.epochs * math.ceil(n / self.batch_size)
+
 
 Perturb = Callable[[Tensor, Tensor, int, Tensor], Tensor]  # (images, labels, update, their ids) → images to train on
 
@@ -129,8 +133,9 @@ def fit(
     optimizer = torch.optim.SGD(
         net.parameters(), lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
     )
-    total = recipe.epochs * math.ceil(len(x) / recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=total, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.lr, total_steps=recipe.updates(len(x)), cycle_momentum=False
+    )
     for _ in range(recipe.epochs):
         for chosen in torch.randperm(len(x), generator=order).split(recipe.batch_size):
             batch, labels = x[chosen], y[chosen]
@@ -145,6 +150,17 @@ def fit(
         if after_epoch is not None:
             after_epoch()
     net.eval()
+
+
+def pgd_images(net: nn.Module, context: Context, eps: float, steps: int, norm: str = "linf") -> Perturb:
+    """To train on: PGD's images, to the greatest loss, against the network as it is."""
+    seed = context.integer("training attack")
+
+    def perturb(batch: Tensor, labels: Tensor, update: int, ids: Tensor) -> Tensor:
+        attack = {"eps": eps, "steps": steps, "norm": norm, "stop": "never", "seed": seed + update}
+        return attacks.pgd(net, batch, labels, **attack, sample_ids=ids).x_adv
+
+    return perturb
 
 
 def shifted_and_mirrored(x: Tensor, generator: torch.Generator) -> Tensor:

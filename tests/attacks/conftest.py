@@ -7,13 +7,15 @@ import pytest
 import torch
 from torch import nn
 
+D, K = 12, 4  # numbers a sample and classes, where a test says nothing else
+
 
 class RowWise(nn.Module):
     """A two-layer network in float64 whose rows are computed apart, so that a batch cannot change them by rounding."""
 
-    def __init__(self, inputs, classes, width=16):
+    def __init__(self, seed=0, width=16, inputs=D, classes=K):
         super().__init__()
-        g = torch.Generator().manual_seed(0)
+        g = torch.Generator().manual_seed(seed)
         self.first = nn.Parameter(torch.randn(width, inputs, generator=g, dtype=torch.float64))
         self.second = nn.Parameter(torch.randn(classes, width, generator=g, dtype=torch.float64) / width**0.5)
         self.batches = []
@@ -24,12 +26,29 @@ class RowWise(nn.Module):
         return (hidden[:, None, :] * self.second).sum(2)
 
 
+class Awkward(nn.Module):
+    """Everything that an attack could disturb: dropout, batch norm, a buffer written in every forward, gradients."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(D, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, K))
+        self.frozen = nn.Parameter(torch.ones(K), requires_grad=False)
+        self.register_buffer("calls", torch.zeros(()))
+        self.fail_at = None
+
+    def forward(self, x):
+        self.calls += 1
+        if self.fail_at is not None and self.calls >= self.fail_at:
+            raise RuntimeError("out of memory, say")
+        return self.layers(x.flatten(1)) * self.frozen + 0 * torch.rand(1)
+
+
 @pytest.fixture
 def row_wise():
     """row_wise(shape, classes) → a RowWise network, 40 samples of that shape, labels of which the first 3 are wrong."""
 
-    def make(shape, classes=4):
-        model = RowWise(torch.Size(shape).numel(), classes)
+    def make(shape=(D,), classes=K):
+        model = RowWise(inputs=torch.Size(shape).numel(), classes=classes)
         x = torch.rand(40, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         y = model(x).argmax(1)
         y[:3] = (y[:3] + 1) % classes
@@ -39,35 +58,16 @@ def row_wise():
     return make
 
 
-class Awkward(nn.Module):
-    """Everything that an attack could disturb: dropout, batch norm, a buffer written in every forward, gradients."""
-
-    def __init__(self, inputs, classes):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Flatten(), nn.Linear(inputs, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, classes)
-        )
-        self.frozen = nn.Parameter(torch.ones(classes), requires_grad=False)
-        self.register_buffer("calls", torch.zeros(()))
-        self.fail_at = None
-
-    def forward(self, x):
-        self.calls += 1
-        if self.fail_at is not None and self.calls >= self.fail_at:
-            raise RuntimeError("out of memory, say")
-        return self.layers(x) * self.frozen + 0 * torch.rand(1)
-
-
 @pytest.fixture
 def awkward():
-    """awkward(shape, classes, fail_at) → a context with a model, samples and labels; checks that nothing is changed."""
+    """awkward(shape, fail_at) → a context with a model, samples and labels; checks that nothing has changed."""
 
     @contextlib.contextmanager
-    def make(shape, classes=4, fail_at=None):
+    def make(shape=(D,), fail_at=None):
         torch.manual_seed(0)
-        model = Awkward(torch.Size(shape).numel(), classes).train()
-        model.layers[2].eval()  # flags differ from module to module
-        x, y = torch.rand(40, *shape), torch.randint(classes, (40,))
+        model = Awkward().train()
+        model.layers[1].eval()  # flags differ from module to module
+        x, y = torch.rand(40, *shape), torch.randint(K, (40,))
         model(x).sum().backward()
         model.calls.zero_()
         model.fail_at = fail_at

@@ -8,23 +8,9 @@ from torch import nn
 
 from dlbench import attacks
 
-N, D, K = 40, 12, 4
+from .conftest import Awkward, D, K, RowWise
 
-
-class RowWise(nn.Module):
-    """A two-layer network in float64 whose rows are computed apart, so that a batch cannot change them by rounding."""
-
-    def __init__(self, seed=0, width=16):
-        super().__init__()
-        g = torch.Generator().manual_seed(seed)
-        self.first = nn.Parameter(torch.randn(width, D, generator=g, dtype=torch.float64))
-        self.second = nn.Parameter(torch.randn(K, width, generator=g, dtype=torch.float64) / width**0.5)
-        self.batches = []
-
-    def forward(self, x):
-        self.batches.append(len(x))
-        hidden = (x[:, None, :] * self.first).sum(2).relu()
-        return (hidden[:, None, :] * self.second).sum(2)
+N = 40
 
 
 @pytest.fixture(autouse=True)
@@ -233,23 +219,6 @@ def test_no_samples():
 # ------------------------------------------------------------------------------------------------------- the model
 
 
-class Awkward(nn.Module):
-    """Everything that an attack could disturb: dropout, batch norm, a buffer written in every forward, gradients."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(D, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, K))
-        self.frozen = nn.Parameter(torch.ones(K), requires_grad=False)
-        self.register_buffer("calls", torch.zeros(()))
-        self.fail_at = None
-
-    def forward(self, x):
-        self.calls += 1
-        if self.fail_at is not None and self.calls >= self.fail_at:
-            raise RuntimeError("out of memory, say")
-        return self.layers(x) * self.frozen + 0 * torch.rand(1)
-
-
 @pytest.mark.parametrize("fail_at", [None, 1, 4])
 def test_the_model_is_left_as_it_was(fail_at):
     torch.manual_seed(0)
@@ -333,6 +302,9 @@ def test_a_saturated_model_falls_to_the_margin_but_not_to_the_cross_entropy():
         ({"sample_ids": torch.arange(3)}, "40 int64 numbers"),
         ({"model": lambda x: x.sum(1)}, "not logits"),
         ({"model": lambda x: x[:, :K].detach()}, "no gradient"),
+        ({"model": lambda x: x[:, :K].softmax(1)}, "returned probabilities"),
+        ({"x": torch.zeros(N, D, dtype=torch.uint8)}, "x is torch.uint8; an attack needs float32 or float64"),
+        ({"y": torch.zeros(N, dtype=torch.int64, device="meta")}, "y is on meta and x is on cpu"),
     ],
 )
 def test_errors_name_what_was_given(problem, change, message):

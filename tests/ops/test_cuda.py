@@ -16,6 +16,7 @@ from dlbench.ops import (
     l1_step_,
     l2_step_,
     linf_step_,
+    momentum_step_,
     project_,
     status,
 )
@@ -82,6 +83,23 @@ def test_the_bits_of_auto_pgd(shape, state, gradient, order, by_channel):
         assert torch.equal(on_gpu.nan_to_num(7), on_cpu.nan_to_num(7)), field.name
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (300, 7), (5, 3, 64, 64), (2, 3, 41, 43)], ids=str)
+@pytest.mark.parametrize("state", [torch.float32, torch.float64])
+def test_auto_pgd_in_the_l2_ball(shape, state):
+    x = torch.rand(shape, dtype=state)
+    bounds = {"upper": torch.linspace(0.8, 1, shape[1], dtype=state)}
+    here = ApgdState.start(x)
+    for k in range(8):
+        there = ApgdState(*(getattr(here, field.name).cuda() for field in dataclasses.fields(here)))
+        grad, loss = torch.randn(shape, dtype=state), torch.randn(len(x))
+        settings = {"eps": 0.5, "momentum": 0.25 * (k > 0), "since_checkpoint": 3 * (k in (3, 6)), "norm": "l2"}
+        apgd_step_(here, x, grad, loss, **settings, **bounds)
+        apgd_step_(there, x.cuda(), grad.cuda(), loss.cuda(), **settings, **bounds)
+        for field in dataclasses.fields(here):
+            on_cpu, on_gpu = getattr(here, field.name), getattr(there, field.name).cpu()
+            torch.testing.assert_close(on_gpu, on_cpu, rtol=0, atol=4 * torch.finfo(state).eps, equal_nan=True)
+
+
 BALLS = {
     "l2 step": lambda a, x, g, **more: l2_step_(a, x, g, eps=1.5, step_size=0.5, **more),
     "l1 step": lambda a, x, g, **more: l1_step_(a, x, g, eps=4.0, step_size=1.5, sparsity=0.1, **more),
@@ -110,6 +128,21 @@ def test_steps_in_balls(op, state, shape):
                 assert torch.equal(*got)  # from run to run
                 want = BALLS[op](a.clone(), c, g, **more)
                 torch.testing.assert_close(got[0].cpu(), want, rtol=0, atol=4 * torch.finfo(state).eps)
+
+
+@pytest.mark.parametrize("gradient", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("state", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(0, 3, 2, 2), (5, 3, 7, 5), (3, 3, 100, 101)])
+def test_a_momentum_step(shape, state, gradient):
+    x = torch.rand(shape, dtype=state)
+    x_adv, momentum = (x + 0.05 * torch.randn(shape, dtype=state)).clamp(0, 1), torch.randn(shape, dtype=state) / 1e4
+    grad, eps, upper = torch.randn(shape).to(gradient), torch.rand(shape[0]) / 9, torch.tensor([1.0, 0.9, 0.8])
+    there = [t.cuda() for t in (x_adv, x, grad, momentum)]
+    here = [x_adv, x, grad, momentum]
+    for tensors in (here, there):
+        momentum_step_(*tensors, eps=eps, step_size=0.03, decay=0.9, upper=upper)
+    for got, want in zip(there, here, strict=True):
+        torch.testing.assert_close(got.cpu(), want, rtol=torch.finfo(state).eps, atol=1e-12)
 
 
 def test_a_step_in_a_ball_is_recorded_in_a_graph_and_tallies():

@@ -40,7 +40,7 @@ def apgd_state(*shape):
     return [getattr(state, field.name) for field in dataclasses.fields(state)]
 
 
-APGD = (sample(3, dtype=torch.float64), 0.1, 0.2, 0.0, 1.0, None, 0.25, 0, 0.75)
+APGD = (sample(3, dtype=torch.float64), 0.1, 0.2, 0.0, 1.0, None, 0.25, 0, 0.75, "linf")
 
 CASES = {
     "step": ("linf_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.1, 0.01, 0.0, 1.0)),
@@ -67,7 +67,8 @@ CASES = {
         lambda: (
             *apgd_state(3, 5, 2),
             *(sample(3, 5, 2) for _ in "12"),
-            *(*APGD[:5], sample(4, 3, 5).abs(), 0.25, 2, 0.75, torch.zeros(3, 4, dtype=torch.int64)),
+            *(*APGD[:5], sample(4, 3, 5).abs().sort(dim=0).values, 0.25, 2, 0.75, "l2"),
+            torch.zeros(3, 4, dtype=torch.int64),
         ),
     ),
     "L2 step": ("l2_step_", lambda: (sample(3, 5), sample(3, 5), sample(3, 5), 0.5, 0.2, 0.0, 1.0)),
@@ -97,6 +98,25 @@ CASES = {
             1.0,
             sample(4, 1, 5, dtype=torch.float64).abs().sort(dim=0).values,
             torch.full((3,), 0.5, dtype=torch.float64),
+            torch.zeros(3, 4, dtype=torch.int64),
+        ),
+    ),
+    "momentum step": (
+        "momentum_step_",
+        lambda: (*(sample(3, 5) for _ in "1234"), 0.9, 0.1, 0.02, 0.0, 1.0),
+    ),
+    "momentum step with all options": (
+        "momentum_step_",
+        lambda: (
+            *(sample(3, 5, dtype=torch.float64) for _ in "12"),
+            sample(3, 5, dtype=torch.bfloat16),
+            sample(3, 5, dtype=torch.float64),
+            1.0,
+            0.0,
+            0.0,
+            0.0,
+            0.0,
+            sample(4, 3, 5, dtype=torch.float64).abs(),
             torch.zeros(3, 4, dtype=torch.int64),
         ),
     ),
@@ -170,11 +190,13 @@ class TestCompile:
             ops.linf_step_(want, x, grad, eps=0.1, step_size=0.07)
         assert torch.equal(x_adv, want) and torch.equal(out, want + 1)
 
-    def test_apgd_step(self):
+    @pytest.mark.parametrize("norm", ["linf", "l2"])
+    def test_apgd_step(self, norm):
         def attack(state, x, grad):
             for k in range(3):
                 loss = (state.x_adv * grad).sum(1)
-                ops.apgd_step_(state, x, grad, loss, eps=0.1, momentum=0.25 * (k > 0), since_checkpoint=2 * (k == 2))
+                momentum, since = 0.25 * (k > 0), 2 * (k == 2)
+                ops.apgd_step_(state, x, grad, loss, eps=0.1, momentum=momentum, since_checkpoint=since, norm=norm)
             return state.x_adv + 1
 
         x, grad = torch.rand(3, 7), torch.randn(3, 7)
@@ -188,7 +210,9 @@ class TestCompile:
         def attack(x_adv, x, grad):
             ops.l2_step_(x_adv, x, grad, eps=0.5, step_size=0.2)
             ops.l1_step_(x_adv, x, grad, eps=2.0, step_size=0.4, sparsity=0.5)
-            return ops.project_(x_adv, x, eps=0.5, norm="l1") * 2
+            momentum = torch.zeros_like(x)
+            ops.momentum_step_(x_adv, x, grad, momentum, eps=0.3, step_size=0.1)
+            return ops.project_(x_adv, x, eps=0.5, norm="l1") * 2 + momentum
 
         x, grad = torch.rand(3, 7), torch.randn(3, 7)
         results = []

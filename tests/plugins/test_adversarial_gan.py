@@ -15,8 +15,16 @@ from dlbench.data.images import DIGITS
 from dlbench_plugins.robustness import adversarial_gan as study
 from dlbench_plugins.robustness.adversarial_gan import AdversarialGAN, Target, trained
 
-SMALL = {"attacked": 80, "epochs": 6, "generator_epochs": 4, "judged": 100, "judge_updates": 20, "rounds": 1}
-TINY = SMALL | {"models": ("mlp",), "epochs": 1, "generator_epochs": 1, "attacked": 20, "steps": 5, "judge_updates": 3}
+SMALL = {
+    "attacked": 80,
+    "epochs": 6,
+    "generator_epochs": 4,
+    "steps": 20,
+    "judged": 100,
+    "judge_updates": 10,
+    "rounds": 1,
+}
+TINY = SMALL | {"models": ("mlp",), "epochs": 1, "generator_epochs": 1, "attacked": 20, "steps": 2, "judge_updates": 2}
 TIMED = [name for name, metric in AdversarialGAN.metrics.items() if metric.timed]
 MAKERS = ("advgan", "generator_alone", "universal")
 
@@ -54,11 +62,6 @@ def target(net, x, y, others=()):
 # ------------------------------------------------------------------------------------------------------------- parts
 
 
-def test_margin():
-    logits, labels = torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, -1.0]]), torch.tensor([0, 2])
-    assert study.margin(logits, labels).tolist() == [1.0, -6.0]
-
-
 def test_the_gradient_passes_the_clip():
     x = torch.tensor([-0.5, 0.25, 1.5], requires_grad=True)
     clipped = study.clip(x)
@@ -76,10 +79,9 @@ def test_bounds_hold_exactly(eps):
     assert torch.equal(moved, x) if eps == 0 else change.max() > 0.999 * eps
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 7, 9)])
-@pytest.mark.parametrize("kind", ["mlp", "conv"])
-def test_networks_take_images_of_any_size_one_by_one(kind, shape):
-    maker, judge = study.generator(kind, torch.Size(shape)), study.discriminator(kind, torch.Size(shape))
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 7, 9)])
+def test_networks_take_images_one_by_one(shape):
+    maker, judge = study.generator(torch.Size(shape), 16), study.discriminator(torch.Size(shape), 16)
     x = torch.rand(3, *shape)
     with torch.no_grad():
         direction = maker(x)
@@ -252,14 +254,22 @@ def test_the_generators_see_no_held_out_image(monkeypatch):
 def test_the_full_protocol_on_made_images(dataset, shape):
     """A bright corner or another stands for a class: the code is exercised, not the science."""
     rng = np.random.default_rng(0)
-    y = rng.integers(3, size=40)
-    x = rng.uniform(0, 0.3, size=(40, *shape)).astype(np.float32)
-    x[np.arange(40), ..., y] += 0.6
-    made = {"train_x": x[:30], "train_y": y[:30], "test_x": x[30:], "test_y": y[30:]}
-    small = {"attacked": 6, "epochs": 1, "generator_epochs": 1, "steps": 2, "judge_updates": 2, "rounds": 1}
+    y = rng.integers(3, size=24)
+    x = rng.uniform(0, 0.3, size=(24, *shape)).astype(np.float32)
+    x[np.arange(24), ..., y] += 0.6
+    made = {"train_x": x[:20], "train_y": y[:20], "test_x": x[20:], "test_y": y[20:]}
+    small = {
+        "attacked": 6,
+        "width": 32,
+        "epochs": 1,
+        "generator_epochs": 1,
+        "steps": 2,
+        "judge_updates": 2,
+        "rounds": 1,
+    }
     models = ("mlp", "cnn") if dataset == "mnist" else ("resnet",)
     full = AdversarialGAN.preset("full", small | {"dataset": dataset, "models": models})
-    assert full.datasets() == (dataset,) and full.generator == "conv"
+    assert full.datasets() == (dataset,) and full.generator_lr == 1e-3
     where = Context(seed=0, loader=lambda name: {dataset: made}[name])
     rows = pd.DataFrame(full.trial(where))
     assert set(rows.network) == set(models) and (rows.outside == 0).all() and (rows.disturbed == 0).all()

@@ -130,7 +130,8 @@ def diagnose(
         ids = torch.arange(len(x), device=x.device) if sample_ids is None else sample_ids.to(x.device)
         evidence = Evidence(model, x, y, ids, settings)  # before eval mode: it notes the modes that the model came in
         with attack_mode(model), input_grad_only(model):
-            checked = pgd(model, x, y, eps=0.0, bounds=bounds, sample_ids=ids)  # the arguments, as every attack does
+            # This checks the arguments, as every attack does, before anything is asked of the model.
+            checked = pgd(lambda points: evidence.by_logits(points), x, y, eps=0.0, bounds=bounds, sample_ids=ids)
             evidence.forwards += checked.forwards
             findings = tuple(_finding(rule, evidence) for rule in asked)
             broken_by = {}

@@ -27,7 +27,7 @@ from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.gradient import pgd
 from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.randomness import uniform
-from dlbench.attacks.search import AttackResult, Norm
+from dlbench.attacks.search import AttackResult, Norm, are_probabilities
 from dlbench.attacks.square import square
 from dlbench.ops.limits import Number
 
@@ -99,6 +99,14 @@ class Evidence:
         with probes.BackwardCalls() as calls:
             logits = self._answer(self.x)
         return logits, calls.count, self._changed(before)
+
+    @cached_property
+    def by_logits(self) -> Model:
+        """The model as it is attacked: where it returns probabilities, which attacks refuse, their logarithms."""
+        if not are_probabilities(self.logits).all():
+            return self.model
+        tiny = torch.finfo(self.logits.dtype).tiny
+        return lambda points: self.model(points).clamp(min=tiny).log()
 
     @property
     def logits(self) -> Tensor:
@@ -405,7 +413,7 @@ class Evidence:
         points = self.x[chosen]
         if len(chosen):
             result = attack(
-                model or self.model,
+                model or self.by_logits,
                 points,
                 self.y[chosen],
                 bounds=self.settings.bounds,

@@ -25,13 +25,13 @@ from dlbench.attacks.diagnosis import probes
 from dlbench.attacks.diagnosis.evidence import DIRECTIONS, LAST_STEPS, NEIGHBOURS, REPEATS, Evidence
 from dlbench.attacks.diagnosis.findings import Verdict
 from dlbench.attacks.diagnosis.probes import CannotAskError
+from dlbench.attacks.search import are_probabilities
 
 LEAST_TOLERANCE = 0.002  # of accuracy (AutoAttack: check_square_sr)
 FLAT_DECADES = 2  # over which the accuracy of a model that attacks can see through has to move
 BAD_GRADIENTS = 0.01  # share of samples; AutoAttack and IoAF warn from the first
 SATURATED = 0.01  # share of samples whose cross-entropy or probability has run out of digits
 RESOLUTION = 64  # steps of the float type that the logits of a sample should span; bfloat16 gives 128 and more
-PROBABILITIES_SUM = 1e-5  # how far from 1 (AutoAttack: check_range_output)
 RANDOMISED = 1e-4  # L2 distance of normalised logits (AutoAttack: check_randomized)
 SLOPE_COSINE = 0.9
 SLOPE_SIGNS = 0.8  # share of directions
@@ -249,10 +249,7 @@ def _resolved(logits: Tensor) -> Tensor:
 )
 def probabilities(e: Evidence) -> Answer:
     """The model returns logits, not probabilities."""
-    logits = e.logits
-    slack = max(PROBABILITIES_SUM, e.classes * torch.finfo(logits.dtype).eps)
-    inside = (logits.amin(1) >= -slack) & (logits.amax(1) <= 1 + slack)
-    rows = inside & ((logits.sum(1) - 1).abs() < slack)
+    rows = are_probabilities(e.logits)
     verdict: Verdict = "fail" if rows.all() else "pass"
     return Answer(verdict, share(rows), 1.0, rows, "share of rows in [0, 1] that sum to 1; it fails when all do")
 

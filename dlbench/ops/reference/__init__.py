@@ -7,6 +7,7 @@ from dlbench.ops.reference.aggregation import aggregate, edge_dot
 from dlbench.ops.reference.apgd import apgd_step_
 from dlbench.ops.reference.balls import l1_step_, l2_step_, project_
 from dlbench.ops.reference.losses import dlr_loss, margin_loss, scatter_slopes
+from dlbench.ops.reference.momentum import momentum_step_
 from dlbench.ops.reference.rows import compact, lp_norms
 from dlbench.ops.reference.starts import random_start
 from dlbench.ops.reference.steps import linf_step_, rounded_down
@@ -22,6 +23,7 @@ __all__ = [
     "linf_step_",
     "lp_norms",
     "margin_loss",
+    "momentum_step_",
     "project_",
     "random_start",
     "rounded_down",

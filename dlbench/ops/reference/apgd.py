@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dlbench.ops.reference.balls import l2_step_, project_
 from dlbench.ops.reference.steps import into_linf_ball, limit_tensors, observe, sign_of
 
 
@@ -30,12 +31,18 @@ def apgd_step_(
     momentum: float,
     since_checkpoint: int,
     rho: float,
+    norm: str,
     tally: Tensor | None = None,
 ) -> None:
     """Books and step of one iteration; the new point is in ``x_prev``, the one it came from in ``x_adv``."""
+    if norm not in ("linf", "l2"):
+        raise ValueError(f"norm must be linf or l2, not {norm}")
 
     def each(numbers: Tensor) -> Tensor:  # [N] → [N, 1, ...]
         return numbers.view(-1, *[1] * (x.dim() - 1))
+
+    def carried_on(z: Tensor) -> Tensor:
+        return z + momentum * ((x_adv - x_prev) - (z - x_adv))
 
     observe(grad, tally)
     better = (loss > loss_best) | loss_best.isnan()
@@ -55,6 +62,14 @@ def apgd_step_(
         grad = torch.where(each(halved), grad_best, grad)
 
     radius, step, low, high = limit_tensors(x_adv, eps, step_size, lower, upper, table)
-    length = step * each(step_scale).to(x_adv.dtype)
-    z = into_linf_ball(x_adv + sign_of(grad).to(x_adv.dtype) * length, x, radius, low, high)
-    x_prev.copy_(into_linf_ball(z + momentum * ((x_adv - x_prev) - (z - x_adv)), x, radius, low, high))
+    step = step * each(step_scale).to(x_adv.dtype)
+    if norm == "linf":
+        z = into_linf_ball(x_adv + sign_of(grad).to(x_adv.dtype) * step, x, radius, low, high)
+        x_prev.copy_(into_linf_ball(carried_on(z), x, radius, low, high))
+    else:
+        every = torch.stack(torch.broadcast_tensors(radius, step, low, high))  # type: ignore[no-untyped-call]
+        scaled = every.reshape(4, len(x), (*every.shape, 1)[2])
+        z = x_adv.clone()
+        l2_step_(z, x, grad, 0.0, 0.0, 0.0, 0.0, scaled)
+        x_prev.copy_(carried_on(z))
+        project_(x_prev, x, 0.0, 0.0, 0.0, "l2", scaled)

@@ -37,7 +37,7 @@ def l2_step_(
         return
     observe(grad, tally)
     radius, step, low, high = _sample_limits(x_adv, eps, step_size, lower, upper, table)
-    g = _finite(grad)
+    g = finite_rows(grad)
     g = g / g.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float64).smallest_normal)
     norm = g.square().sum(1, keepdim=True).sqrt()
     move = torch.where(norm > 0, step * g / norm, torch.zeros_like(g))
@@ -62,7 +62,7 @@ def l1_step_(
         return
     observe(grad, tally)
     radius, step, low, high = _sample_limits(x_adv, eps, step_size, lower, upper, table)
-    state, g = _rows(x_adv), _finite(grad)
+    state, g = _rows(x_adv), finite_rows(grad)
     direction = g.sign() * torch.where(step < 0, -1.0, 1.0)
     stuck = torch.where(direction > 0, state >= high, state <= low)
     keys = torch.where(stuck, torch.zeros_like(g), g.abs())
@@ -90,7 +90,8 @@ def _rows(t: Tensor) -> Tensor:
     return t.reshape(len(t), -1)
 
 
-def _finite(grad: Tensor) -> Tensor:
+def finite_rows(grad: Tensor) -> Tensor:
+    """A gradient in float64, [N, D], with 0 in place of what is not finite."""
     g = _rows(grad).double()
     return torch.where(g.isfinite(), g, torch.zeros_like(g))
 
