@@ -23,7 +23,7 @@ no stronger, and where any image is in reach nothing survives.
 
 On the digits, eps = 0.25 is the largest of 0.05, 0.1, ..., 0.3 at which PGD training keeps 90 % of the clean images
 right on each of seeds 100 to 105; that rule asks nothing of the other arms. For all of them eps grows over the first
-half of the updates: with full eps from the start PGD training left the network at chance on some of those seeds. The
+half of the updates: with full eps from the start PGD training left the network near chance on one of those seeds. The
 learning rate and the batch are those of ``adversarial_gradient``; the epochs are more, as robustness comes late.
 
 Not covered: other losses (TRADES), regularizers (GradAlign itself), early stopping, and more data.
