@@ -451,7 +451,7 @@ def attacked(net: nn.Module, test: Images, study: AdversarialTraining, context: 
 
     def pgd(eps: float, steps: int) -> dict[str, Tensor]:
         """What withstands PGD on each loss."""
-        settings = {"eps": eps, "steps": steps, "restarts": study.restarts, "seed": seed}
+        settings = {"eps": eps, "steps": steps, "restarts": study.restarts, "seed": seed, "rewrite": "off"}
         return {loss: withstands(attacks.pgd(net, x, y, loss=loss, **settings)) for loss in ("ce", "margin")}
 
     by_loss, fewer, anywhere = pgd(study.eps, study.steps), pgd(study.eps, study.steps // 2), pgd(1.0, study.steps)
@@ -461,7 +461,9 @@ def attacked(net: nn.Module, test: Images, study: AdversarialTraining, context: 
         "pgd_margin": by_loss["margin"],
         "pgd": by_loss["ce"] & by_loss["margin"],
         "pgd_half_the_steps": fewer["ce"] & fewer["margin"],
-        "random_search": withstands(attacks.square(net, x, y, eps=study.eps, queries=study.queries, seed=seed)),
+        "random_search": withstands(
+            attacks.square(net, x, y, eps=study.eps, queries=study.queries, seed=seed, rewrite="off")
+        ),
     }
     for attack, standing in tried.items():
         yield {"attack": attack, "eps": study.eps, "robust_accuracy": mean(standing)}

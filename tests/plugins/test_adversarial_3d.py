@@ -14,7 +14,7 @@ from dlbench_plugins.robustness import adversarial_3d as study
 from dlbench_plugins.robustness.adversarial_3d import SHAPES, Adversarial3D, Case
 from dlbench_plugins.robustness.rendering import BODIES, Flat, Solid, directions, grid
 
-SMALL = {"training_images": 2000, "batch_size": 32, "objects": 1, "steps": 10, "eot_samples": 4, "held_out": 20}
+SMALL = {"training_images": 4000, "batch_size": 32, "objects": 2, "steps": 16, "eot_samples": 4, "held_out": 20}
 TINY = {"bodies": ("cube", "turtle"), "shapes": ("disc", "cross"), "size": 12, "side": 4, "training_images": 24}
 TINY |= {"epochs": 1, "objects": 1, "steps": 2, "eot_samples": 2, "held_out": 6}
 
@@ -215,7 +215,7 @@ def test_what_is_kept_is_a_turtle_and_a_disc(run):
         assert kept[f"{part}_images"].shape == (study.SHOWN, 3, 3, 32, 32)
         assert kept[f"{part}_answers"].shape == (study.SHOWN, 3)
         assert kept[f"{part}_kinds"].tolist() == [label, target]
-        assert len(kept[f"{part}_eot"]) == len(kept[f"{part}_single_view"]) == 12
+        assert len(kept[f"{part}_eot"]) == len(kept[f"{part}_single_view"]) == 12 * SMALL["objects"]
 
 
 def test_the_same_seed_gives_the_same_rows():
