@@ -35,12 +35,12 @@ def noise(
         raise ValueError(f"kind is {kind!r}; it must be 'uniform' or 'sign'")
     with attack_mode(model), torch.no_grad():
         search = Search(x, y, bounds=bounds, sample_ids=sample_ids)
-        search.clean(model(search.x))
+        search.clean(model(search.x.clone()))  # a model may write to what it is given
         for restart in range(restarts if eps > 0 else 0):
             if not search.drop_decided():
                 break
             drawn = uniform(seed, restart, search.ids[search.active], x.shape[1:], x.dtype)
             drawn = signs(drawn) if kind == "sign" else drawn
             points = search.project(search.centres + eps * drawn, eps)
-            search.visit(points, model(points))
+            search.visit(points, model(points.clone()))
         return search.result(by_gradient=False)

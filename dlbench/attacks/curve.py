@@ -52,12 +52,13 @@ def robustness_curve(
 ) -> RobustnessCurve:
     """Attack at each radius, smallest first, only what has withstood the smaller ones.
 
-    A point inside a ball is inside every larger one, so the curve cannot rise. ``settings`` go to ``attack``, which
+    A point inside a ball is inside every larger one, so the curve cannot rise. ``settings`` go to ``attack``;
+    those with a number for each sample go with their samples.
 
     Raises:
         ValueError: an empty grid, or a radius that is none.
     """
-    grid = sorted(set(eps_grid))
+    grid = sorted({float(eps) for eps in eps_grid})
     if not grid:
         raise ValueError("eps_grid is empty; give at least one radius")
     for eps in grid:
@@ -71,7 +72,8 @@ def robustness_curve(
     for eps in grid:
         left = open_samples.nonzero().squeeze(1)
         if len(left):
-            found = attack(model, x[left], y[left], eps=eps, sample_ids=ids[left], **settings)
+            own = {name: value[left] if _by_sample(value, x) else value for name, value in settings.items()}
+            found = attack(model, x[left], y[left], eps=eps, sample_ids=ids[left], **own)
             fell = found.success | ~found.clean_correct
             broken_at[left[fell]] = eps * found.clean_correct[fell].double()
             x_adv[left], open_samples[left] = found.x_adv, ~fell
@@ -79,3 +81,8 @@ def robustness_curve(
             backwards[left] += found.backwards
         accuracy.append(float(open_samples.double().mean()))
     return RobustnessCurve(tuple(grid), tuple(accuracy), broken_at, x_adv, forwards, backwards)
+
+
+def _by_sample(value: Any, x: Tensor) -> bool:
+    """Whether a setting has a number for each sample, such as a target or a mask."""
+    return isinstance(value, Tensor) and value.dim() == 1 and len(value) == len(x)

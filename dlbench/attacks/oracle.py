@@ -78,7 +78,7 @@ class Oracle:
         """Logits at points [n, ...], without gradients: [n, K], or [n, answers, K] where there are several."""
         with torch.no_grad():
             return torch.cat(
-                [self._logits(model, points[a:b], ids[a:b], moment[a:b]) for model, a, b in self._cut(points)]
+                [self._logits(model, points[a:b].clone(), ids[a:b], moment[a:b]) for model, a, b in self._cut(points)]
             )
 
     def slope(self, points: Tensor, aims: Tensor, ids: Tensor, moment: Tensor) -> tuple[Tensor, Tensor, Tensor]:

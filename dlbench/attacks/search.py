@@ -249,7 +249,8 @@ class Search:
         """The label [n] that most answers give, and whether [n] more than half of them reach the goal."""
         if logits.dim() == 2:
             labels = logits.detach().argmax(1)
-            return labels, (labels == self.aims) == self.targeted
+            known = ~logits.detach().isnan().any(1)  # what is no number reaches no goal
+            return labels, ((labels == self.aims) == self.targeted) & known
         answers = logits.detach().argmax(2)
         hits = ((answers == self.aims[:, None]) == self.targeted).sum(1)
         return answers.mode(1).values, 2 * hits > answers.shape[1]

@@ -370,3 +370,21 @@ def test_errors_name_what_was_given(problem, change, message):
     model, x, y = problem
     with pytest.raises(ValueError, match=message):
         attacks.perturb(model, x, y, **{"eps": 0.1} | change)
+
+
+@pytest.mark.parametrize("attack", [attacks.square, attacks.noise])
+def test_a_model_that_writes_to_its_input_moves_no_point(attack):
+    def model(x):
+        x -= 0.5
+        return torch.stack([x.sum((1, 2, 3)), -x.sum((1, 2, 3))], 1)
+
+    x, settings = torch.rand(4, 1, 3, 3), {"queries": 9} if attack is attacks.square else {"restarts": 5}
+    result = attack(model, x, torch.zeros(4, dtype=torch.int64), eps=1e-3, **settings)
+    assert ((result.x_adv - x).abs() <= 1e-3).all()
+
+
+def test_logits_that_are_no_numbers_are_no_success(problem):
+    model, x, y = problem
+    right = model(x).argmax(1)
+    broken = lambda z: torch.where((z == x[: len(z)]).all(1, keepdim=True), model(z), torch.nan)  # noqa: E731
+    assert not attacks.pgd(broken, x, right, eps=1e-4, steps=2, compact=False).success.any()
