@@ -16,8 +16,8 @@ view the positive one. Distances are given in CIELAB too, where they are about a
 Bodies, textures and pictures are drawn, and a small network learns to tell their kinds apart. Pictures differ in their
 outlines alone. Bodies differ in outline and surface, as things do: each kind has markings along a colour axis of its
 own. That matters: with ``marking=0`` the network goes by the outline, which no texture changes, and is fooled in its
-own view only. Size of the perturbations, markings and network were chosen on seeds from 100 on so that the effect is
-there, as the paper's were on its models; that it can be had is the claim.
+own view only. Size of the perturbations, markings and network were chosen on seeds 100 to 106 so that the effect
+is there; that it can be had is the claim.
 
 The views vary as in the paper, but for noise: a pixel of 32 × 32 pools 87 pixels of 299 × 299, and a standard deviation
 of 0.1 there is 0.01 here. The preset ``full`` has more kinds and objects, larger images, a deeper network and a longer
@@ -265,13 +265,13 @@ class Adversarial3D(Experiment):
         """Views of a body and of a picture, framed by the network's answers; below, success by object and by angle."""
         from matplotlib.patches import Patch
 
-        figure.set_size_inches(10, 6.2)
+        figure.set_size_inches(10, 5.8)
         for part, kinds, left in (("3d", self.bodies, 0.065), ("2d", self.shapes, 0.565)):
             draw_views(figure, part, kinds, left, artefacts)
         frames = [Patch(facecolor="none", edgecolor=colour, linewidth=2.5, label=name) for colour, name in FRAMES]
-        figure.legend(handles=frames, loc="center", bbox_to_anchor=(0.53, 0.46), ncols=3, frameon=False, fontsize=8)
-        draw_histogram(figure.add_axes((0.065, 0.09, WIDTH, 0.31)), artefacts)
-        draw_angles(figure.add_axes((0.565, 0.09, WIDTH, 0.31)), rows)
+        figure.legend(handles=frames, loc="center", bbox_to_anchor=(0.53, 0.495), ncols=3, frameon=False, fontsize=8)
+        draw_histogram(figure.add_axes((0.065, 0.09, WIDTH, 0.34)), artefacts)
+        draw_angles(figure.add_axes((0.565, 0.09, WIDTH, 0.34)), rows)
 
 
 # -------------------------------------------------------------------------------------------------- what is looked at
@@ -570,7 +570,7 @@ def draw_views(figure: Figure, part: str, kinds: tuple[str, ...], left: float, a
     images, answers, (label, target) = (kept[0][f"{part}_{what}"] for what in ("images", "answers", "kinds"))
     frames = {label: FRAMES[0], target: FRAMES[1]}
     cells = figure.add_gridspec(
-        len(LOOKS), len(images), left=left, right=left + WIDTH, top=0.93, bottom=0.5, wspace=0.08, hspace=0.08
+        len(LOOKS), len(images), left=left, right=left + WIDTH, top=0.925, bottom=0.535, wspace=0.08, hspace=0.08
     )
     for row, (_, name) in enumerate(LOOKS.values()):
         for column in range(len(images)):
