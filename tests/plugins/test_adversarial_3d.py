@@ -202,10 +202,10 @@ def test_the_effect_is_there_and_chance_has_it_not(run):
     for part in ("3d", "2d"):
         assert value(rows, part, "eot") > value(rows, part, "single_view") + 0.1
         assert value(rows, part, "single_view", view="own") > value(rows, part, "single_view") + 0.1
-        assert value(rows, part, "random_texture") < 0.2 < value(rows, part, "eot")
+        assert value(rows, part, "random_texture") < value(rows, part, "unperturbed") + 0.05
         assert value(rows, part, "eot_eps_zero", "rms") == 0
         assert value(rows, part, "eot_eps_zero") == value(rows, part, "unperturbed")
-        assert value(rows, part, "unperturbed", "accuracy") > 0.6
+        assert value(rows, part, "unperturbed", "accuracy") > value(rows, part, "eot", "accuracy") + 0.2
         assert value(rows, part, "eot", "budget_used") <= 1.0001
 
 
