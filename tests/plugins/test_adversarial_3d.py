@@ -14,7 +14,8 @@ from dlbench_plugins.robustness import adversarial_3d as study
 from dlbench_plugins.robustness.adversarial_3d import SHAPES, Adversarial3D, Case
 from dlbench_plugins.robustness.rendering import BODIES, Flat, Solid, directions, grid
 
-SMALL = {"training_images": 2000, "batch_size": 32, "objects": 1, "steps": 10, "eot_samples": 4, "held_out": 20}
+SMALL = {"training_images": 3000, "epochs": 6, "batch_size": 32, "objects": 1, "steps": 10, "eot_samples": 4}
+SMALL |= {"held_out": 20}
 TINY = {"bodies": ("cube", "turtle"), "shapes": ("disc", "cross"), "size": 12, "side": 4, "training_images": 24}
 TINY |= {"epochs": 1, "objects": 1, "steps": 2, "eot_samples": 2, "held_out": 6}
 
@@ -201,11 +202,11 @@ def test_the_effect_is_there_and_chance_has_it_not(run):
     rows, _ = run
     for part in ("3d", "2d"):
         assert value(rows, part, "eot") > value(rows, part, "single_view") + 0.1
-        assert value(rows, part, "single_view", view="own") > value(rows, part, "single_view") + 0.1
-        assert value(rows, part, "random_texture") < value(rows, part, "unperturbed") + 0.05
+        assert value(rows, part, "single_view", view="own") > value(rows, part, "single_view") + 0.2
+        assert value(rows, part, "random_texture") < 0.2 < value(rows, part, "eot")
         assert value(rows, part, "eot_eps_zero", "rms") == 0
         assert value(rows, part, "eot_eps_zero") == value(rows, part, "unperturbed")
-        assert value(rows, part, "unperturbed", "accuracy") > value(rows, part, "eot", "accuracy") + 0.2
+        assert value(rows, part, "unperturbed", "accuracy") > 0.6
         assert value(rows, part, "eot", "budget_used") <= 1.0001
 
 
