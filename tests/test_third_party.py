@@ -20,7 +20,7 @@ py-modules = ["coins"]
 """
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-PLUGIN, CONFORMANCE = re.findall(r"```python\n(.*?)```", README, re.S)
+PLUGIN, CONFORMANCE = re.findall(r"```python\n(.*?)```", README.partition("## Writing an experiment")[2], re.S)
 [ENTRY_POINT] = re.findall(r"```toml\n(.*?)```", README, re.S)
 
 

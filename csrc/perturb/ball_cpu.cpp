@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "aggregate/simd.h"
 #include "perturb/gradient_sums.h"
@@ -28,28 +29,40 @@ class Sample {
  public:
   Sample(Real* x_adv, const Real* x, const Batch& batch, const BallLimits<Real>& limits, int64_t sample)
       : batch_(batch), limits_(limits), sample_(sample), v_(x_adv + sample * batch.size()), x_(x + sample * batch.size()) {
-    write_box(0, limits.by_channel() ? 0 : std::min(kBlock, batch.size()));
+    if (!limits.by_channel()) period_ = 1;
+    if (limits.by_channel() && batch.channels_last) period_ = batch.channels;
+    const int64_t length = std::min(kBlock, batch.size()) + period_;
+    lower_.resize(length), upper_.resize(length);
+    for (int64_t channel = 0; channel < period_; ++channel) put(channel, 1, channel);
+    for (int64_t written = period_; written > 0 && written < length; written *= 2) {
+      const int64_t more = std::min(written, length - written);
+      std::copy_n(lower_.data(), more, lower_.data() + written);
+      std::copy_n(upper_.data(), more, upper_.data() + written);
+    }
   }
 
   template <typename F>
   void each_block(F f) {
     for (int64_t first = 0; first < batch_.size(); first += kBlock) {
-      const int64_t size = std::min(kBlock, batch_.size() - first);
-      if (limits_.by_channel()) write_box(first, size);
-      f(Block<Real>{v_ + first, x_ + first, lower_, upper_, first, size});
+      const int64_t size = std::min(kBlock, batch_.size() - first), shift = period_ > 0 ? first % period_ : 0;
+      if (period_ == 0) write_planes(first, size);
+      f(Block<Real>{v_ + first, x_ + first, lower_.data() + shift, upper_.data() + shift, first, size});
     }
   }
 
  private:
-  // Runs of one channel, and of one pixel where the channels come last.
-  void write_box(int64_t first, int64_t size) {
-    for (int64_t i = 0, run; i < size; i += run) {
-      const int64_t place = first + i;
-      run = batch_.channels_last || !limits_.by_channel() ? 1 : batch_.inner - place % batch_.inner;
-      run = limits_.by_channel() ? std::min(run, size - i) : size;
-      const Limits<Real> here = limits_.at(sample_, batch_.channel(place));
-      std::fill_n(lower_ + i, run, here.lower);
-      std::fill_n(upper_ + i, run, here.upper);
+  void put(int64_t i, int64_t count, int64_t channel) {
+    const Limits<Real> here = limits_.at(sample_, channel);
+    std::fill_n(lower_.data() + i, count, here.lower);
+    std::fill_n(upper_.data() + i, count, here.upper);
+  }
+
+  void write_planes(int64_t first, int64_t size) {
+    int64_t channel = first / batch_.inner, left = batch_.inner - first % batch_.inner;
+    for (int64_t i = 0; i < size; ++channel, left = batch_.inner) {
+      const int64_t count = std::min(left, size - i);
+      put(i, count, channel);
+      i += count;
     }
   }
 
@@ -58,7 +71,8 @@ class Sample {
   int64_t sample_;
   Real* v_;
   const Real* x_;
-  Real lower_[kBlock], upper_[kBlock];
+  int64_t period_ = 0;  // after which the box repeats itself; 0 for channels one after the other, written for each block
+  std::vector<Real> lower_, upper_;
 };
 
 template <typename Real>

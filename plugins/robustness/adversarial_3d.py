@@ -581,7 +581,7 @@ def draw_views(figure: Figure, part: str, kinds: tuple[str, ...], left: float, a
         for column in range(len(images)):
             axes = figure.add_subplot(cells[row, column], xticks=[], yticks=[])
             axes.imshow(images[column, row].transpose(1, 2, 0))
-            axes.spines[:].set(linewidth=2.5, color=frames.get(answers[column, row], FRAMES[2])[0])
+            axes.spines[:].set(visible=True, linewidth=2.5, color=frames.get(answers[column, row], FRAMES[2])[0])
             axes.set_ylabel(name if column == 0 else "", fontsize=8)
     title = f"{part[0]}-D: a {kinds[label]} that is to be taken for a {kinds[target]}"
     figure.text(left, 0.95, title, fontsize=10)

@@ -630,7 +630,7 @@ def draw_images(figure: Figure, place: SubplotSpec, study: AdversarialGAN, artef
             fooled = labels is not None and labels[column] != near_labels[0, column]
             colour = FOOLED if fooled else "0.4"
             axes.imshow(image.transpose(1, 2, 0).squeeze().clip(0, 1), cmap="gray", vmin=0, vmax=1)
-            axes.spines[:].set(color=colour, linewidth=2 if fooled else 0.5)
+            axes.spines[:].set(visible=True, color=colour, linewidth=2 if fooled else 0.5)
             axes.set_xlabel("" if labels is None else labels[column], color=colour, fontsize=8, labelpad=1)
             if column == 0:
                 axes.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8)

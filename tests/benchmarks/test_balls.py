@@ -1,48 +1,25 @@
-"""The steps in the L2 and the L1 ball beside those of other libraries, in turns with them.
+"""Steps in the L2 and the L1 ball, and with momentum, beside those of other libraries, in turns with them.
 
 pytest tests/benchmarks/test_balls.py -m benchmark --benchmark-enable --benchmark-columns=median,rounds
 
 What is timed is a step alone, from a given gradient, on points that earlier steps brought to the edge of the ball. The
-rivals are foolbox' own methods, and torchattacks' lines (3.5.1, ``pgdl2.py``), which cannot be called without a model
-around them; it has no attack in the L1 ball. None of them projects onto ball and box together. PGD for L1 of foolbox
-and ART does not project at all but rescales, so that the rival there is foolbox' SparseL1DescentAttack.
+rivals are foolbox' own methods, and torchattacks' lines (3.5.1, ``pgdl2.py`` and ``mifgsm.py``), which cannot be called
+without a model around them; it has no attack in the L1 ball. None of them projects onto ball and box together. PGD for
+L1 of foolbox and ART does not project at all but rescales, so that the rival there is foolbox' SparseL1DescentAttack.
 """
 
 from __future__ import annotations
 
-import os
-import statistics
-import time
-
 import pytest
 import torch
 
-from dlbench.ops import l1_step_, l2_step_, status
+from dlbench.ops import l1_step_, l2_step_, momentum_step_
+
+from .turns import in_turns
 
 pytestmark = pytest.mark.benchmark
 
-HEAP = "warm heap" if "MALLOC_MMAP_THRESHOLD_" in os.environ else "default heap"
 SHAPES = {(128, 3, 32, 32): (0.5, 12.0), (64, 3, 224, 224): (3.0, 60.0)}  # with radii that are usual there, L2 and L1
-
-
-def in_turns(benchmark, ours, rivals, rounds, **info):
-    """Times ``ours`` with pytest-benchmark and the rivals, {name: function}, between its rounds."""
-    taken = {name: [] for name in rivals}
-
-    def between():
-        for name, rival in rivals.items():
-            began = time.perf_counter()
-            rival()
-            taken[name].append(time.perf_counter() - began)
-
-    benchmark.pedantic(ours, setup=between, rounds=rounds, warmup_rounds=2)
-    if benchmark.stats is None:
-        return
-    median = benchmark.stats.stats.median
-    benchmark.extra_info |= {"heap": HEAP, "implementation": status().implementation, **info}
-    for name, seconds in taken.items():
-        benchmark.extra_info[f"times {name}"] = round(statistics.median(seconds[2:]) / median, 2)
-    print({"median_ms": round(median * 1e3, 4), **benchmark.extra_info})
 
 
 def images(shape):
@@ -92,7 +69,7 @@ def test_l2_step(benchmark, shape):
         "torchattacks": of_torchattacks,
         "foolbox": of_foolbox(foolbox.attacks.L2PGD(), start, x, grad, eps, eps / 4),
     }
-    in_turns(benchmark, ours, rivals, rounds=20, shape=list(shape))
+    in_turns(benchmark, ours, rivals, rounds=20, primed=True, shape=list(shape))
 
 
 @pytest.mark.parametrize("sparsity", [0.01, 0.2])
@@ -110,4 +87,22 @@ def test_l1_step(benchmark, shape, sparsity):
         ours()
     attack = foolbox.attacks.SparseL1DescentAttack(quantile=1 - sparsity)
     rivals = {"foolbox": of_foolbox(attack, x_adv.clone(), x, grad, eps, eps / 4)}
-    in_turns(benchmark, ours, rivals, rounds=8, shape=list(shape), sparsity=sparsity)
+    in_turns(benchmark, ours, rivals, rounds=8, primed=True, shape=list(shape), sparsity=sparsity)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+def test_momentum_step(benchmark, shape):
+    x, grad = images(shape)
+    start, x_adv, momentum = x.clone(), x.clone(), torch.zeros(shape)
+    eps, alpha = 8 / 255, 2 / 255
+
+    def ours():
+        return momentum_step_(x_adv, x, grad, momentum, eps=eps, step_size=alpha)
+
+    def of_torchattacks():
+        g = grad / torch.mean(torch.abs(grad), dim=(1, 2, 3), keepdim=True)
+        g = g + momentum * 1.0
+        moved = start + alpha * g.sign()
+        return g, torch.clamp(x + torch.clamp(moved - x, min=-eps, max=eps), min=0, max=1)
+
+    in_turns(benchmark, ours, {"torchattacks": of_torchattacks}, rounds=20, primed=True, shape=list(shape))

@@ -216,7 +216,7 @@ def test_what_is_kept_is_a_turtle_and_a_disc(run):
         assert kept[f"{part}_images"].shape == (study.SHOWN, 3, 3, 32, 32)
         assert kept[f"{part}_answers"].shape == (study.SHOWN, 3)
         assert kept[f"{part}_kinds"].tolist() == [label, target]
-        assert len(kept[f"{part}_eot"]) == len(kept[f"{part}_single_view"]) == 12
+        assert len(kept[f"{part}_eot"]) == len(kept[f"{part}_single_view"]) == 12 * SMALL["objects"]
 
 
 def test_the_same_seed_gives_the_same_rows():
