@@ -8,16 +8,17 @@ so finds a perturbation that holds under all of them:
 - in 2-D: of a picture, rotated by up to 22.5°, scaled and shifted; and what is left of it beyond that angle.
 
 The attacks are targeted and stay within an l2 ball around the texture. EOT and the single-view attack are the same call
-with the same budget of steps, photographs and distance; in the latter all photographs are of one view, and only the
-camera's noise is new. What counts is adversariality, the share of new views that the network takes for the target; no
-attack has seen these. A random texture at the same distance is the negative control, the single-view attack in its own
-view the positive one. Distances are given in CIELAB too, where they are about as large as they look.
+with the same budget of steps and photographs; in the latter all photographs are of one view, and only the camera's
+noise is new. EOT may go as far from each texture as the single-view attack went, and no farther. What counts is
+adversariality, the share of new views that the network takes for the target; no attack has seen these. A random texture
+at the same distance is the negative control, the single-view attack in its own view the positive one. Distances are
+given in CIELAB too, where they are about as large as they look.
 
 Bodies, textures and pictures are drawn, and a small network learns to tell their kinds apart. Pictures differ in their
 outlines alone. Bodies differ in outline and surface, as things do: each kind has markings along a colour axis of its
-own. That matters: with ``marking=0`` the network goes by the outline, which no texture changes, and is fooled in its
-own view only. Size of the perturbations, markings and network were chosen on seeds from 100 on so that the effect is
-there, as the paper's were on its models; that it can be had is the claim.
+own. That matters: with ``marking=0`` the network has to go by the outline, which no texture changes, and most new views
+are not taken for the target. Size of the perturbations, markings and network were chosen on seeds 100 to 106 so that
+the effect is there; that it can be had is the claim.
 
 The views vary as in the paper, but for noise: a pixel of 32 × 32 pools 87 pixels of 299 × 299, and a standard deviation
 of 0.1 there is 0.01 here. The preset ``full`` has more kinds and objects, larger images, a deeper network and a longer
@@ -118,11 +119,11 @@ def chance_does_little(rows: pd.DataFrame) -> Verdict:
 
 
 def distances_are_equal(rows: pd.DataFrame) -> Verdict:
-    """EOT goes no farther than eps, nor 10 % of it farther than the others, whose steps may end at black and white."""
+    """EOT goes no farther from the texture than the others, but for 1 % of eps, and they no farther than eps."""
     return all_of(
-        below(where(rows, subject="eot").budget_used, 1.0001),
-        below(paired(rows, "budget_used", "eot", "single_view"), 0.10),
-        below(paired(rows, "budget_used", "eot", "random_texture"), 0.10),
+        below(where(rows, subject="single_view").budget_used, 1.0001),
+        below(paired(rows, "budget_used", "eot", "single_view"), 0.01),
+        below(paired(rows, "budget_used", "eot", "random_texture"), 0.01),
     )
 
 
@@ -265,13 +266,13 @@ class Adversarial3D(Experiment):
         """Views of a body and of a picture, framed by the network's answers; below, success by object and by angle."""
         from matplotlib.patches import Patch
 
-        figure.set_size_inches(10, 6.2)
+        figure.set_size_inches(10, 5.8)
         for part, kinds, left in (("3d", self.bodies, 0.065), ("2d", self.shapes, 0.565)):
             draw_views(figure, part, kinds, left, artefacts)
         frames = [Patch(facecolor="none", edgecolor=colour, linewidth=2.5, label=name) for colour, name in FRAMES]
-        figure.legend(handles=frames, loc="center", bbox_to_anchor=(0.53, 0.46), ncols=3, frameon=False, fontsize=8)
-        draw_histogram(figure.add_axes((0.065, 0.09, WIDTH, 0.31)), artefacts)
-        draw_angles(figure.add_axes((0.565, 0.09, WIDTH, 0.31)), rows)
+        figure.legend(handles=frames, loc="center", bbox_to_anchor=(0.53, 0.495), ncols=3, frameon=False, fontsize=8)
+        draw_histogram(figure.add_axes((0.065, 0.09, WIDTH, 0.34)), artefacts)
+        draw_angles(figure.add_axes((0.565, 0.09, WIDTH, 0.34)), rows)
 
 
 # -------------------------------------------------------------------------------------------------- what is looked at
@@ -417,9 +418,11 @@ class Case:
     eps: float
 
     def attacked(self, study: Adversarial3D, seed: int) -> dict[str, Tensor]:
-        """Textures [t, texels, 3], one a target, by what was done to them."""
+        """Textures [t, texels, 3], one a target, by what was done to them; none goes farther than the single view's.
+
+        That one may stop short of eps: once the target's probability in its view is 1, the gradient vanishes.
+        """
         x = self.texture.expand(len(self.targets), -1, -1)
-        distance = self.eps * math.sqrt(self.texture.numel())
         settings: dict[str, Any] = {
             "norm": "l2",
             "target": self.targets,
@@ -431,16 +434,18 @@ class Case:
             "seed": seed,
         }
 
-        def perturbed(eps: float, transform: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        def perturbed(eps: float | Tensor, transform: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
             labels = torch.full_like(self.targets, self.label)
             return attacks.perturb(self.net, x, labels, eps=eps, transform=transform, **settings).x_adv
 
-        away = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
-        away *= distance / away.flatten(1).norm(dim=1)[:, None, None]
+        single_view = perturbed(self.eps * math.sqrt(self.texture.numel()), self.in_own_view)
+        distance = (single_view - x).flatten(1).norm(dim=1)
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.device)
+        away = noise * (distance / noise.flatten(1).norm(dim=1))[:, None, None]
         return {
             "unperturbed": x,
             "random_texture": (x + away).clamp(0, 1),
-            "single_view": perturbed(distance, self.in_own_view),
+            "single_view": single_view,
             "eot": perturbed(distance, self.in_new_views),
             "eot_eps_zero": perturbed(0.0, self.in_new_views),
         }
@@ -570,7 +575,7 @@ def draw_views(figure: Figure, part: str, kinds: tuple[str, ...], left: float, a
     images, answers, (label, target) = (kept[0][f"{part}_{what}"] for what in ("images", "answers", "kinds"))
     frames = {label: FRAMES[0], target: FRAMES[1]}
     cells = figure.add_gridspec(
-        len(LOOKS), len(images), left=left, right=left + WIDTH, top=0.93, bottom=0.5, wspace=0.08, hspace=0.08
+        len(LOOKS), len(images), left=left, right=left + WIDTH, top=0.925, bottom=0.535, wspace=0.08, hspace=0.08
     )
     for row, (_, name) in enumerate(LOOKS.values()):
         for column in range(len(images)):

@@ -14,7 +14,8 @@ from dlbench_plugins.robustness import adversarial_3d as study
 from dlbench_plugins.robustness.adversarial_3d import SHAPES, Adversarial3D, Case
 from dlbench_plugins.robustness.rendering import BODIES, Flat, Solid, directions, grid
 
-SMALL = {"training_images": 4000, "batch_size": 32, "objects": 2, "steps": 16, "eot_samples": 4, "held_out": 20}
+SMALL = {"training_images": 3000, "epochs": 6, "batch_size": 32, "objects": 1, "steps": 10, "eot_samples": 4}
+SMALL |= {"held_out": 20}
 TINY = {"bodies": ("cube", "turtle"), "shapes": ("disc", "cross"), "size": 12, "side": 4, "training_images": 24}
 TINY |= {"epochs": 1, "objects": 1, "steps": 2, "eot_samples": 2, "held_out": 6}
 
@@ -131,9 +132,9 @@ def test_attacks_keep_their_distance(scene):
     away = {name: (texture - here.texture).flatten(1).double().norm(dim=1) for name, texture in made.items()}
     greatest = 0.05 * math.sqrt(here.texture.numel())
     assert torch.equal(made["eot_eps_zero"], made["unperturbed"]) and not away["unperturbed"].any()
-    for name in ("eot", "single_view"):
-        assert (away[name] <= greatest * (1 + 1e-6)).all() and (away[name] > 0.5 * greatest).all()
-    torch.testing.assert_close(away["random_texture"], torch.full((2,), greatest, dtype=torch.float64))
+    assert (away["single_view"] <= greatest * (1 + 1e-6)).all() and (away["single_view"] > 0.5 * greatest).all()
+    assert (away["eot"] <= away["single_view"] * (1 + 1e-6)).all() and (away["eot"] > 0.5 * greatest).all()
+    torch.testing.assert_close(away["random_texture"], away["single_view"], rtol=1e-5, atol=0)
     for texture in made.values():
         assert texture.min() >= 0 and texture.max() <= 1
 
@@ -201,7 +202,7 @@ def test_the_effect_is_there_and_chance_has_it_not(run):
     rows, _ = run
     for part in ("3d", "2d"):
         assert value(rows, part, "eot") > value(rows, part, "single_view") + 0.1
-        assert value(rows, part, "single_view", view="own") > value(rows, part, "single_view") + 0.1
+        assert value(rows, part, "single_view", view="own") > value(rows, part, "single_view") + 0.2
         assert value(rows, part, "random_texture") < 0.2 < value(rows, part, "eot")
         assert value(rows, part, "eot_eps_zero", "rms") == 0
         assert value(rows, part, "eot_eps_zero") == value(rows, part, "unperturbed")
@@ -255,7 +256,7 @@ def made_rows(**changes):
     """Eight seeds of rows under which everything holds, but for what is changed: subject_metric=value."""
     adversariality = {"unperturbed": 0.01, "random_texture": 0.01, "single_view": 0.2, "eot": 0.8, "eot_eps_zero": 0.01}
     accuracy = {"unperturbed": 0.98, "random_texture": 0.97, "single_view": 0.7, "eot": 0.1, "eot_eps_zero": 0.98}
-    used = {"unperturbed": 0.0, "random_texture": 0.99, "single_view": 0.93, "eot": 0.98, "eot_eps_zero": 0.0}
+    used = {"unperturbed": 0.0, "random_texture": 0.99, "single_view": 0.98, "eot": 0.97, "eot_eps_zero": 0.0}
     used |= changes.get("used", {})
     accuracy |= changes.get("accuracy", {})
     rows = []
@@ -299,7 +300,8 @@ def test_every_rule_can_hold():
         ({"own": 0.8}, ["in its own view"]),
         ({"accuracy": {"unperturbed": 0.93, "random_texture": 0.93}}, ["are trained"]),
         ({"used": {"eot": 1.2, "random_texture": 1.2, "single_view": 1.2}}, ["no farther"]),
-        ({"used": {"single_view": 0.7}}, ["no farther"]),
+        ({"used": {"single_view": 0.95}}, ["no farther"]),
+        ({"used": {"random_texture": 0.95}}, ["no farther"]),
     ],
 )
 def test_each_rule_can_fail(changes, words):
