@@ -384,7 +384,7 @@ def test_a_model_that_writes_to_its_input_moves_no_point(attack):
 
 
 def test_logits_that_are_no_numbers_are_no_success(problem):
-    model, x, y = problem
+    model, x, _ = problem
     right = model(x).argmax(1)
     broken = lambda z: torch.where((z == x[: len(z)]).all(1, keepdim=True), model(z), torch.nan)  # noqa: E731
     assert not attacks.pgd(broken, x, right, eps=1e-4, steps=2, compact=False).success.any()
