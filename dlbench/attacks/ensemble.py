@@ -57,7 +57,8 @@ def autoattack(
     ``"standard"`` runs APGD on the cross-entropy (100 steps), targeted APGD on the difference of logits ratio (100
     steps for each of 9 classes), targeted FAB (the same) and Square (5,000 queries). ``"plus"`` gives APGD five
     restarts and adds the untargeted ratio (the authors' also runs FAB untargeted); ``"rand"`` is for random models,
-    APGD on both losses with 20 answers to each question; ``"custom"`` runs the ``attacks`` named. In the result ``broken_by`` says which one each sample fell to.
+    APGD on both losses with 20 answers to each question; ``"custom"`` runs the ``attacks`` named. In the result
+    ``broken_by`` says which one each sample fell to.
 
     Args:
         model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
