@@ -22,7 +22,8 @@ the effect is there; that it can be had is the claim.
 
 The views vary as in the paper, but for narrower light and contrast in 3-D, and for noise: a pixel of 32 × 32 pools 87
 pixels of 299 × 299, and a standard deviation of 0.1 there is 0.01 here. The preset
-``full`` has more kinds and objects, larger images, a deeper network and a longer optimisation; it is procedural as well. Nothing is printed and photographed.
+``full`` has more kinds and objects, larger images, a deeper network and a longer optimisation; it is procedural as
+well. Nothing is printed and photographed.
 """
 
 from __future__ import annotations
