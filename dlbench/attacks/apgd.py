@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from dlbench import ops
-from dlbench.attacks.climb import Restarts, rivals
-from dlbench.attacks.geometry import Bounds
-from dlbench.attacks.modes import Model, attack_mode, input_grad_only
-from dlbench.attacks.oracle import Oracle, Transform
-from dlbench.attacks.rewrite import Rewritten, pieces_of
-from dlbench.attacks.search import LOSSES, AttackResult, LossFunction, Search, check_eps
+from dlbench.attacks import checks
+from dlbench.attacks.checks import Bounds
+from dlbench.attacks.modes import Model, undisturbed
+from dlbench.attacks.oracle import Oracle, Transform, oracles
+from dlbench.attacks.restarts import Restarts, Turn, rivals
+from dlbench.attacks.rewrite import Rewritten, original, pieces_of
+from dlbench.attacks.rows import Rows, each, of
+from dlbench.attacks.search import LOSSES, AttackResult, LossFunction, Search
 from dlbench.ops.limits import Number
 
 ApgdLoss = Literal["ce", "margin", "dlr", "dlr_targeted"]
@@ -62,7 +64,7 @@ def apgd(
         model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
         x: [N, C, ...] float32 or float64, inside the bounds.
         y: [N] int64, the true labels.
-        eps: radius of the ball, in the units of x; a number or [N].
+        eps: radius of the ball, in the units of x: a number, [N], or, in the L-infinity norm, [N or 1, C or 1, 1, ...].
         norm: of the ball.
         steps: gradient steps a restart, of which the checkpoints are shares.
         restarts: random starts on the ball's surface, clipped to the bounds; a later one only attacks what withstood
@@ -85,10 +87,18 @@ def apgd(
     Raises:
         ValueError: labels the model does not have, x outside the bounds, an impossible setting.
     """
-    check_eps(eps, len(x))
-    _check_settings(steps, restarts, eot_samples, target_classes, rho, norm, loss, target)
-    original = model.original if isinstance(model, Rewritten) else model
-    with attack_mode(original), input_grad_only(original):
+    checks.samples(x, y, bounds)
+    checks.whole(steps=steps, restarts=restarts, eot_samples=eot_samples, target_classes=target_classes)
+    checks.within(0, 1, rho=rho)
+    checks.one_of(("linf", "l2"), norm=norm)
+    checks.one_of(tuple(RAISED), loss=loss)
+    checks.one_of(("success", "never"), stop=stop)
+    checks.one_of(checks.MODES, rewrite=rewrite)
+    if loss == "dlr_targeted" and target is not None:
+        raise ValueError("loss='dlr_targeted' chooses its target classes itself; with a target, use 'dlr'")
+    eps = checks.lengths("eps", eps, x)
+    eps = eps if norm == "linf" else checks.one_for_each(eps, norm)
+    with undisturbed(original(model), x.device):
         search = Search(
             x,
             y,
@@ -106,9 +116,7 @@ def apgd(
         def raised(logits: Tensor, labels: Tensor) -> Tensor:
             return search.sign * RAISED[loss](logits, labels)
 
-        judge = oracle = Oracle(pieces.plain, raised, eot_samples, transform, seed)
-        if pieces.plain is not pieces:
-            oracle = Oracle(pieces, raised, eot_samples, transform, seed)
+        oracle, judge = oracles(pieces, raised, eot_samples, transform, seed)
         ascent = Ascent(
             search,
             oracle,
@@ -119,7 +127,7 @@ def apgd(
             seed=seed,
             target_classes=target_classes if loss == "dlr_targeted" else None,
         )
-        result = ascent.run(restarts if bool((torch.as_tensor(eps) > 0).any()) else 0)
+        result = ascent.run(restarts if checks.positive(eps) else 0)
     if ascent.classes < CLASSES_NEEDED.get(loss, 0):
         warnings.warn(
             f"loss={loss!r} needs {CLASSES_NEEDED[loss]} classes and the model knows {ascent.classes}: "
@@ -140,40 +148,22 @@ def checkpoints(steps: int) -> list[int]:
 
 
 @dataclass
-class Batch:
-    """Points under way, a row each."""
+class Ascending(Rows):
+    """Points under way, a row each; ``points`` are the state's, where the next gradients are taken."""
 
-    job: Tensor  # [n], its place in the branch of the search
-    restart: Tensor  # [n]
     state: ops.ApgdState
-    eps: Number  # a number or [n]
+    eps: Number  # a number, or a row each
     targets: Tensor | None  # [n], the other classes to go to
     losses: Tensor  # [n], those last told
 
-    @property
-    def points(self) -> Tensor:
-        """[n, ...], where the next gradients are taken."""
-        return self.state.x_adv
 
-    def take(self, rows: Tensor) -> Batch:
-        """Some of the rows."""
-        return Batch(
-            self.job[rows],
-            self.restart[rows],
-            self.state[rows],
-            _of(self.eps, rows),
-            None if self.targets is None else self.targets[rows],
-            self.losses[rows],
-        )
-
-
-class Ascent(Restarts[Batch]):
+class Ascent(Restarts[Ascending]):
     """Restarts of Auto-PGD; with several target classes, those of the likeliest come first.
 
     Args:
         search, oracle, judge, count: as of all restarts; the oracle's loss is of pairs of label and target [n, 2] where
             there are target classes.
-        eps: radius of the ball, a number or one a sample [N].
+        eps: radius of the ball, a number or a row a sample.
         rho: the share of steps that must raise the loss.
         seed: of the random starts.
         target_classes: how many other classes to try at most, one after the other; None goes to no class in particular.
@@ -191,7 +181,7 @@ class Ascent(Restarts[Batch]):
         seed: int,
         target_classes: int | None,
     ) -> None:
-        super().__init__(search, oracle, judge, count, random_start=True, compact=True)
+        super().__init__(search, oracle, judge, count, random_start=True)
         self.eps, self.rho, self.seed, self.target_classes = eps, rho, seed, target_classes
         self.since = {after: after - before for before, after in pairwise([0, *checkpoints(count)])}
         self.classes, self.restarts = 0, 0  # not known yet
@@ -205,13 +195,19 @@ class Ascent(Restarts[Batch]):
         self.targets = rivals(logits, self.search.y, self.target_classes)
         return restarts * self.targets.shape[1]
 
-    def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Batch:
-        eps = _of(self.eps, jobs)
-        points = branch.project(branch.centres + _each(eps, branch.centres) * self._directions(branch, restart), eps)
-        return Batch(
+    def _turn(self, age: int) -> Turn:
+        """Its kind is how many steps there were since the last checkpoint, where this is one."""
+        return Turn(age == 0, self.since.get(age, 0))
+
+    def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Ascending:
+        eps = of(self.eps, jobs)
+        points = branch.project(branch.centres + each(eps, branch.centres) * self._directions(branch, restart), eps)
+        state = ops.ApgdState.start(points)
+        return Ascending(
             job=torch.arange(len(restart), device=points.device),
             restart=restart,
-            state=ops.ApgdState.start(points),
+            points=state.x_adv,
+            state=state,
             eps=eps,
             targets=None if self.targets is None else self.targets[jobs, restart // self.restarts],
             losses=points.new_zeros(len(points)),
@@ -229,17 +225,17 @@ class Ascent(Restarts[Batch]):
             lower=-1.0,
         )
         length = ops.lp_norms(inside)[:, 3 if branch.norm == "linf" else 2]
-        return inside / _each(length.clamp(min=torch.finfo(inside.dtype).tiny), inside)
+        return inside / each(length.clamp(min=torch.finfo(inside.dtype).tiny), inside)
 
-    def _ask(self, branch: Search, rows: Batch, age: int) -> Tensor:
+    def _ask(self, branch: Search, rows: Ascending, turn: Turn) -> Tensor:
         """As of all restarts; the losses are raised, so they are told to the rows."""
         aims = branch.aims if rows.targets is None else torch.stack([branch.aims, rows.targets], 1)
-        logits, rows.losses, gradient = self.oracle.slope(rows.points, aims, *self._moment(branch, rows, age))
+        logits, rows.losses, gradient = self.oracle.slope(rows.points, aims, *self._moment(branch, rows))
         losses = None if rows.targets is not None else branch.sign * rows.losses
-        branch.visit(rows.points, logits, losses=losses, start=age == 0)
+        branch.visit(rows.points, logits, losses=losses, start=turn.first)
         return gradient
 
-    def _step(self, branch: Search, rows: Batch, gradient: Tensor, age: int) -> Batch:
+    def _step(self, branch: Search, rows: Ascending, gradient: Tensor, turn: Turn) -> None:
         lower, upper = branch.bounds
         tally = rows.job.new_zeros(len(rows.job), 4)
         ops.apgd_step_(
@@ -250,24 +246,14 @@ class Ascent(Restarts[Batch]):
             eps=rows.eps,
             lower=lower,
             upper=upper,
-            momentum=ops.apgd.MOMENTUM if age > 0 else 0.0,
-            since_checkpoint=self.since.get(age, 0),
+            momentum=0.0 if turn.first else ops.apgd.MOMENTUM,
+            since_checkpoint=turn.kind,
             rho=self.rho,
             norm=branch.norm,
             tally=tally,
         )
-        branch.count_steps(rows.job, self.oracle.answers, tally)
-        return rows
-
-
-def _of(value: Number, rows: Tensor) -> Number:
-    """A number, or those of some rows."""
-    return value[rows] if isinstance(value, Tensor) and value.dim() else value
-
-
-def _each(value: Number, like: Tensor) -> Number:
-    """A number, or [n] numbers in a shape and the type to broadcast with points [n, ...]."""
-    return value.to(like).view(-1, *[1] * (like.dim() - 1)) if isinstance(value, Tensor) and value.dim() else value
+        rows.points = rows.state.x_adv
+        branch.count_steps(self.oracle.answers, tally)
 
 
 # ----------------------------------------------------------------------------------------------------------- losses
@@ -299,28 +285,3 @@ RAISED: dict[str, LossFunction] = {
     "dlr": _ratio,
     "dlr_targeted": _ratio_to,
 }
-
-
-def _check_settings(
-    steps: int,
-    restarts: int,
-    eot_samples: int,
-    target_classes: int,
-    rho: float,
-    norm: str,
-    loss: str,
-    target: Tensor | int | None,
-) -> None:
-    if min(steps, restarts, eot_samples, target_classes) < 1:
-        raise ValueError(
-            f"steps is {steps}, restarts is {restarts}, eot_samples is {eot_samples} and target_classes is "
-            f"{target_classes}; all must be 1 or more"
-        )
-    if not 0 <= rho <= 1:
-        raise ValueError(f"rho is {rho}; it is a share of the steps, from 0 to 1")
-    if norm not in ("linf", "l2"):
-        raise ValueError(f"norm is {norm!r}; APGD has 'linf' and 'l2'")
-    if loss not in RAISED:
-        raise ValueError(f"loss is {loss!r}; there are {', '.join(map(repr, RAISED))}")
-    if loss == "dlr_targeted" and target is not None:
-        raise ValueError("loss='dlr_targeted' chooses its target classes itself; with a target, use 'dlr'")

@@ -7,10 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from dlbench.attacks.geometry import Bounds
+from dlbench.attacks import checks
+from dlbench.attacks.checks import Bounds
 from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.randomness import signs, uniform
-from dlbench.attacks.search import AttackResult, Search, check_eps
+from dlbench.attacks.search import AttackResult, Search
 
 
 def noise(
@@ -30,10 +31,11 @@ def noise(
     ``"uniform"`` draws from the ball, ``"sign"`` from its corners, where gradient attacks end up. The other arguments
     and the result are those of :func:`~dlbench.attacks.pgd`; a step is a draw.
     """
-    check_eps(eps)
-    if kind not in ("uniform", "sign"):
-        raise ValueError(f"kind is {kind!r}; it must be 'uniform' or 'sign'")
-    with attack_mode(model), torch.no_grad():
+    checks.samples(x, y, bounds)
+    checks.whole(restarts=restarts)
+    checks.one_of(("uniform", "sign"), kind=kind)
+    eps = checks.radius(eps)
+    with attack_mode(model, x.device), torch.no_grad():
         search = Search(x, y, bounds=bounds, sample_ids=sample_ids)
         search.clean(model(search.x.clone()))  # a model may write to what it is given
         for restart in range(restarts if eps > 0 else 0):

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlbench.attacks import checks
 from dlbench.attacks.gradient import perturb
 from dlbench.attacks.modes import Model
-from dlbench.attacks.search import AttackResult, check_eps
+from dlbench.attacks.search import AttackResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,9 @@ def robustness_curve(
     if not grid:
         raise ValueError("eps_grid is empty; give at least one radius")
     for eps in grid:
-        check_eps(eps)
+        checks.radius(eps)
+    if not len(x):
+        raise ValueError("x has no samples: there is no share of them to draw a curve of")
     open_samples = torch.ones(len(x), dtype=torch.bool, device=x.device)
     broken_at = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
     x_adv, forwards, backwards = x.detach().clone(), torch.zeros_like(y), torch.zeros_like(y)

@@ -9,13 +9,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from dlbench.attacks import checks
 from dlbench.attacks.apgd import apgd
+from dlbench.attacks.checks import Bounds
 from dlbench.attacks.fab import fab
-from dlbench.attacks.geometry import Bounds
-from dlbench.attacks.modes import Model, attack_mode
+from dlbench.attacks.modes import Model
 from dlbench.attacks.rewrite import Rewritten, worth_rewriting
-from dlbench.attacks.search import AttackResult, check_inputs
+from dlbench.attacks.rows import of
+from dlbench.attacks.search import AttackResult
 from dlbench.attacks.square import square
+from dlbench.ops.limits import Number
 
 Attack = Callable[..., AttackResult]
 Version = Literal["standard", "plus", "rand", "custom"]
@@ -42,7 +45,7 @@ def autoattack(
     x: Tensor,
     y: Tensor,
     *,
-    eps: float,
+    eps: Number,
     norm: Literal["linf", "l2"] = "linf",
     version: Version = "standard",
     attacks: Sequence[str] | None = None,
@@ -64,7 +67,7 @@ def autoattack(
         model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
         x: [N, C, H, W] float32 or float64, inside the bounds.
         y: [N] int64, the true labels.
-        eps: radius of the ball, in the units of x.
+        eps: radius of the ball, in the units of x: a number, [N], or, in the L-infinity norm, [N or 1, C or 1, 1, ...].
         norm: of the ball.
         version: which attacks.
         attacks: with ``"custom"``, their names: apgd-ce, apgd-dlr, apgd-t, fab-t, square.
@@ -80,11 +83,13 @@ def autoattack(
     names = _names(version, attacks)
     if wrong := set(settings) - {name.replace("-", "_") for name in names}:
         raise ValueError(f"there is no attack {sorted(wrong)} in this run; it consists of {', '.join(names)}")
-    check_inputs(x, y, bounds)
+    checks.samples(x, y, bounds)
+    checks.one_of(checks.MODES, rewrite=rewrite)
+    eps = checks.lengths("eps", eps, x)
     ids = torch.arange(len(x), device=x.device) if sample_ids is None else sample_ids
+    ids = checks.numbers_of("sample_ids", ids, len(x), x.device)
     if rewrite != "off" and not isinstance(model, Rewritten) and version != "rand" and worth_rewriting(x, 100):
-        with attack_mode(model):
-            model = Rewritten(model, x, compiled=rewrite == "compile")
+        model = Rewritten(model, x, compiled=rewrite == "compile")
 
     result: AttackResult | None = None
     broken_by = torch.full_like(y, -1)
@@ -94,7 +99,14 @@ def autoattack(
         budget = budget | ({"restarts": RESTARTS_PLUS[name]} if version == "plus" and name in RESTARTS_PLUS else {})
         budget |= {"eot_samples": ANSWERS_RAND} if version == "rand" else {}
         budget |= settings.get(name.replace("-", "_"), {})
-        where = {"eps": eps, "norm": norm, "bounds": bounds, "seed": seed, "sample_ids": ids[left]}
+        where = {
+            "eps": of(eps, left),
+            "norm": norm,
+            "bounds": bounds,
+            "seed": seed,
+            "sample_ids": ids[left],
+            "rewrite": rewrite,
+        }
         found = attack(model, x[left], y[left], **where, **budget)
         broken_by[left[found.success & found.clean_correct]] = number
         result = found if result is None else result.followed_by(left, found)

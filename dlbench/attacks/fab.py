@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from dlbench import ops
-from dlbench.attacks import hyperplane
-from dlbench.attacks.climb import Restarts, rivals
-from dlbench.attacks.geometry import ORDER, Bounds, box, check_norm, distance
-from dlbench.attacks.modes import Model, attack_mode, input_grad_only
-from dlbench.attacks.oracle import Oracle
-from dlbench.attacks.rewrite import Rewritten, pieces_of
-from dlbench.attacks.search import AttackResult, Search, check_eps
+from dlbench.attacks import checks, hyperplane
+from dlbench.attacks.checks import Bounds
+from dlbench.attacks.geometry import ORDER, box
+from dlbench.attacks.modes import Model, undisturbed
+from dlbench.attacks.oracle import Oracle, oracles
+from dlbench.attacks.restarts import Restarts, Turn, rivals
+from dlbench.attacks.rewrite import Rewritten, original, pieces_of
+from dlbench.attacks.rows import Rows, of
+from dlbench.attacks.search import AttackResult, Search
 from dlbench.ops.limits import Number
 
 
@@ -56,8 +59,9 @@ def fab(
         model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
         x: [N, C, ...] float32 or float64, inside the bounds.
         y: [N] int64, the true labels.
-        eps: farther points do not count; a number or [N]. One that reaches across the bounds, with ``stop="never"``,
-            asks for the robustness radius itself, of which ``norm`` in the result is then an upper bound.
+        eps: farther points do not count; a number, [N], or, in the L-infinity norm, [N or 1, C or 1, 1, ...]. One that
+            reaches across the bounds, with ``stop="never"``, asks for the robustness radius itself, of which ``norm``
+            in the result is then an upper bound.
         norm: ``"linf"`` or ``"l2"``.
         steps: gradients for each class and restart.
         restarts: the first starts at x, later ones at random in the ball of half the radius; a later one only attacks
@@ -77,10 +81,16 @@ def fab(
     Raises:
         ValueError: labels the model does not have, x outside the bounds, an impossible setting.
     """
-    check_eps(eps, len(x))
-    _check_settings(norm, steps, restarts, target_classes, alpha_max, eta, beta)
-    original = model.original if isinstance(model, Rewritten) else model
-    with attack_mode(original), input_grad_only(original):
+    checks.samples(x, y, bounds)
+    checks.whole(steps=steps, restarts=restarts, target_classes=target_classes)
+    checks.within(0, 1, alpha_max=alpha_max, beta=beta)
+    checks.within(1, math.inf, eta=eta)
+    checks.one_of(("linf", "l2"), norm=norm)
+    checks.one_of(("success", "never"), stop=stop)
+    checks.one_of(checks.MODES, rewrite=rewrite)
+    eps = checks.lengths("eps", eps, x)
+    eps = eps if norm == "linf" else checks.one_for_each(eps, norm)
+    with undisturbed(original(model), x.device):
         search = Search(
             x,
             y,
@@ -94,36 +104,28 @@ def fab(
         )
         work = steps * restarts * target_classes
         pieces = pieces_of(model, search.x, work, "off" if stop == "never" else rewrite)
-        judge = oracle = Oracle(pieces.plain, _lead)
-        if pieces.plain is not pieces:
-            oracle = Oracle(pieces, _lead)
+        oracle, judge = oracles(pieces, _lead)
         walk = Walk(search, oracle, judge, steps, eps, seed, target_classes, alpha_max, eta, beta)
-        return walk.run(restarts if bool((torch.as_tensor(eps) > 0).any()) else 0)
+        return walk.run(restarts if checks.positive(eps) else 0)
 
 
 @dataclass
-class Batch:
+class Walking(Rows):
     """Points under way, a row each: [n] unless said otherwise."""
 
-    job: Tensor  # its place in the branch of the search
-    restart: Tensor
-    sample: Tensor  # its place in the search
-    points: Tensor  # [n, ...]
+    radius: Tensor  # float64, of the ball, in units
+    unit: Tensor | float  # [n, C or 1, 1, ...], in which the norm measures coordinates
     targets: Tensor  # the classes to go to
     lead: Tensor  # of the target's logit over the label's, where last asked
     adversarial: Tensor  # whether the label was wrong there
 
-    def take(self, rows: Tensor) -> Batch:
-        """Some of the rows."""
-        return Batch(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-
-class Walk(Restarts[Batch]):
+class Walk(Restarts[Walking]):
     """Walks along the boundaries to the likeliest other classes, one class with all its restarts after the other.
 
     Args:
         search, oracle, judge, count: as of all restarts; the oracle's loss is the lead, of pairs of label and target.
-        eps: radius of the ball, a number or one a sample [N].
+        eps: radius of the ball, a number or a row a sample.
         seed: of the random starts.
         target_classes, alpha_max, eta, beta: as of :func:`fab`.
     """
@@ -141,9 +143,8 @@ class Walk(Restarts[Batch]):
         eta: float,
         beta: float,
     ) -> None:
-        super().__init__(search, oracle, judge, count, random_start=True, compact=True)
-        self.eps = torch.as_tensor(eps, dtype=torch.float64, device=search.x.device).expand(len(search.x))
-        self.within = self.eps * (1 - 2**-40)  # whoever adds up the squares in another order finds no point outside
+        super().__init__(search, oracle, judge, count, random_start=True)
+        self.eps = eps
         self.seed, self.target_classes = seed, target_classes
         self.alpha_max, self.eta, self.beta = alpha_max, eta, beta
         self.lower, self.upper = box(search.bounds, search.x)
@@ -154,13 +155,14 @@ class Walk(Restarts[Batch]):
         self.targets, self.restarts = rivals(logits, self.search.y, self.target_classes), restarts
         return restarts * self.targets.shape[1]
 
-    def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Batch:
+    def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Walking:
+        eps = of(self.eps, jobs)
         points, later = branch.centres.clone(), (restart % self.restarts > 0).nonzero().squeeze(1)
         if len(later):
             lower, upper = branch.bounds
             points[later] = ops.random_start(
                 branch.centres[later],
-                eps=self.eps[jobs[later]] / 2,
+                eps=of(eps, later) / 2,
                 norm=branch.norm,
                 seed=self.seed,
                 sample_ids=branch.ids[later],
@@ -168,34 +170,37 @@ class Walk(Restarts[Batch]):
                 lower=lower,
                 upper=upper,
             )
-        return Batch(
+        radius, unit = _measure(eps, points)
+        return Walking(
             job=torch.arange(len(restart), device=restart.device),
             restart=restart,
-            sample=jobs,
             points=points,
+            radius=radius,
+            unit=unit,
             targets=self.targets[jobs, restart // self.restarts],
             lead=points.new_zeros(len(points)),
             adversarial=torch.zeros_like(restart, dtype=torch.bool),
         )
 
-    def _ask(self, branch: Search, rows: Batch, age: int) -> Tensor:
+    def _ask(self, branch: Search, rows: Walking, turn: Turn) -> Tensor:
         aims = torch.stack([branch.aims, rows.targets], 1)
-        logits, rows.lead, gradient = self.oracle.slope(rows.points, aims, *self._moment(branch, rows, age))
+        logits, rows.lead, gradient = self.oracle.slope(rows.points, aims, *self._moment(branch, rows))
         rows.adversarial = logits.argmax(1) != branch.aims
-        branch.visit(rows.points, logits, start=age == 0, score=self._score(branch, rows, logits))
+        branch.visit(rows.points, logits, start=turn.first, score=self._score(branch, rows, logits))
         return gradient
 
-    def _score(self, branch: Search, rows: Batch, logits: Tensor) -> Tensor:
+    def _score(self, branch: Search, rows: Walking, logits: Tensor) -> Tensor:
         """Of adversarial points the nearer is the better; others, and those outside the ball, do not count."""
-        far = distance(rows.points, branch.centres, branch.norm)
-        counts = (logits.argmax(1) != branch.aims) & (far <= self.within[rows.sample])
+        far = _length((rows.points.double() - branch.centres.double()) / rows.unit, branch.norm).squeeze(1)
+        # whoever adds up the squares in another order is to find no point outside
+        counts = (logits.argmax(1) != branch.aims) & (far <= rows.radius * (1 - 2**-40))
         return torch.where(counts, -far, -torch.inf)
 
-    def _step(self, branch: Search, rows: Batch, gradient: Tensor, age: int) -> Batch:
+    def _step(self, branch: Search, rows: Walking, gradient: Tensor, turn: Turn) -> None:
         there, x, normal = rows.points.flatten(1), branch.centres.flatten(1), gradient.flatten(1)
         finite = normal.isfinite()
         tally = torch.stack([torch.zeros_like(rows.job)] * 3 + [(~finite).sum(1)], 1)
-        branch.count_steps(rows.job, self.oracle.answers, tally)
+        branch.count_steps(self.oracle.answers, tally)
         normal = torch.where(finite, normal, 0.0).repeat(2, 1)
 
         here = torch.where(rows.adversarial[:, None], x + self.beta * (there - x), there)
@@ -203,28 +208,35 @@ class Walk(Restarts[Batch]):
         lead = rows.lead.double().nan_to_num(0.0, 0.0, 0.0).repeat(2)
         lead = lead + (normal * (both - there.repeat(2, 1))).sum(1, dtype=torch.float64)  # linearised, at both
         lower, upper = (bound.expand_as(branch.x[:1]).flatten(1) for bound in (self.lower, self.upper))
-        way = hyperplane.project(both, normal, -lead, lower, upper, branch.norm) - both
-        near, far = torch.linalg.vector_norm(way, ORDER[branch.norm], dim=1, keepdim=True).clamp(min=1e-8).chunk(2)
+        unit = rows.unit
+        if isinstance(unit, Tensor):
+            unit = unit.to(both).expand_as(rows.points).flatten(1).repeat(2, 1)
+        way = hyperplane.project(both, normal, -lead, lower, upper, branch.norm, unit) - both
+        near, far = _length(way / unit, branch.norm).clamp(min=1e-8).chunk(2)
         alpha = (near / (near + far)).clamp(max=self.alpha_max)
         from_here, from_x = (both + self.eta * way).chunk(2)
         ahead = (1 - alpha) * from_here + alpha * from_x
         rows.points = torch.clamp(ahead, lower, upper).view_as(rows.points)
-        return rows
+
+
+def _length(vectors: Tensor, norm: str) -> Tensor:
+    """[n, 1] of vectors [n, ...]."""
+    length: Tensor = torch.linalg.vector_norm(vectors.flatten(1), ORDER[norm], dim=1, keepdim=True)
+    return length
+
+
+def _measure(eps: Number, points: Tensor) -> tuple[Tensor, Tensor | float]:
+    """Radii for points [n, ...] as one number each, [n], and the units in which coordinates are then measured."""
+    if not isinstance(eps, Tensor):
+        return torch.full((len(points),), eps, dtype=torch.float64, device=points.device), 1.0
+    if eps.dim() == 1:
+        return eps, 1.0
+    radius = eps.flatten(1).amax(1)
+    unit = eps / radius.clamp(min=torch.finfo(eps.dtype).tiny).view(-1, *[1] * (eps.dim() - 1))
+    return radius, unit.clamp(min=1e-30)  # where a channel may not move, any move is too far
 
 
 def _lead(logits: Tensor, pairs: Tensor) -> Tensor:
     """By how much the target's logit exceeds the label's, of pairs of label and target [n, 2]."""
     own, target = logits.gather(1, pairs).unbind(1)
     return target - own
-
-
-def _check_settings(
-    norm: str, steps: int, restarts: int, target_classes: int, alpha_max: float, eta: float, beta: float
-) -> None:
-    check_norm(norm, ("linf", "l2"))
-    if min(steps, restarts, target_classes) < 1:
-        given = f"steps is {steps}, restarts is {restarts} and target_classes is {target_classes}"
-        raise ValueError(f"{given}; all must be 1 or more")
-    if not (0 <= alpha_max <= 1 and eta >= 1 and 0 <= beta <= 1):
-        given = f"alpha_max is {alpha_max:g}, eta is {eta:g} and beta is {beta:g}"
-        raise ValueError(f"{given}; they must be 0 to 1, 1 or more, and 0 to 1")

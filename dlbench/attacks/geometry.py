@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from dlbench.ops.limits import Number
+from dlbench.attacks.checks import Bounds
 from dlbench.ops.reference.steps import down, up
 
-Bounds = tuple[Number, Number]
 ORDER = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
-
-
-def check_norm(norm: str, known: Sequence[str] = tuple(ORDER)) -> None:
-    """One of the norms that :func:`distance` knows, or that an attack does."""
-    if norm not in known:
-        raise ValueError(f"norm is {norm!r}; it must be {' or '.join(map(repr, known))}")
 
 
 def distance(a: Tensor, b: Tensor, norm: str) -> Tensor:

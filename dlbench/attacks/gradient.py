@@ -8,12 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dlbench.attacks.climb import Climb, Steps
-from dlbench.attacks.geometry import Bounds
-from dlbench.attacks.modes import Model, attack_mode, input_grad_only
-from dlbench.attacks.oracle import Oracle, Transform
-from dlbench.attacks.rewrite import Rewritten, pieces_of
-from dlbench.attacks.search import AttackResult, Keep, Loss, Norm, Search, Stop, check_eps
+from dlbench.attacks import checks
+from dlbench.attacks.checks import Bounds
+from dlbench.attacks.climb import Climb, Manner
+from dlbench.attacks.modes import Model, undisturbed
+from dlbench.attacks.oracle import Transform, oracles
+from dlbench.attacks.rewrite import Rewritten, original, pieces_of
+from dlbench.attacks.search import AttackResult, Keep, Loss, Norm, Search, Stop
 from dlbench.ops.limits import Number
 
 
@@ -63,11 +64,12 @@ def perturb(
         model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
         x: [N, C, ...] float32 or float64, inside the bounds.
         y: [N] int64, the true labels.
-        eps: radius of the ball, in the units of x; a number or [N].
+        eps: radius of the ball, in the units of x: a number, [N], or, in the L-infinity norm, [N or 1, C or 1, 1, ...],
+            which is how a model with normalised inputs is attacked without a wrapper (eps / std).
         norm: of the ball: ``"linf"``, ``"l2"`` or ``"l1"``.
         steps: gradient steps a restart.
-        step_size: length of a step in that norm, a number or [N]; 2.5 eps / steps where not given, enough to cross the
-            ball.
+        step_size: length of a step in that norm, in the same forms; 2.5 eps / steps where not given, enough to cross
+            the ball.
         random_start: start at a uniformly drawn point of the ball, else at x.
         restarts: random starts; a later one only attacks what withstood the earlier ones.
         loss: ``"ce"`` (cross-entropy), ``"margin"`` (best other logit minus the label's own), ``"dlr"`` (the margin
@@ -95,11 +97,18 @@ def perturb(
     Raises:
         ValueError: labels the model does not have, x outside the bounds, an impossible setting.
     """
-    check_eps(eps, len(x))
-    _check_settings(steps, restarts, random_start, step_size, momentum, norm, eot_samples)
-    step_size = 2.5 * eps / steps if step_size is None else step_size
-    original = model.original if isinstance(model, Rewritten) else model
-    with attack_mode(original), input_grad_only(original):
+    checks.samples(x, y, bounds)
+    checks.whole(steps=steps, restarts=restarts, eot_samples=eot_samples)
+    checks.one_of(checks.MODES, rewrite=rewrite)
+    if restarts > 1 and not random_start:
+        raise ValueError(f"restarts is {restarts} without a random start: all of them would be the same")
+    if momentum is not None and (norm != "linf" or not 0 <= momentum < math.inf):
+        raise ValueError(f"momentum is {momentum} with norm {norm!r}; it must be zero or more, and goes with 'linf'")
+    if not 0 < sparsity <= 1:
+        raise ValueError(f"sparsity is {sparsity!r}; it is a share of the coordinates, above 0 and up to 1")
+    eps = checks.lengths("eps", eps, x)
+    step_size = 2.5 * eps / steps if step_size is None else checks.lengths("step_size", step_size, x)
+    with undisturbed(original(model), x.device):
         search = Search(
             x,
             y,
@@ -113,43 +122,24 @@ def perturb(
             mask=mask,
         )
         pieces = pieces_of(model, search.x, steps * restarts, "off" if stop == "never" else rewrite)
-        judge = oracle = Oracle(pieces.plain, search.loss_of, eot_samples, transform, seed)
-        if pieces.plain is not pieces or autocast is not None:
-            oracle = Oracle(pieces, search.loss_of, eot_samples, transform, seed, autocast)
-        way = Steps(eps, step_size, steps, momentum, sparsity)
-        climb = Climb(search, oracle, judge, way, random_start=random_start, seed=seed, compact=compact)
-        return climb.run(restarts if _positive(eps) else 0)
+        oracle, judge = oracles(pieces, search.loss_of, eot_samples, transform, seed, autocast)
+        manner = Manner(steps, momentum, sparsity)
+        climb = Climb(
+            search, oracle, judge, manner, eps, step_size, random_start=random_start, seed=seed, compact=compact
+        )
+        return climb.run(restarts if checks.positive(eps) else 0)
 
 
-def fgsm(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    *,
-    eps: Number,
-    norm: Norm = "linf",
-    target: Tensor | int | None = None,
-    bounds: Bounds = (0.0, 1.0),
-    loss: Loss = "ce",
-) -> AttackResult:
+def fgsm(model: Model | Rewritten, x: Tensor, y: Tensor, *, eps: Number, **settings: Any) -> AttackResult:
     """The fast gradient sign method (Goodfellow et al., ICLR 2015): one step of length eps, from x.
 
     On a linear model no perturbation of this size is worse: it costs the margin exactly eps times the 1-norm of the
-    weights' difference. Arguments and result as in :func:`perturb`.
+    weights' difference. Settings and result as in :func:`perturb`.
     """
-    return perturb(
-        model,
-        x,
-        y,
-        eps=eps,
-        step_size=eps,
-        steps=1,
-        norm=norm,
-        target=target,
-        bounds=bounds,
-        random_start=False,
-        loss=loss,
-    )
+    for name in ("steps", "step_size", "random_start", "restarts", "momentum"):
+        if name in settings:
+            raise TypeError(f"fgsm takes no {name}: it is one step of length eps, from x; perturb does")
+    return perturb(model, x, y, eps=eps, step_size=eps, steps=1, random_start=False, **settings)
 
 
 def pgd(model: Model | Rewritten, x: Tensor, y: Tensor, *, eps: Number, **settings: Any) -> AttackResult:
@@ -172,33 +162,7 @@ def mifgsm(
     The gradients are accumulated after division by their 1-norms, as in the paper. ``step_size`` is eps / steps where
     not given; other settings as in :func:`perturb`.
     """
-    given = {"step_size": eps / steps, "random_start": False} | settings
+    checks.whole(steps=steps)
+    checks.samples(x, y, settings.get("bounds", (0.0, 1.0)))
+    given = {"step_size": checks.lengths("eps", eps, x) / steps, "random_start": False} | settings
     return perturb(model, x, y, eps=eps, steps=steps, momentum=decay, **given)
-
-
-def _positive(eps: Number) -> bool:
-    return bool((torch.as_tensor(eps) > 0).any())
-
-
-def _check_settings(
-    steps: int,
-    restarts: int,
-    random_start: bool,
-    step_size: Number | None,
-    momentum: float | None,
-    norm: str,
-    eot_samples: int,
-) -> None:
-    if steps < 1 or restarts < 1 or eot_samples < 1:
-        raise ValueError(
-            f"steps is {steps}, restarts is {restarts} and eot_samples is {eot_samples}; all must be 1 or more"
-        )
-    if restarts > 1 and not random_start:
-        raise ValueError(f"restarts is {restarts} without a random start: all of them would be the same")
-    least = float(step_size.min()) if isinstance(step_size, Tensor) and step_size.numel() else step_size
-    if isinstance(least, float | int) and not 0 <= least < math.inf:
-        raise ValueError(
-            f"step_size is {least:g}; it must not be negative, nor infinite (a target turns the direction by itself)"
-        )
-    if momentum is not None and (norm != "linf" or not 0 <= momentum < math.inf):
-        raise ValueError(f"momentum is {momentum} with norm {norm!r}; it must be zero or more, and goes with 'linf'")

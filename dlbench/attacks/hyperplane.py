@@ -2,7 +2,7 @@
 
 Let w be the normal, turned so that w·z has to grow, and room_i how far coordinate i can go until it meets its bound.
 By the KKT conditions each coordinate runs at its own speed, for a time t that is the same for all, until its room is
-used up: at speed 1 in the L-infinity norm, at speed |w_i| in the L2 norm. By then w·z has grown by
+used up: at the speed of its unit in the L-infinity norm, at speed |w_i| in the L2 norm. By then w·z has grown by
 
     g(t) = sum_i |w_i| min(t speed_i, room_i),
 
@@ -18,7 +18,15 @@ from torch import Tensor
 NEWTON_STEPS = 20  # residual times slope is then below 1e-12 of what they were
 
 
-def project(points: Tensor, normal: Tensor, gap: Tensor, lower: Tensor, upper: Tensor, norm: str) -> Tensor:
+def project(
+    points: Tensor,
+    normal: Tensor,
+    gap: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    norm: str,
+    unit: Tensor | float = 1.0,
+) -> Tensor:
     """For each point p the z nearest to it with ``lower <= z <= upper`` and ``normal·z = normal·p + gap``.
 
     Where the hyperplane misses the box, z is the corner (of the coordinates that the normal has) nearest to it. In the
@@ -32,6 +40,7 @@ def project(points: Tensor, normal: Tensor, gap: Tensor, lower: Tensor, upper: T
         lower: broadcasts with points, same dtype.
         upper: the same.
         norm: ``"linf"`` or ``"l2"``.
+        unit: in which the L-infinity norm measures each coordinate; positive, broadcasts with points.
 
     Source: the problem is that of Croce & Hein, ICML 2020, arXiv:1907.02044.
     """
@@ -43,7 +52,7 @@ def project(points: Tensor, normal: Tensor, gap: Tensor, lower: Tensor, upper: T
 
     ends = torch.where(direction > 0, upper, torch.where(direction < 0, lower, points))
     room = (ends - points).abs()
-    speed = weight if norm == "l2" else (weight > 0).to(weight.dtype)
+    speed = weight if norm == "l2" else (weight > 0).to(weight.dtype) * unit
     in_reach = (weight * room).sum(1, keepdim=True, dtype=torch.float64) > gap
     time = _time(weight, speed, room, gap).to(points.dtype)
     move = torch.where(in_reach, torch.minimum(time * speed, room), room)
@@ -61,7 +70,12 @@ def _time(weight: Tensor, speed: Tensor, room: Tensor, gap: Tensor) -> Tensor:
         slope = (running * rate).sum(1, keepdim=True, dtype=torch.float64)
         rest = gap - ((1 - running) * total).sum(1, keepdim=True, dtype=torch.float64)
         later = torch.where(slope > 0, rest / slope, time).maximum(time)
-        if not later.is_cuda and torch.equal(later, time):  # no more to come; on a GPU asking costs more than going on
+        if settled(later, time):
             break
         time = later
     return time
+
+
+def settled(later: Tensor, time: Tensor) -> bool:
+    """Whether no more is to come; on a GPU asking costs more than going on."""
+    return not later.is_cuda and torch.equal(later, time)

@@ -7,30 +7,33 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 Model = Callable[[Tensor], Tensor]
 
 
 @contextlib.contextmanager
-def attack_mode(model: Model) -> Iterator[None]:
-    """Every module in eval mode; afterwards training flags, buffers and torch's random state are as before, bit by bit.
+def attack_mode(model: Model, device: torch.device | None = None) -> Iterator[None]:
+    """Every module in eval mode; afterwards training flags, parameters, buffers and torch's random state are as before,
+    bit by bit.
 
-    Flags are kept module by module: a frozen batch norm in a model in training stays frozen. Buffers are kept too,
-    because a forward pass may write to them even in eval mode (``F.batch_norm(..., training=True)``).
+    Flags are kept module by module: a frozen batch norm in a model in training stays frozen. Parameters and buffers are
+    kept too, because a forward pass may write to them even in eval mode (``F.batch_norm(..., training=True)``), or make
+    new ones. The random state is that of the CPU, of the model's devices and of ``device``, where the inputs are.
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     flags = [(module, module.training) for module in modules]
-    buffers = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in modules
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    devices = {buffer.device for module in modules for buffer in module.parameters(recurse=False) if buffer.is_cuda}
-    with torch.random.fork_rng(devices=sorted(devices, key=str)):
+    tables: list[dict[str, Any]] = [t for module in modules for t in (module._parameters, module._buffers)]
+    kept = [dict(table) for table in tables]
+    values = {
+        id(t): (t, t.detach().clone()) for table in kept for t in table.values() if t is not None and not is_lazy(t)
+    }
+    devices = {tensor.device for tensor, _ in values.values()} | ({device} if device else set())
+    with torch.random.fork_rng(devices=sorted((each for each in devices if each.type == "cuda"), key=str)):
         try:
             for module in modules:
                 module.training = False
@@ -38,10 +41,18 @@ def attack_mode(model: Model) -> Iterator[None]:
         finally:
             for module, training in flags:
                 module.training = training
+            for table, entries in zip(tables, kept, strict=True):
+                table.clear()
+                table.update(entries)
             with torch.no_grad():
-                for module, name, buffer, value in buffers:
-                    buffer.copy_(value)
-                    module._buffers[name] = buffer
+                for tensor, value in values.values():
+                    if not same_bits(tensor, value):
+                        tensor.copy_(value)
+
+
+def same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors of one shape and type are equal, with one NaN as good as another."""
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
 
 
 @contextlib.contextmanager
@@ -61,3 +72,10 @@ def input_grad_only(model: Model) -> Iterator[None]:
     finally:
         for parameter, requires_grad in flags:
             parameter.requires_grad_(requires_grad)
+
+
+@contextlib.contextmanager
+def undisturbed(model: Model, device: torch.device) -> Iterator[None]:
+    """What attacks that follow gradients need, with everything afterwards as it was."""
+    with attack_mode(model, device), input_grad_only(model):
+        yield

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlbench.attacks.modes import Model
 from dlbench.attacks.randomness import words
-from dlbench.attacks.search import LossFunction, Search, mean_loss
+from dlbench.attacks.search import LossFunction, mean_loss
 
 Transform = Callable[[Tensor, Tensor], Tensor]  # (points [m, ...], draws [m] int64) → [m, ...]
 
@@ -26,6 +26,10 @@ class Pieces(Protocol):
     def plain(self) -> Pieces:
         """The model as it is."""
 
+    @property
+    def settled(self) -> bool:
+        """Whether the same form will be given again for as many points."""
+
     @contextlib.contextmanager
     def form(self, left: int) -> Iterator[tuple[Model, int]]:
         """A model and the number of points to ask it about next, of so many that are left."""
@@ -33,6 +37,8 @@ class Pieces(Protocol):
 
 class Whole:
     """The model as it is, asked about all points at once, or about so many."""
+
+    settled = True
 
     def __init__(self, model: Model, size: int | None = None) -> None:
         self.model, self.size = model, size
@@ -74,6 +80,11 @@ class Oracle:
         self.transform, self.seed, self.autocast = transform, seed, autocast
         self.random = answers > 1 or transform is not None
 
+    @property
+    def settled(self) -> bool:
+        """Whether equal questions will be put, and answered, in the same way."""
+        return self.pieces.settled and not self.random
+
     def look(self, points: Tensor, ids: Tensor, moment: Tensor) -> Tensor:
         """Logits at points [n, ...], without gradients: [n, K], or [n, answers, K] where there are several."""
         with torch.no_grad():
@@ -103,6 +114,17 @@ class Oracle:
             losses.append(loss.detach())
         return torch.cat(logits), torch.cat(losses), gradient
 
+    def probe(self, points: Tensor) -> Tensor:
+        """All that the model tells about points [n, ...], in a row: logits and, where they are taken, gradients."""
+        told, nobody = [], torch.zeros(len(points), dtype=torch.int64, device=points.device)
+        for model, a, b in self._cut(points):
+            piece = points[a:b].detach().requires_grad_(torch.is_grad_enabled())
+            logits = self._logits(model, piece, nobody[a:b], nobody[a:b])
+            told.append(logits.detach().flatten())
+            if piece.requires_grad:
+                told.append(torch.autograd.grad(logits.square().sum(), piece)[0].flatten())
+        return torch.cat(told)
+
     def _cut(self, points: Tensor) -> Iterator[tuple[Model, int, int]]:
         begin = 0
         while begin < len(points) or begin == 0:  # of no points, the model is asked about none
@@ -128,11 +150,16 @@ class Oracle:
         return logits.reshape(n, k, *logits.shape[1:]) if k > 1 else logits
 
 
-def refuted(search: Search, judge: Oracle) -> Tensor:
-    """The model as it is has the last word on every label: the samples [n] whose success it does not see."""
-    claimed = (search.success & search.moved()).nonzero().squeeze(1)
-    if not len(claimed):
-        return claimed
-    search.attend(claimed)
-    late = torch.full_like(claimed, -2)
-    return search.confirm(judge.look(search.x_adv[claimed], search.ids[claimed], late))
+def oracles(
+    pieces: Pieces,
+    loss: LossFunction,
+    answers: int = 1,
+    transform: Transform | None = None,
+    seed: int = 0,
+    autocast: torch.dtype | None = None,
+) -> tuple[Oracle, Oracle]:
+    """Who is asked during a search, in the fastest form, and who has the last word, the model as it is: one or two."""
+    judge = Oracle(pieces.plain, loss, answers, transform, seed)
+    if pieces.plain is pieces and autocast is None:
+        return judge, judge
+    return Oracle(pieces, loss, answers, transform, seed, autocast), judge

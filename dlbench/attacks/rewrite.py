@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from dlbench.attacks.modes import Model
+from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.oracle import Whole
 
 SIZES = (32, 16, 64)  # of a piece; the first is what the forms race with
@@ -53,29 +53,52 @@ class Rewritten:
     """A model in the fastest form known; an attack that is given it uses it, others may use ``original``.
 
     Args:
-        model: a module in eval mode; whatever cannot be traced keeps its own form.
+        model: a module, which is put in eval mode meanwhile; whatever cannot be traced keeps its own form.
         x: [n, ...] samples on which forms are compared.
         compiled: let ``torch.compile`` take part, which costs up to minutes once.
     """
 
     def __init__(self, model: Model, x: Tensor, *, compiled: bool = False) -> None:
-        self.original = model
+        self.original, self.compiled = model, compiled
+        self._look_for_forms(x)
+
+    def _look_for_forms(self, x: Tensor) -> None:
+        model, on_cpu = self.original, x.device.type == "cpu"
+        self.version = _version(model)
         self.plain = Whole(model)
         self.forms = [Form("as it is", model, size=len(x))]
         self.winner: Form | None = self.forms[0]
-        if _may_be_cut(model, x[:PROBE]):
-            self.plain = Whole(model, SIZES[-1])
-            self.forms = [Form(name, other, SIZES[0]) for name, other in _same(model, x[:PROBE], compiled)]
+        with attack_mode(model, x.device):
+            if not _may_be_cut(model, x[:PROBE]):
+                return
+            self.sizes = SIZES if on_cpu else (len(x),)  # a GPU would stand idle for pieces that fit a cache
+            self.plain = Whole(model, self.sizes[-1])
+            same = _same(model, x[:PROBE], self.compiled)
+            self.forms = [Form(name, other, self.sizes[0]) for name, other in same]
             self.winner = None
+
+    def current(self, x: Tensor) -> Rewritten:
+        """Itself, with forms made anew where the model has changed since, as it does when it is trained."""
+        if _version(self.original) != self.version:
+            self._look_for_forms(x)
+        return self
+
+    @property
+    def settled(self) -> bool:
+        """Whether one form has won."""
+        return self.winner is not None
 
     @contextlib.contextmanager
     def form(self, left: int) -> Iterator[tuple[Model, int]]:
         """A form and its size of a piece for the next of ``left`` points; pieces are timed until one has won."""
-        form = self.winner or self._next()
-        points, began = min(left, form.size), time.perf_counter()
+        if self.winner is not None:
+            yield self.winner.model, self.winner.size
+            return
+        form = self._next()
+        points, began = min(left, form.size), _now()
         yield form.model, form.size
         if self.winner is None and points >= PROBE:  # fewer would tell of little but the machine's moods
-            form.seconds.append((time.perf_counter() - began) / points)
+            form.seconds.append((_now() - began) / points)
 
     def _next(self) -> Form:
         for form in self.forms:
@@ -83,11 +106,16 @@ class Rewritten:
                 return form
         best = min(self.forms, key=lambda form: form.best)
         tried = {form.size for form in self.forms if form.model is best.model}
-        if more := [Form(best.name, best.model, size) for size in SIZES if size not in tried]:
+        if more := [Form(best.name, best.model, size) for size in self.sizes if size not in tried]:
             self.forms += more
             return more[0]
         self.winner = best
         return best
+
+
+def original(model: Model | Rewritten) -> Model:
+    """The model as it is."""
+    return model.original if isinstance(model, Rewritten) else model
 
 
 def worth_rewriting(x: Tensor, steps: int) -> bool:
@@ -98,10 +126,24 @@ def worth_rewriting(x: Tensor, steps: int) -> bool:
 def pieces_of(model: Model | Rewritten, x: Tensor, steps: int, rewrite: str) -> Rewritten | Whole:
     """How a model is asked for so many steps of samples x: as it is, or in a faster form where that is to be found."""
     if isinstance(model, Rewritten):
-        return model
+        return model.current(x)
     if rewrite != "off" and worth_rewriting(x, steps):
         return Rewritten(model, x, compiled=rewrite == "compile")
     return Whole(model)
+
+
+def _version(model: Model) -> list[tuple[int, int]]:
+    """Which tensors the model consists of, and how often each has been written to."""
+    if not isinstance(model, nn.Module):
+        return []
+    return [(id(tensor), tensor._version) for tensor in (*model.parameters(), *model.buffers())]
+
+
+def _now() -> float:
+    """Seconds, when everything that was asked of the machine until now has been done."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _may_be_cut(model: Model, probe: Tensor) -> bool:
@@ -156,8 +198,6 @@ class ChannelsLast(nn.Module):
 def _folded(model: nn.Module) -> nn.Module | None:
     """A copy in which batch norms are part of the convolutions before them; None where that cannot be had."""
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        return None
-    if any(module.training for module in model.modules()):
         return None
     try:
         with warnings.catch_warnings():

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dlbench import ops
-from dlbench.attacks.geometry import Bounds, check_norm, distance
+from dlbench.attacks import checks
+from dlbench.attacks.checks import Bounds
+from dlbench.attacks.geometry import ORDER, distance
 from dlbench.ops.limits import Number
 
 Norm = Literal["linf", "l2", "l1"]
@@ -32,7 +34,8 @@ class AttackResult:
         clean_correct: [N] bool, the model is right on x.
         label_adv: [N] the model's label at ``x_adv``.
         loss: [N] the loss at ``x_adv``, of the true label, or of the target where there is one.
-        forwards, backwards: [N] how many forward passes a sample was in, and how many of its gradients were used.
+        forwards, backwards: [N] in how many forward passes a sample was before it was decided, and how many of its
+            gradients were used.
         first_step: [N] after how many steps (gradients, or queries where there are none), over all restarts, the goal
             was first reached: 0 on x or at a random start, -1 never.
         norm: [N] float64, the size of ``x_adv - x`` in the attack's norm.
@@ -86,6 +89,8 @@ class Search:
     A point is better when it reaches the goal and the kept one does not, and among equals when its loss is better, so
     that restarts give the worst case of each sample, and more steps never a weaker attack. ``active`` [n] are the
     indices of the samples that are attacked at the moment; every argument of length n is about them, in that order.
+    Those among them that are decided change no more. Nothing that is called once a step looks at a number on the
+    device, so that a GPU need not be waited for.
     """
 
     def __init__(
@@ -102,29 +107,24 @@ class Search:
         sample_ids: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> None:
-        n = len(x)
-        check_inputs(x, y, bounds)
-        check_norm(norm)
-        if not callable(loss) and loss not in LOSSES:
-            raise ValueError(f"loss is {loss!r}; there are {', '.join(map(repr, LOSSES))}, or a function of your own")
-        if stop not in ("cycle", "success", "never"):
-            raise ValueError(f"stop is {stop!r}; it must be 'cycle', 'success' or 'never'")
-        if keep not in ("first", "best_loss", "last"):
-            raise ValueError(f"keep is {keep!r}; it must be 'first', 'best_loss' or 'last'")
-        if mask is not None and (mask.shape != (n,) or mask.dtype != torch.bool):
-            raise ValueError(f"mask must be {n} booleans, one a sample; got {mask.dtype} {list(mask.shape)}")
+        checks.samples(x, y, bounds)
+        checks.one_of(tuple(ORDER), norm=norm)
+        checks.one_of(("cycle", "success", "never"), stop=stop)
+        checks.one_of(("first", "best_loss", "last"), keep=keep)
+        checks.loss(loss, tuple(LOSSES))
+        n, device = len(x), x.device
         # clones: tensors that were made under inference mode cannot take part in a backward pass
-        self.x, self.y, self.bounds, self.stop = x.detach().clone(), y.clone(), bounds, stop
+        self.x, self.y, self.stop = x.detach().clone(), y.clone(), stop
+        lower, upper = (bound.to(device) if isinstance(bound, Tensor) else bound for bound in bounds)
+        self.bounds: Bounds = (lower, upper)
         self.norm, self.keep = norm, keep
         self.targeted = target is not None
-        self.aim = self.y if target is None else torch.as_tensor(target, device=y.device).expand(n).clone()
+        self.aim = self.y if target is None else checks.numbers_of("target", target, n, device)
         self.sign = -1.0 if self.targeted else 1.0  # the loss of a target is to fall
         self.loss_of = loss if callable(loss) else LOSSES[loss]
-        self.ids = torch.arange(n, device=x.device) if sample_ids is None else sample_ids.to(x.device)
-        if self.ids.shape != (n,) or self.ids.dtype != torch.int64:
-            raise ValueError(f"sample_ids must be {n} int64 numbers; got {self.ids.dtype} {list(self.ids.shape)}")
-
-        self.skipped = torch.zeros(n, dtype=torch.bool, device=x.device) if mask is None else ~mask.to(x.device)
+        ids = torch.arange(n, device=device) if sample_ids is None else sample_ids
+        self.ids = checks.numbers_of("sample_ids", ids, n, device)
+        self.skipped = ~checks.chosen(mask, n, device)
         self._begin(width=1)
 
     def _begin(self, width: int) -> None:
@@ -134,7 +134,8 @@ class Search:
         n, device, self.width = len(self.x), self.x.device, width
         self.x_adv = self.x.clone()
         self.score, self.loss = torch.full((2, n), -math.inf, dtype=self.x.dtype, device=device).unbind()
-        self.success, self.clean_correct, self.cycled = torch.zeros(3, n, dtype=torch.bool, device=device).unbind()
+        flags = torch.zeros(4, n, dtype=torch.bool, device=device).unbind()
+        self.success, self.clean_correct, self.ended, self.cycled = flags
         self.labels, self.first_step = torch.full((2, n), -1, device=device).unbind()
         self.forwards, self.backwards, self.steps = torch.zeros(3, n, dtype=torch.int64, device=device).unbind()
         self.nonfinite = torch.zeros((), dtype=torch.int64, device=device)
@@ -167,7 +168,7 @@ class Search:
             self.first_step[samples[new]] = self.steps[samples[new]] + branch.first_step[of][new]
             for name in ("forwards", "backwards", "steps"):
                 getattr(self, name)[samples] += getattr(branch, name)[of]
-            self.cycled[samples] |= branch.cycled[of]
+            self.cycled[samples] |= branch.ended[of]
         self.nonfinite += branch.nonfinite
 
     def _better(self, before: Tensor, reached: Tensor, score: Tensor, new_score: Tensor) -> Tensor:
@@ -183,27 +184,15 @@ class Search:
 
     def clean(self, logits: Tensor, losses: Tensor | None = None) -> Tensor:
         """Note the logits [N, K], or [N, k, K], on x itself, and the losses where they are known; returns these [N]."""
-        classes = logits.shape[-1] if logits.dim() in (2, 3) else -1
-        if len(logits) != len(self.x) or classes < 0:
-            raise ValueError(
-                f"the model returned {list(logits.shape)} for {len(self.x)} samples, not logits [N, classes]"
-            )
-        self.check_labels(classes)
-        if len(self.x) and bool(are_probabilities(logits.detach().flatten(0, -2)).all()):
-            raise ValueError(
-                "the model returned probabilities (rows in [0, 1] that sum to 1), not logits, and flattens gradients; "
-                "attack what enters its softmax, or the logarithm of what leaves it"
-            )
-        losses = self.visit(self.x, logits, start=True, losses=losses)
+        self.check_labels(checks.logits(logits, len(self.x)))
+        losses = self._note(self.x, logits, losses, None, step=0, going=torch.ones_like(self.success))
         self.clean_correct = self.labels == self.y
         return losses
 
     def check_labels(self, classes: int) -> None:
         """Labels and targets are among the classes that the model knows."""
-        for name, labels in (("y", self.y), ("target", self.aim)):
-            if len(labels) and (labels.min() < 0 or labels.max() >= classes):
-                found = f"{int(labels.min())} to {int(labels.max())}"
-                raise ValueError(f"{name} has labels from {found}; the model knows 0 to {classes - 1}")
+        checks.labels("y", self.y, classes)
+        checks.labels("target", self.aim, classes)
 
     def visit(
         self,
@@ -220,29 +209,33 @@ class Search:
         the goal is reached where more than half of the answers reach it. A score [n] takes the loss's place where
         points are compared: the greater is the better, and a point of score -inf is counted but never kept.
         """
+        return self._note(points, logits, losses, score, step=0 if start else 1, going=self.going())
+
+    def _note(
+        self, points: Tensor, logits: Tensor, losses: Tensor | None, score: Tensor | None, step: int, going: Tensor
+    ) -> Tensor:
         if losses is None:
             losses = mean_loss(self.loss_of, logits, self.aims)
         labels, reached = self._answers(logits)
+        reached &= going
         if score is None:
             score = self.sign * losses.detach()
         else:
             reached &= score > -math.inf
-        self.forwards[self.active] += logits.shape[1] if logits.dim() == 3 else 1
-        if not start:
-            self.steps[self.active] += 1
+        now = self.active
+        self.forwards[now] += going * (logits.shape[1] if logits.dim() == 3 else 1)
+        steps = self.steps[now] + step * going
+        self.steps[now] = steps
 
-        before = self.success[self.active]
-        better = self._better(before, reached, self.score[self.active], score).nonzero().squeeze(1)
-        kept = self.active[better]
-        self.x_adv[kept], self.labels[kept] = points.detach()[better], labels[better]
-        self.score[kept], self.loss[kept] = (t.detach()[better].to(self.score.dtype) for t in (score, losses))
-        if self.keep == "last":
-            self.success[self.active] = reached
-        new = (reached & (self.first_step[self.active] < 0)).nonzero().squeeze(1)
-        if len(new):
-            new = self.active[new]
-            self.success[new] = True
-            self.first_step[new] = self.steps[new]
+        before, kept = self.success[now], self.score[now]
+        better = going & self._better(before, reached, kept, score)
+        self.x_adv[now] = torch.where(_beside(better, points), points.detach(), self.x_adv[now])
+        self.labels[now] = torch.where(better, labels, self.labels[now])
+        self.score[now] = torch.where(better, score.detach().to(kept.dtype), kept)
+        self.loss[now] = torch.where(better, losses.detach().to(kept.dtype), self.loss[now])
+        self.success[now] = torch.where(going, reached, before) if self.keep == "last" else before | reached
+        first = self.first_step[now]
+        self.first_step[now] = torch.where(reached & (first < 0), steps, first)
         return losses
 
     def _answers(self, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -258,33 +251,37 @@ class Search:
     def confirm(self, logits: Tensor) -> Tensor:
         """Let logits at the points kept for the active samples decide; returns the samples that lost their success."""
         labels, reached = self._answers(logits)
-        self.forwards[self.active] += logits.shape[1] if logits.dim() == 3 else 1
-        self.labels[self.active] = labels
-        self.loss[self.active] = mean_loss(self.loss_of, logits, self.aims).to(self.loss.dtype)
-        self.score[self.active] = self.sign * self.loss[self.active]
-        refuted = self.active[~reached]
-        self.success[refuted], self.first_step[refuted] = False, -1
+        now = self.active
+        refuted = now[self.success[now] & ~reached]
+        self.forwards[now] += logits.shape[1] if logits.dim() == 3 else 1
+        self.labels[now] = labels
+        self.loss[now] = mean_loss(self.loss_of, logits, self.aims).to(self.loss.dtype)
+        self.score[now] = self.sign * self.loss[now]
+        self.success[now] = reached
+        steps = torch.where(self.first_step[now] < 0, self.steps[now], self.first_step[now])
+        self.first_step[now] = torch.where(reached, steps, -1)
         return refuted
 
-    def count_steps(self, rows: Tensor, answers: int, tally: Tensor) -> None:
-        """Note that gradients of so many answers were used for some samples [n], and what was odd about them [n, 4]."""
-        self.backwards[rows] += answers
-        self.nonfinite += tally[:, 2:].sum()
+    def count_steps(self, answers: int, tally: Tensor) -> None:
+        """Note that gradients of so many answers were used for the samples, and what was odd about them [n, 4]."""
+        going = self.going()
+        self.backwards[self.active] += going * answers
+        self.nonfinite += (tally[:, 2:] * going[:, None]).sum()
 
     def moved(self) -> Tensor:
         """[N] bool, the point kept is not the sample itself."""
-        return (self.x_adv != self.x).flatten(1).any(1) if self.x.dim() > 1 else self.x_adv != self.x
+        return (self.x_adv != self.x).flatten(1).any(1)
 
-    def open(self) -> Tensor:
-        """Which of the active samples [n] are still to be attacked, as positions among them."""
-        closed = self.skipped
+    def going(self) -> Tensor:
+        """Which of the active samples [n] are still to be attacked."""
+        closed = self.skipped | self.ended
         if self.stop != "never":
             closed = closed | self.success.view(-1, self.width).cummax(1).values.view(-1)
-        return (~closed[self.active]).nonzero().squeeze(1)
+        return ~closed[self.active]
 
     def drop_decided(self) -> bool:
-        """Attend to the open samples only; whether there are any."""
-        self.attend(self.active[self.open()])
+        """Attend to those only that are still to be attacked; whether there are any."""
+        self.attend(self.active[self.going()])
         return len(self.active) > 0
 
     def project(self, points: Tensor, eps: Number) -> Tensor:
@@ -333,56 +330,10 @@ def mean_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
     else:
         n, k, classes = logits.shape
         losses = loss(logits.reshape(n * k, classes), labels.repeat_interleave(k, 0)).reshape(n, k).mean(1)
-    if losses.shape != labels.shape[:1]:
-        raise ValueError(f"the loss returned {list(losses.shape)} for {len(labels)} samples; it must give one a sample")
+    checks.one_a_sample(losses, len(labels))
     return losses
 
 
-# ----------------------------------------------------------------------------------------------------------- checks
-
-PROBABILITIES_SUM = 1e-5  # how far from 1 (AutoAttack: check_range_output)
-
-
-def are_probabilities(logits: Tensor) -> Tensor:
-    """[n] bool, which rows of [n, K] lie in [0, 1] and sum to 1, as logits do by chance only."""
-    slack = max(PROBABILITIES_SUM, logits.shape[1] * torch.finfo(logits.dtype).eps)
-    inside = (logits.amin(1) >= -slack) & (logits.amax(1) <= 1 + slack)
-    return inside & ((logits.sum(1) - 1).abs() < slack)
-
-
-def check_eps(eps: Number, n: int | None = None) -> None:
-    """A radius is a finite number, zero or more, or as many of them as there are samples."""
-    if isinstance(eps, Tensor):
-        if n is not None and eps.shape != (n,):
-            raise ValueError(f"eps has shape {list(eps.shape)}; it must be a number, or {n} of them, one a sample")
-        if not ((eps >= 0) & eps.isfinite()).all():
-            raise ValueError(f"eps goes from {float(eps.min()):g} to {float(eps.max()):g}; it must be finite, >= 0")
-    elif not (math.isfinite(eps) and eps >= 0):
-        raise ValueError(f"eps is {eps!r}; it must be a finite number, zero or more")
-
-
-def check_inputs(x: Tensor, y: Tensor, bounds: Bounds) -> None:
-    """Images of a type that holds small steps, inside the bounds, and a label for each."""
-    if x.dtype not in (torch.float32, torch.float64):  # half precision cannot hold a step of 2/255 near 1
-        raise ValueError(f"x is {x.dtype}; an attack needs float32 or float64 (the model may cast)")
-    if y.dtype != torch.int64 or y.shape != x.shape[:1]:
-        raise ValueError(f"y must be {len(x)} int64 labels, one a sample; got {y.dtype} {list(y.shape)}")
-    if y.device != x.device:
-        raise ValueError(f"y is on {y.device} and x is on {x.device}; move one to the other")
-    lower, upper = (_by_channel(name, bound, x) for name, bound in zip(("lower", "upper"), bounds, strict=True))
-    if not (lower < upper).all():
-        raise ValueError(f"bounds are {bounds!r}; the lower must be smaller than the upper")
-    if not ((x >= lower) & (x <= upper)).all():
-        extent = f"from {float(x.min()):g} to {float(x.max()):g}"
-        shown = f"({float(lower.min()):g}, {float(upper.max()):g})"
-        raise ValueError(f"x has values {extent} and bounds are {shown}: pass the bounds of your inputs, or clamp x")
-
-
-def _by_channel(name: str, bound: Number, x: Tensor) -> Tensor:
-    """A bound in a shape that broadcasts with x [N, C, ...]."""
-    if not isinstance(bound, Tensor) or bound.dim() == 0:
-        return torch.as_tensor(bound, dtype=torch.float64, device=x.device)
-    if x.dim() < 2 or bound.shape != x.shape[1:2]:
-        channels = x.shape[1] if x.dim() > 1 else 1
-        raise ValueError(f"the {name} bound has shape {list(bound.shape)}; give a number or {channels}, one a channel")
-    return bound.to(x.device).double().view(-1, *[1] * (x.dim() - 2))
+def _beside(mask: Tensor, points: Tensor) -> Tensor:
+    """A mask [n] in a shape that broadcasts with points [n, ...]."""
+    return mask.view(-1, *[1] * (points.dim() - 1))

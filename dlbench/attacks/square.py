@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from dlbench.attacks.climb import Restarts
-from dlbench.attacks.geometry import Bounds, check_norm
+from dlbench.attacks import checks
+from dlbench.attacks.checks import Bounds
 from dlbench.attacks.modes import Model, attack_mode
-from dlbench.attacks.oracle import Oracle
+from dlbench.attacks.oracle import Oracle, oracles
 from dlbench.attacks.randomness import signs, uniform
-from dlbench.attacks.rewrite import Rewritten, pieces_of
-from dlbench.attacks.search import AttackResult, Loss, Search, check_eps
+from dlbench.attacks.restarts import Restarts, Turn
+from dlbench.attacks.rewrite import Rewritten, original, pieces_of
+from dlbench.attacks.rows import Rows, each, of
+from dlbench.attacks.search import AttackResult, Loss, Search
 from dlbench.ops.limits import Number
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of the window's area, in 10,000 queries
@@ -58,7 +60,7 @@ def square(
         model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
         x: [N, channels, height, width] float32 or float64, inside the bounds.
         y: [N] int64, the true labels.
-        eps: radius of the ball, in the units of x; a number or [N].
+        eps: radius of the ball, in the units of x: a number, [N], or, in the L-infinity norm, [N or 1, C or 1, 1, ...].
         norm: ``"linf"`` or ``"l2"``.
         queries: a restart, the first among them; in the result a step is a query.
         restarts: searches from a new start; a later one only attacks what withstood the earlier ones.
@@ -74,10 +76,17 @@ def square(
     Raises:
         ValueError: labels the model does not have, x no images or outside the bounds, an impossible setting.
     """
-    check_eps(eps, len(x))
-    _check_settings(x, norm, queries, restarts, p_init)
-    original = model.original if isinstance(model, Rewritten) else model
-    with attack_mode(original), torch.no_grad():
+    checks.samples(x, y, bounds)
+    if x.dim() != 4:
+        raise ValueError(f"x must be images [N, channels, height, width]; got {list(x.shape)}")
+    checks.whole(queries=queries, restarts=restarts)
+    checks.one_of(("linf", "l2"), norm=norm)
+    checks.one_of(checks.MODES, rewrite=rewrite)
+    if not 0 < p_init <= 1:
+        raise ValueError(f"p_init is {p_init!r}; it is a share of the image, above 0 and up to 1")
+    eps = checks.lengths("eps", eps, x)
+    eps = eps if norm == "linf" else checks.one_for_each(eps, norm)
+    with attack_mode(original(model), x.device), torch.no_grad():
         search = Search(
             x,
             y,
@@ -90,11 +99,9 @@ def square(
             mask=mask,
         )
         pieces = pieces_of(model, search.x, queries * restarts // 2, rewrite)  # a query costs half a gradient
-        judge = oracle = Oracle(pieces.plain, search.loss_of)
-        if pieces.plain is not pieces:
-            oracle = Oracle(pieces, search.loss_of)
+        oracle, judge = oracles(pieces, search.loss_of)
         windows = (L2Windows if norm == "l2" else LinfWindows)(search, oracle, judge, queries, eps, p_init, seed)
-        return windows.run(restarts if bool((torch.as_tensor(eps) > 0).any()) else 0)
+        return windows.run(restarts if checks.positive(eps) else 0)
 
 
 def window_side(query: int, queries: int, p_init: float, height: int, width: int) -> int:
@@ -108,29 +115,22 @@ def window_side(query: int, queries: int, p_init: float, height: int, width: int
 
 
 @dataclass
-class Batch:
-    """Points under way, a row each: [n, C, H, W] unless said otherwise."""
+class Searching(Rows):
+    """Points that are asked about, a row each: [n, C, H, W] unless said otherwise."""
 
-    job: Tensor  # [n], its place in the branch of the search
-    restart: Tensor  # [n]
-    points: Tensor  # what is asked about
     best: Tensor  # of the restart
     gain: Tensor  # [n], its loss, to be raised
-    radius: Tensor  # [n]
+    eps: Number  # of the ball: a number, or a row each
     corners: Tensor  # [n, 2, C, H, W] the lowest and the highest point of ball and bounds, or [n, 0]
 
-    def take(self, rows: Tensor) -> Batch:
-        """Some of the rows."""
-        return Batch(*(getattr(self, field.name)[rows] for field in fields(self)))
 
-
-class Windows(Restarts[Batch]):
+class Windows(Restarts[Searching]):
     """Searches that change one square window a query, and keep what helps.
 
     Args:
         search, oracle, judge: as of all restarts.
         queries: of a restart.
-        eps: radius of the ball, a number or one a sample [N].
+        eps: radius of the ball, a number or a row a sample.
         p_init: the share of the image that the first windows cover.
         seed: of the windows.
     """
@@ -138,46 +138,51 @@ class Windows(Restarts[Batch]):
     def __init__(
         self, search: Search, oracle: Oracle, judge: Oracle, queries: int, eps: Number, p_init: float, seed: int
     ) -> None:
-        super().__init__(search, oracle, judge, queries - 1, random_start=True, compact=True)
+        super().__init__(search, oracle, judge, queries - 1, random_start=True)
         self.eps = eps
         self.queries, self.p_init, self.seed = queries, p_init, seed
         self.channels, self.height, self.width = search.x.shape[1:]
 
-    def _first(self, branch: Search, rows: Batch) -> Tensor:
+    def _first(self, branch: Search, rows: Searching) -> Tensor:
         """What the first query asks about."""
         raise NotImplementedError
 
-    def _changed(self, branch: Search, rows: Batch, age: int, side: int) -> Tensor:
+    def _changed(self, branch: Search, rows: Searching, side: int) -> Tensor:
         """The best points with another window."""
         raise NotImplementedError
 
-    def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Batch:
+    def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Searching:
         x = branch.centres
-        radius = torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(self.search.x))[jobs]
-        job, unknown = torch.arange(len(restart), device=x.device), torch.full_like(radius, -math.inf)
-        rows = Batch(job, restart, x, x.clone(), unknown, radius, corners=x.new_empty(len(x), 0))
+        rows = Searching(
+            job=torch.arange(len(restart), device=x.device),
+            restart=restart,
+            points=x,
+            best=x.clone(),
+            gain=torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device),
+            eps=of(self.eps, jobs),
+            corners=x.new_empty(len(x), 0),
+        )
         rows.points = self._first(branch, rows)
         return rows
 
-    def _ask(self, branch: Search, rows: Batch, age: int) -> Tensor:
+    def _turn(self, age: int) -> Turn:
+        """Its kind is the side of the window."""
+        return Turn(age == 0, window_side(age, self.queries, self.p_init, self.height, self.width))
+
+    def _ask(self, branch: Search, rows: Searching, turn: Turn) -> Tensor:
         """The losses that the rows' points raise."""
-        return branch.sign * branch.visit(rows.points, self.oracle.look(rows.points, *self._moment(branch, rows, age)))
+        return branch.sign * branch.visit(rows.points, self.oracle.look(rows.points, *self._moment(branch, rows)))
 
-    def _step(self, branch: Search, rows: Batch, gradient: Tensor, age: int) -> Batch:
-        better = (gradient > rows.gain).nonzero().squeeze(1)
-        rows.best[better], rows.gain[better] = rows.points[better], gradient[better].double()
-        side = window_side(age, self.queries, self.p_init, self.height, self.width)
-        rows.points = self._changed(branch, rows, age + 1, side)
-        return rows
+    def _step(self, branch: Search, rows: Searching, gradient: Tensor, turn: Turn) -> None:
+        better = gradient > rows.gain
+        rows.best = torch.where(better[:, None, None, None], rows.points, rows.best)
+        rows.gain = torch.where(better, gradient.double(), rows.gain)
+        rows.points = self._changed(branch, rows, turn.kind)
 
-    def _projected(self, branch: Search, rows: Batch, points: Tensor) -> Tensor:
-        """The points, in ball and bounds; one radius for all is quicker than one for each."""
-        return branch.project(points, rows.radius if isinstance(self.eps, Tensor) else self.eps)
-
-    def _draw(self, branch: Search, rows: Batch, age: int, *shape: int) -> Tensor:
-        """Numbers [n, *shape] in [-1, 1) of this query, for every row its own."""
-        ids, moment = self._moment(branch, rows, age)
-        return uniform(self.seed, moment, ids, shape, rows.best.dtype)
+    def _draw(self, branch: Search, rows: Searching, ahead: int, *shape: int) -> Tensor:
+        """Numbers [n, *shape] in [-1, 1) of the query after so many others, for every row its own."""
+        ids, moment = self._moment(branch, rows)
+        return uniform(self.seed, moment + ahead, ids, shape, rows.best.dtype)
 
     def _cells(self, drawn: Tensor, side: int) -> Tensor:
         """The cells [n, channels, side²] of a window at places drawn [n, 2]."""
@@ -187,16 +192,16 @@ class Windows(Restarts[Batch]):
 class LinfWindows(Windows):
     """Every pixel at x - eps or x + eps, as far as the bounds allow."""
 
-    def _first(self, branch: Search, rows: Batch) -> Tensor:
+    def _first(self, branch: Search, rows: Searching) -> Tensor:
         """Vertical stripes."""
-        beyond = 2 * rows.radius.to(rows.best.dtype)[:, None, None, None]
-        low, high = (self._projected(branch, rows, branch.centres + far) for far in (-beyond, beyond))
+        beyond = 2 * each(rows.eps, rows.best)
+        low, high = (branch.project(branch.centres + far, rows.eps) for far in (-beyond, beyond))
         rows.corners = torch.stack([low, high], 1)
         return torch.where(self._draw(branch, rows, 0, self.channels, 1, self.width) < 0, low, high)
 
-    def _changed(self, branch: Search, rows: Batch, age: int, side: int) -> Tensor:
+    def _changed(self, branch: Search, rows: Searching, side: int) -> Tensor:
         """A window all low or all high, channel by channel."""
-        drawn = self._draw(branch, rows, age, 2 + self.channels)
+        drawn = self._draw(branch, rows, 1, 2 + self.channels)
         cells, down = self._cells(drawn[:, :2], side), drawn[:, 2:, None] < 0
         before, low, high = (images.flatten(2).gather(2, cells) for images in (rows.best, *rows.corners.unbind(1)))
         idle = (torch.where(down, low, high) == before).flatten(1).all(1)  # the opposite then changes every pixel
@@ -207,7 +212,7 @@ class LinfWindows(Windows):
 class L2Windows(Windows):
     """Bumps with a positive and a negative half, on the surface of the ball where the bounds do not cut them."""
 
-    def _first(self, branch: Search, rows: Batch) -> Tensor:
+    def _first(self, branch: Search, rows: Searching) -> Tensor:
         """A grid of tiles, each a bump of random sign."""
         side = max(min(self.height, self.width) // TILES, 1)
         down, across = self.height // side, self.width // side
@@ -219,13 +224,13 @@ class L2Windows(Windows):
         delta[:, :, top : top + down * side, left : left + across * side] = grid
         return self._at(branch, rows, delta)
 
-    def _changed(self, branch: Search, rows: Batch, age: int, side: int) -> Tensor:
+    def _changed(self, branch: Search, rows: Searching, side: int) -> Tensor:
         """What two windows hold of the perturbation, and what eps leaves unused, put into the first of them."""
         side = min(max(side + (side + 1) % 2, 3), self.height, self.width)
-        drawn = self._draw(branch, rows, age, 5 + self.channels)
+        drawn = self._draw(branch, rows, 1, 5 + self.channels)
         first, second = self._cells(drawn[:, 0:2], side), self._cells(drawn[:, 2:4], side)
         delta = (rows.best - branch.centres).flatten(2)
-        unused = rows.radius[:, None, None].square() - delta.square().sum((1, 2), keepdim=True)
+        unused = each(rows.eps, delta) ** 2 - delta.square().sum((1, 2), keepdim=True)
 
         held = delta.gather(2, first)
         delta.scatter_(2, first, 0.0)
@@ -236,10 +241,10 @@ class L2Windows(Windows):
         delta.scatter_(2, first, shape * size.to(shape.dtype))
         return self._at(branch, rows, delta.view_as(rows.best))
 
-    def _at(self, branch: Search, rows: Batch, delta: Tensor) -> Tensor:
+    def _at(self, branch: Search, rows: Searching, delta: Tensor) -> Tensor:
         """From x in the direction of delta [n, ...] as far as the ball goes, cut by the bounds."""
-        delta = _unit(delta.flatten(1)) * rows.radius.to(delta.dtype)[:, None]
-        return self._projected(branch, rows, branch.centres + delta.view_as(branch.centres))
+        delta = _unit(delta.flatten(1)).view_as(branch.centres) * each(rows.eps, branch.centres)
+        return branch.project(branch.centres + delta, rows.eps)
 
 
 def place(drawn: Tensor, side: int, height: int, width: int) -> Tensor:
@@ -251,14 +256,15 @@ def place(drawn: Tensor, side: int, height: int, width: int) -> Tensor:
 
 def bumps(side: int, drawn: Tensor) -> Tensor:
     """Bumps [*drawn, side, side], of their halves one above the other or side by side, as drawn."""
-    upright = bump(side).to(drawn)
+    upright = bump(side, drawn.dtype, drawn.device)
     return torch.where(drawn[..., None, None] < 0, upright, upright.T)
 
 
 @lru_cache(maxsize=64)
-def bump(side: int) -> Tensor:
-    """[side, side] float64 of L2 norm 1: a hill above, its negative below."""
-    return _unit(torch.cat([_hill(side // 2, side), -_hill(side - side // 2, side)]).flatten()).view(side, side)
+def bump(side: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
+    """[side, side] of L2 norm 1: a hill above, its negative below. Kept, since the next query wants it again."""
+    halves = torch.cat([_hill(side // 2, side), -_hill(side - side // 2, side)])
+    return _unit(halves.flatten()).view(side, side).to(device, dtype)
 
 
 def _hill(height: int, width: int) -> Tensor:
@@ -278,12 +284,3 @@ def _unit(vectors: Tensor) -> Tensor:
     """The vectors along the last dimension, of L2 norm 1; zero stays zero."""
     length: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
     return vectors / length.clamp(min=torch.finfo(vectors.dtype).tiny)
-
-
-def _check_settings(x: Tensor, norm: str, queries: int, restarts: int, p_init: float) -> None:
-    if x.dim() != 4:
-        raise ValueError(f"x must be images [N, channels, height, width]; got {list(x.shape)}")
-    check_norm(norm, ("linf", "l2"))
-    if min(queries, restarts) < 1 or not 0 < p_init <= 1:
-        given = f"queries is {queries}, restarts is {restarts} and p_init is {p_init:g}"
-        raise ValueError(f"{given}; they must be 1 or more, 1 or more, and above 0 up to 1")

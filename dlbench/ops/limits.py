@@ -63,7 +63,7 @@ def limits(x: Tensor, eps: Number, step_size: Number = 0.0, lower: Number = 0.0,
 def _grid(name: str, value: Number, x: Tensor) -> Tensor:
     """A limit as float64 [N or 1, C or 1]."""
     if not isinstance(value, Tensor):
-        return torch.tensor([[float(value)]], dtype=torch.float64, device=x.device)
+        return torch.full((1, 1), float(value), dtype=torch.float64, device=x.device)  # a copy could not be captured
     samples, channels = (*x.shape[:2], 1, 1)[:2] if x.dim() > 1 else (*x.shape, 1)
     value = value.detach().double()
     shape = tuple(value.shape)

@@ -424,7 +424,7 @@ def test_it_works_where_gradients_are_off(problem, without):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"norm": "l1"}, "'l1'; APGD has 'linf' and 'l2'"),
+        ({"norm": "l1"}, "'l1'; it must be 'linf' or 'l2'"),
         ({"loss": "mse"}, "'mse'; there are 'ce', 'margin', 'dlr', 'dlr_targeted'"),
         ({"steps": 0}, "steps is 0"),
         ({"target_classes": 0}, "target_classes is 0"),

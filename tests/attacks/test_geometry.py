@@ -23,9 +23,3 @@ def test_a_box_is_one_for_all_or_one_a_channel():
     lower, upper = geometry.box((torch.tensor([-1.0, -2.0, -3.0]), torch.ones(3)), x)
     assert torch.equal(lower.expand_as(x)[1, :, 0, 1], torch.tensor([-1.0, -2.0, -3.0]))
     assert geometry.box((0.0, 1.0), torch.rand(4, 9, dtype=torch.float64))[0].dtype == torch.float64
-
-
-def test_norms_have_names():
-    geometry.check_norm("l2")
-    with pytest.raises(ValueError, match="norm is 'l3'; it must be 'linf' or 'l2'"):
-        geometry.check_norm("l3")

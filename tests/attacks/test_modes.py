@@ -23,14 +23,19 @@ def test_attack_mode_restores_buffers_and_random_state():
             super().__init__()
             self.register_buffer("written", torch.zeros(2))
             self.register_buffer("replaced", torch.zeros(2))
+            self.weight = nn.Parameter(torch.zeros(2))
 
     model, state = Counting(), torch.get_rng_state()
-    before = model.replaced
+    before, weight = model.replaced, model.weight
     with attack_mode(model):
         model.written += 1
         model.replaced = torch.ones(3)
+        model.register_buffer("made", torch.ones(3))
+        model.weight.data += 1
+        model.weight = None
         torch.rand(5)
     assert model.replaced is before and not model.written.any() and not model.replaced.any()
+    assert model.weight is weight and not weight.any() and not hasattr(model, "made")
     assert torch.equal(torch.get_rng_state(), state)
 
 

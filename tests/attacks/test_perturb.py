@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dlbench import attacks
-from dlbench.attacks import climb
+from dlbench.attacks import restarts
 from dlbench.attacks.rewrite import Rewritten
 
 from .test_gradient import D, K, N, RowWise, linear
@@ -98,7 +98,7 @@ def test_restarts_side_by_side_are_restarts_one_by_one(problem, monkeypatch):
     settings = {"eps": 0.08, "steps": 10, "restarts": 7, "seed": 3}
     waves = attacks.pgd(model, x[:9], y[:9], **settings)
     largest = max(model.batches)
-    monkeypatch.setattr(climb, "FEW", 1)
+    monkeypatch.setattr(restarts, "FEW", 1)
     alone = attacks.pgd(model, x[:9], y[:9], **settings)
     same(alone, waves)
     assert largest > 9 and 0 < waves.attack_success_rate < 1
@@ -272,10 +272,46 @@ def test_a_model_whose_answers_depend_on_the_batch_is_asked_about_all_at_once(ne
         assert same is batchwise and size == 150
 
 
-def test_a_model_in_training_is_not_folded(net):
+def test_a_model_in_training_is_rewritten_as_attacks_see_it_and_stays_as_it_is(net):
     model, x, _ = net
-    model[1].train()
-    assert all("folded" not in form.name for form in Rewritten(model, x).forms)
+    with torch.no_grad():
+        want = model(x)
+    state = copy.deepcopy(model.state_dict())
+    model.train()
+    forms = Rewritten(model, x).forms
+    assert model.training and all(torch.equal(v, state[name]) for name, v in model.state_dict().items())
+    with torch.no_grad():
+        torch.testing.assert_close(forms[1].model(x), want, rtol=1e-4, atol=1e-4)
+
+
+def test_forms_are_made_anew_for_a_model_that_has_been_trained_since(net):
+    model, x, y = net
+    forms = Rewritten(model, x)
+    assert forms.current(x).forms is (old := forms.forms)
+    with torch.no_grad():
+        model[-1].weight.neg_()
+        assert forms.current(x).forms is not old
+        torch.testing.assert_close(forms.forms[1].model(x), model(x), rtol=1e-4, atol=1e-4)
+    assert attacks.pgd(forms, x, y, eps=0.01, steps=2).clean_correct.sum() < 75
+
+
+def test_what_the_rewritten_form_withstands_but_the_model_does_not_is_a_success(net):
+    model, x, y = net
+
+    class Blind(Rewritten):
+        """Its form has the model's gradients, and is harder to fool."""
+
+        def __init__(self, model, x):
+            super().__init__(model, x)
+            sure = lambda z: model(z) + 0.2 * nn.functional.one_hot(y[:1], K)  # noqa: E731
+            self.forms = [attacks.rewrite.Form("blind", sure, 32)]
+
+    mine = y == y[0]
+    result = attacks.pgd(Blind(model, x), x[mine], y[mine], eps=0.07, steps=10, loss="margin")
+    with torch.no_grad():
+        assert torch.equal(model(result.x_adv).argmax(1) != y[mine], result.success)
+        fooled = (model(result.x_adv) + 0.2 * nn.functional.one_hot(y[:1], K)).argmax(1) != y[mine]
+    assert (result.success & ~fooled).any() and (result.first_step[result.success] > 0).all()
 
 
 def test_where_the_model_disagrees_with_its_rewritten_form_it_is_attacked_itself(net, monkeypatch):
@@ -360,16 +396,75 @@ def test_gradients_that_are_no_numbers_are_counted_and_do_no_harm():
         ({"mask": torch.ones(3, dtype=torch.bool)}, "mask must be 40 booleans"),
         ({"eps": torch.zeros(3)}, r"eps has shape \[3\]; it must be a number, or 40"),
         ({"eps": torch.full((N,), -1.0)}, "eps goes from -1 to -1"),
+        ({"eps": "0.1"}, "eps is '0.1'; it must be a finite number"),
         ({"eot_samples": 0}, "eot_samples is 0"),
-        ({"step_size": float("inf")}, "nor infinite"),
+        ({"steps": 3.0}, "steps is 3.0; it must be a whole number, 1 or more"),
+        ({"rewrite": "fast"}, "rewrite is 'fast'; it must be 'auto', 'compile' or 'off'"),
+        ({"sparsity": 0.0}, "sparsity is 0.0; it is a share"),
+        ({"target": 0.5}, "target must be 40 int64 numbers, one a sample; got torch.float32"),
+        ({"target": torch.zeros(3, dtype=torch.int64)}, r"target must be 40 int64 numbers, one a sample; got .* \[3\]"),
+        ({"step_size": torch.ones(3)}, r"step_size has shape \[3\]; it must be a number, or 40"),
+        ({"bounds": (0.0,)}, r"bounds are \(0.0,\); give the least and the greatest"),
+        ({"model": lambda x: x[:, :1]}, "logits of one class"),
+        ({"step_size": float("inf")}, "step_size is inf; it must be a finite number"),
         ({"momentum": 1.0, "norm": "l2"}, "goes with 'linf'"),
         ({"bounds": (0.0, float("nan"))}, "lower must be smaller"),
     ],
 )
 def test_errors_name_what_was_given(problem, change, message):
     model, x, y = problem
+    settings = {"model": model, "eps": 0.1} | change
     with pytest.raises(ValueError, match=message):
-        attacks.perturb(model, x, y, **{"eps": 0.1} | change)
+        attacks.perturb(x=x, y=y, **settings)
+
+
+def test_arrays_are_no_tensors(problem):
+    model, x, y = problem
+    for attack in (attacks.perturb, attacks.apgd, attacks.fab, attacks.autoattack, attacks.noise):
+        with pytest.raises(TypeError, match=r"x is a ndarray; give a tensor, as torch\.as_tensor makes one"):
+            attack(model, x.numpy(), y, eps=0.1)
+
+
+@pytest.mark.parametrize(
+    ("attack", "settings"),
+    [
+        (attacks.pgd, {"steps": 8, "restarts": 2}),
+        (attacks.fgsm, {}),
+        (attacks.apgd, {"steps": 10, "restarts": 2}),
+        (attacks.apgd, {"steps": 6, "loss": "dlr_targeted"}),
+        (attacks.fab, {"steps": 6, "restarts": 2}),
+        (attacks.square, {"queries": 60}),
+        (attacks.autoattack, {"version": "custom", "attacks": ["apgd-t", "fab-t"], "apgd_t": {"steps": 5}}),
+    ],
+)
+def test_a_normalised_model_is_attacked_as_the_one_within_with_a_radius_for_each_channel(attack, settings, net):
+    model, x, y = net
+    model, x = copy.deepcopy(model).double(), x.double()
+    mean, std = torch.tensor([0.5, 0.25, 0.75]), torch.tensor([0.25, 0.5, 0.125])  # powers of two: no rounding
+    wide = lambda v: v.view(1, -1, 1, 1)  # noqa: E731
+    inner = lambda z: model(z * wide(std) + wide(mean))  # noqa: E731
+    eps = 0.0625
+    plain = attack(model, x, y, eps=eps, rewrite="off", **settings)
+    z = (x - wide(mean)) / wide(std)
+    normalised = attack(
+        inner, z, y, eps=wide(eps / std), bounds=(-mean / std, (1 - mean) / std), rewrite="off", **settings
+    )
+    assert plain.attack_success_rate > 0
+    assert torch.equal(normalised.success, plain.success)
+    torch.testing.assert_close(normalised.x_adv * wide(std) + wide(mean), plain.x_adv, rtol=0, atol=1e-9)
+    assert ((normalised.x_adv - z).abs() <= wide(eps / std)).all()
+
+
+def test_a_radius_by_channel_is_refused_where_the_norm_adds_channels_up(net):
+    model, x, y = net
+    eps = torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)
+    for attack in (attacks.apgd, attacks.fab, attacks.square):
+        with pytest.raises(
+            ValueError, match=r"eps has shape \[150, 3, 1, 1\], but norm 'l2' measures all channels alike"
+        ):
+            attack(model, x, y, eps=eps, norm="l2")
+    with pytest.raises(ValueError, match=r"eps has shape \[3\]; it must be a number, or 150 of them"):
+        attacks.autoattack(model, x, y, eps=torch.zeros(3))
 
 
 @pytest.mark.parametrize("attack", [attacks.square, attacks.noise])

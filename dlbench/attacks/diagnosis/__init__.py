@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dlbench.attacks.checks import Bounds
 from dlbench.attacks.diagnosis.evidence import CORNER, Evidence, Settings
 from dlbench.attacks.diagnosis.findings import Diagnosis, Finding
 from dlbench.attacks.diagnosis.probes import CannotAskError, steady
 from dlbench.attacks.diagnosis.rules import RULES, Rule
-from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.gradient import pgd
 from dlbench.attacks.modes import Model, attack_mode, input_grad_only
 from dlbench.attacks.search import Norm

@@ -21,13 +21,13 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from dlbench import ops
 from dlbench.attacks.blackbox import noise
+from dlbench.attacks.checks import Bounds, are_probabilities
 from dlbench.attacks.diagnosis import probes
 from dlbench.attacks.diagnosis.probes import CannotAskError
-from dlbench.attacks.geometry import Bounds
 from dlbench.attacks.gradient import pgd
 from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.randomness import uniform
-from dlbench.attacks.search import AttackResult, Norm, are_probabilities
+from dlbench.attacks.search import AttackResult, Norm
 from dlbench.attacks.square import square
 from dlbench.ops.limits import Number
 

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from dlbench import ops
+from dlbench.attacks.checks import are_probabilities
 from dlbench.attacks.diagnosis import probes
 from dlbench.attacks.diagnosis.evidence import DIRECTIONS, LAST_STEPS, NEIGHBOURS, REPEATS, Evidence
 from dlbench.attacks.diagnosis.findings import Verdict
 from dlbench.attacks.diagnosis.probes import CannotAskError
-from dlbench.attacks.search import are_probabilities
 
 LEAST_TOLERANCE = 0.002  # of accuracy (AutoAttack: check_square_sr)
 FLAT_DECADES = 2  # over which the accuracy of a model that attacks can see through has to move
