@@ -425,7 +425,7 @@ def test_it_works_where_gradients_are_off(problem, without):
     ("change", "message"),
     [
         ({"norm": "l1"}, "'l1'; it must be 'linf' or 'l2'"),
-        ({"loss": "mse"}, "'mse'; there are 'ce', 'margin', 'dlr', 'dlr_targeted'"),
+        ({"loss": "mse"}, "'mse'; it must be 'ce', 'margin', 'dlr' or 'dlr_targeted'"),
         ({"steps": 0}, "steps is 0"),
         ({"target_classes": 0}, "target_classes is 0"),
         ({"rho": 1.5}, "rho is 1.5"),

@@ -124,7 +124,7 @@ def test_levers(benchmark, problem, steps, monkeypatch):
 
     def parameters_too():
         with monkeypatch.context() as patch:
-            patch.setattr(attacks.gradient, "input_grad_only", lambda model: torch.enable_grad())
+            patch.setattr(attacks.modes, "input_grad_only", lambda model: torch.enable_grad())
             patch.setattr(attacks.oracle.torch.autograd, "grad", backward_through_everything)
             attacks.pgd(net, x, y, **settings | {"rewrite": "off"})
         net.zero_grad()
