@@ -20,7 +20,9 @@ On new images G asks neither for labels nor for gradients:
   (e) every attack faces a fresh discriminator, trained on its images for as long as any other's. What is asked is what
   such a network learns: grey levels that are no sixteenths give every attack on the digits away.
 
-Success is counted over images that the network gets right unharmed, and no attack gets a second try. The public code
+Success is counted over images that the network gets right unharmed, and no attack gets a second try. The positive
+control asks whether a generator can be trained, applied and counted at all: with eps = 1 any image is in reach, and
+without the discriminator and the norm's bound nothing but success is asked for. The public code
 (mathcbc/advGAN_pytorch) keeps the network's dropout on, takes probabilities for logits, sums one loss where it averages
 the others, leaves the norm's hinge out, and counts images that were wrong from the start. Here gates ask that the
 network be in eval mode, that not a bit of it or of its gradients change, and that bounds hold exactly.
@@ -37,7 +39,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -161,6 +163,7 @@ class AdversarialGAN(Experiment):
 
     title = "A trained generator fools a network in one forward pass"
     chapter = "robustness"
+    version = 2  # the positive control is a generator that is asked for success alone
     sources = (
         "Xiao et al., Generating adversarial examples with adversarial networks, IJCAI 2018, arXiv:1801.02610",
         "Athalye et al., Synthesizing robust adversarial examples, ICML 2018, arXiv:1707.07397 (MIT; no GAN)",
@@ -260,9 +263,10 @@ class AdversarialGAN(Experiment):
         ),
         Control("with eps = 0 nothing changes", nothing_changes, kind="negative"),
         Control(
-            "where any image is in reach (eps = 1) AdvGAN fools the network on 95 % of the images",
+            "where any image is in reach (eps = 1) and nothing but success is asked for, a generator fools the network "
+            "on 95 % of the images",
             lambda rows: every(
-                where(rows, subject="advgan_anywhere"), "network", lambda r: above(r.attack_success_rate, 0.95)
+                where(rows, subject="generator_anywhere"), "network", lambda r: above(r.attack_success_rate, 0.95)
             ),
             kind="positive",
         ),
@@ -481,9 +485,10 @@ def measured(target: Target, study: AdversarialGAN, context: Context) -> Iterato
 
     for name, attack in all_attacks(target.net, makers, 0.0, study, context).items():
         yield {"subject": name, "eps": 0.0, "multiple": 0, **scored(target, attack(*target.test), 0.0)}
-    anywhere = by_generator(trained("advgan", target, 1.0, study, context), 1.0)
+    # the norm's hinge trades success for smallness, and so may stay below 1 however well the rest works
+    anywhere = by_generator(trained("generator_alone", target, 1.0, replace(study, beta=0.0), context), 1.0)
     row = scored(target, anywhere(*target.test), 1.0)
-    yield {"subject": "advgan_anywhere", "eps": 1.0, "multiple": 1 / study.eps, **row}
+    yield {"subject": "generator_anywhere", "eps": 1.0, "multiple": 1 / study.eps, **row}
 
 
 @torch.no_grad()

@@ -16,10 +16,11 @@ they are, on images with uniform noise, or on those of an attack on the network 
 
 Noise of the same eps is the negative control: it is as large, costs no gradient, and must not make robust.
 
-Robust accuracy is the share of images that are right as they stand and withstand every random start of PGD on both
-losses, cross-entropy and margin. A network that hides its gradients cannot be judged by them alone, so the gates of
-``adversarial_gradient`` stand here too (Athalye et al. 2018): PGD has converged, one step and an attack by queries are
-no stronger, and where any image is in reach nothing survives.
+Robust accuracy is that of the worst case, image by image: the share of images that are right as they stand, withstand
+every random start of PGD on both losses, cross-entropy and margin, and withstand Square Attack (Andriushchenko et al.,
+ECCV 2020). A network that hides its gradients cannot be judged by them alone, and Square asks queries only; what PGD
+and Square find alone stands beside the worst case. Gates ask the rest (Athalye et al. 2018): half the steps and half
+the queries find nearly as much, one step finds no more, and where any image is in reach nothing survives.
 
 On the digits, eps = 0.25 is the largest of 0.05, 0.1, ..., 0.3 at which PGD training keeps 90 % of the clean images
 right on each of seeds 100 to 105; that rule asks nothing of the other arms. For all of them eps grows over the first
@@ -94,7 +95,7 @@ def gain(rows: pd.DataFrame, attack: str, arm: str, over: str) -> pd.Series:
     return paired(where(rows, attack=attack), "robust_accuracy", arm, over)
 
 
-def only_seems(rows: pd.DataFrame, arm: str, beside: str = "pgd") -> pd.Series:
+def only_seems(rows: pd.DataFrame, arm: str, beside: str = "worst_case") -> pd.Series:
     """Accuracy under the one-step attack less accuracy under another."""
     return paired(where(rows, subject=arm), "robust_accuracy", "fgsm", beside, by="attack")
 
@@ -107,19 +108,19 @@ def excess(rows: pd.DataFrame, arm: str) -> pd.Series:
 def as_good_and_cheaper(rows: pd.DataFrame) -> Verdict:
     """FGSM-RS is as robust as PGD training but for 5 points, for less than half of its gradients."""
     one, many = (where(rows, subject=arm, attack="none").backwards for arm in ("fgsm_rs", "pgd"))
-    return all_of(equivalent(gain(rows, "pgd", "fgsm_rs", over="pgd"), 0.05), below(one / many, 0.5))
+    return all_of(equivalent(gain(rows, "worst_case", "fgsm_rs", over="pgd"), 0.05), below(one / many, 0.5))
 
 
 def overfits(rows: pd.DataFrame) -> Verdict:
-    """After FGSM training one step leaves 20 points that PGD takes, and 10 more than after PGD training."""
+    """After FGSM training one step leaves 20 points that fall in the worst case, 10 more than after PGD training."""
     return all_of(above(only_seems(rows, "fgsm"), 0.20), above(excess(rows, "fgsm"), 0.10))
 
 
-def steps_do_not_help_the_defender(rows: pd.DataFrame) -> Verdict:
-    """PGD is no weaker than one step or half its steps, nor much stronger than the latter: it has converged."""
+def effort_is_spent(rows: pd.DataFrame) -> Verdict:
+    """The worst case is no weaker than one step or half the effort, nor much stronger than the latter."""
 
     def converged(r: pd.DataFrame) -> Verdict:
-        left = paired(r, "robust_accuracy", "pgd_half_the_steps", "pgd", by="attack")
+        left = paired(r, "robust_accuracy", "half_the_effort", "worst_case", by="attack")
         return all_of(
             above(only_seems(r, r.subject.iloc[0]), -TOLERANCE), above(left, -TOLERANCE), below(left, TOLERANCE)
         )
@@ -181,7 +182,7 @@ class AdversarialTraining(Experiment):
     validated: int = between(1, 10_000, default=100)  # others, for the curves over training; nothing is chosen by them
     steps: int = between(2, 1000, default=40)
     restarts: int = between(1, 100, default=2)  # for each of the two losses
-    queries: int = between(1, 10_000, default=200)
+    queries: int = between(2, 10_000, default=1000)  # of Square
     epochs: int = between(1, 1000, default=35)
     batch_size: int = between(1, 10_000, default=128)
     lr: float = between(1e-6, 10, default=0.1)
@@ -191,10 +192,12 @@ class AdversarialTraining(Experiment):
 
     title = "Training on adversarial images makes robust, at a price; one step alone may only seem to"
     chapter = "robustness"
+    version = 2  # robust accuracy is that of the worst case over PGD and Square, which asks more queries
     sources = (
         "Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018, arXiv:1706.06083",
         "Wong, Rice & Kolter, Fast is better than free: revisiting adversarial training, ICLR 2020, arXiv:2001.03994",
         "Andriushchenko & Flammarion, Understanding and improving fast adversarial training, NeurIPS 2020",
+        "Andriushchenko et al., Square Attack: a query-efficient black-box adversarial attack, ECCV 2020",
         "Zhang et al., Theoretically principled trade-off between robustness and accuracy (TRADES), ICML 2019",
         "Athalye, Carlini & Wagner, Obfuscated gradients give a false sense of security, ICML 2018, arXiv:1802.00420",
     )
@@ -209,7 +212,7 @@ class AdversarialTraining(Experiment):
     }
     presets = {
         "quick": {},
-        "mnist": {"dataset": "mnist", "eps": 0.3, "attacked": 1000, "validated": 500, "restarts": 5, "queries": 1000},
+        "mnist": {"dataset": "mnist", "eps": 0.3, "attacked": 1000, "validated": 500, "restarts": 5},
         "full": {
             "dataset": "cifar10",
             "models": ("resnet",),
@@ -263,7 +266,7 @@ class AdversarialTraining(Experiment):
     claims = [
         Claim(
             "(a) training on PGD's images raises robust accuracy at eps by more than 20 points",
-            lambda rows: each_model(rows, lambda r: above(gain(r, "pgd", "pgd", over="standard"), 0.20)),
+            lambda rows: each_model(rows, lambda r: above(gain(r, "worst_case", "pgd", over="standard"), 0.20)),
             source="Madry et al. 2018",
         ),
         Claim(
@@ -272,14 +275,14 @@ class AdversarialTraining(Experiment):
             source="Madry et al. 2018; Zhang et al. 2019",
         ),
         Claim(
-            "(c) one step from a random start (FGSM-RS) trains to PGD's robust accuracy within 5 points, "
+            "(c) one step from a random start (FGSM-RS) trains to the robust accuracy of PGD training within 5 points, "
             "for less than half of the gradients",
             lambda rows: each_model(rows, as_good_and_cheaper),
             source="Wong et al. 2020",
         ),
         Claim(
             "(d) trained on one step from the image itself (FGSM), a network only seems robust: one step leaves it "
-            "more than 20 points that PGD takes, and 10 more than after PGD training",
+            "more than 20 points that fall in the worst case, and 10 more than after PGD training",
             lambda rows: each_model(rows, overfits),
             source="Wong et al. 2020",
         ),
@@ -302,7 +305,7 @@ class AdversarialTraining(Experiment):
         ),
         Control(
             "training with noise of the same eps does not make robust: less than 5 points more than standard training",
-            lambda rows: each_model(rows, lambda r: below(gain(r, "pgd", "noise", over="standard"), 0.05)),
+            lambda rows: each_model(rows, lambda r: below(gain(r, "worst_case", "noise", over="standard"), 0.05)),
             kind="negative",
         ),
         Control(
@@ -316,21 +319,14 @@ class AdversarialTraining(Experiment):
             "the networks are trained: 90 % of the clean images right, 50 % for the robust", are_trained, kind="gate"
         ),
         Control(
-            "more steps do not help the defender, and PGD has converged", steps_do_not_help_the_defender, kind="gate"
+            "the worst case has converged: one step finds no more, half the steps and queries nearly as much",
+            effort_is_spent,
+            kind="gate",
         ),
         Control(
             "where any image is in reach (eps = 1), nothing survives",
             lambda rows: every(
                 where(rows, attack="pgd_anywhere"), ["model", "subject"], lambda r: below(r.robust_accuracy, 0.01)
-            ),
-            kind="gate",
-        ),
-        Control(
-            "a search by queries alone is not stronger than PGD",
-            lambda rows: every(
-                rows,
-                ["model", "subject"],
-                lambda r: below(paired(r, "robust_accuracy", "pgd", "random_search", by="attack"), TOLERANCE),
             ),
             kind="gate",
         ),
@@ -454,16 +450,20 @@ def attacked(net: nn.Module, test: Images, study: AdversarialTraining, context: 
         settings = {"eps": eps, "steps": steps, "restarts": study.restarts, "seed": seed, "rewrite": "off"}
         return {loss: withstands(attacks.pgd(net, x, y, loss=loss, **settings)) for loss in ("ce", "margin")}
 
+    def search(queries: int) -> Tensor:
+        """What withstands Square."""
+        return withstands(attacks.square(net, x, y, eps=study.eps, queries=queries, seed=seed, rewrite="off"))
+
     by_loss, fewer, anywhere = pgd(study.eps, study.steps), pgd(study.eps, study.steps // 2), pgd(1.0, study.steps)
+    worst_pgd, searched = by_loss["ce"] & by_loss["margin"], search(study.queries)
     tried = {
         "fgsm": withstands(attacks.fgsm(net, x, y, eps=study.eps)),
         "pgd_ce": by_loss["ce"],
         "pgd_margin": by_loss["margin"],
-        "pgd": by_loss["ce"] & by_loss["margin"],
-        "pgd_half_the_steps": fewer["ce"] & fewer["margin"],
-        "random_search": withstands(
-            attacks.square(net, x, y, eps=study.eps, queries=study.queries, seed=seed, rewrite="off")
-        ),
+        "pgd": worst_pgd,
+        "random_search": searched,
+        "worst_case": worst_pgd & searched,
+        "half_the_effort": fewer["ce"] & fewer["margin"] & search(study.queries // 2),
     }
     for attack, standing in tried.items():
         yield {"attack": attack, "eps": study.eps, "robust_accuracy": mean(standing)}
@@ -507,20 +507,20 @@ def draw_plane(axes: Axes, rows: pd.DataFrame, study: AdversarialTraining) -> No
     known = {"subject", "model", "attack", "robust_accuracy"} <= set(rows.columns)
     for (arm, (colour, name)), model in product(STYLES.items(), study.models if known else ()):
         mine = where(rows, subject=arm, model=model)
-        clean, one, many = (stats.t_interval(accuracy(mine, arm, attack)) for attack in ("none", "fgsm", "pgd"))
-        if not many.n:
+        clean, one, worst = (stats.t_interval(accuracy(mine, arm, attack)) for attack in ("none", "fgsm", "worst_case"))
+        if not worst.n:
             continue
-        x, y = clean.estimate, many.estimate
+        x, y = clean.estimate, worst.estimate
         axes.plot([x, x], [y, one.estimate], color=colour, linewidth=0.8, linestyle=":")
         axes.plot(x, one.estimate, MARKERS[model], color=colour, markerfacecolor="none", markersize=6)
         axes.plot(x, y, MARKERS[model], color=colour, markersize=7, label=label(name, model, mine, study))
-        if many.n > 1:
+        if worst.n > 1:
             axes.hlines(y, *np.clip([clean.low, clean.high], 0, 1), color=colour)
-            axes.vlines(x, *np.clip([many.low, many.high], 0, 1), color=colour)
+            axes.vlines(x, *np.clip([worst.low, worst.high], 0, 1), color=colour)
     axes.plot([], [], "o", color="0.4", markerfacecolor="none", label="the same, under FGSM alone")
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel("accuracy on clean images", fontsize=9)
-    axes.set_ylabel(f"accuracy under PGD, eps = {study.eps:.2g}", fontsize=9)
+    axes.set_ylabel(f"robust accuracy, eps = {study.eps:.2g}", fontsize=9)
     axes.legend(fontsize=7.5, frameon=False, title="trained on (gradients an update)", title_fontsize=8)
 
 

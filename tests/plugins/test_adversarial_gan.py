@@ -202,7 +202,7 @@ def test_rows_are_complete_and_lie_in_range(run):
         values = rows[name].dropna()
         assert len(values) and values.between(metric.low, metric.high).all(), name
     everywhere = rows.groupby("subject").size()
-    assert (everywhere.drop("advgan_anywhere") == 6).all() and len(everywhere) == 9
+    assert (everywhere.drop("generator_anywhere") == 6).all() and len(everywhere) == 9
 
 
 def test_the_effect_is_there_and_noise_has_it_not(run):
@@ -211,7 +211,7 @@ def test_the_effect_is_there_and_noise_has_it_not(run):
     for network in ("mlp", "cnn"):
         assert at[network, "generator_alone"] > 0.3 > at[network, "noise_uniform"]
         assert at[network, "pgd"] > 0.8
-    assert (rows[rows.subject == "advgan_anywhere"].attack_success_rate > 0.5).all()
+    assert (rows[rows.subject == "generator_anywhere"].attack_success_rate > 0.5).all()
 
 
 def test_controls_of_one_run(run):
@@ -302,8 +302,8 @@ def made_rows(**changes):
             one |= {"subject": name, "told_apart": 0.8 + jitter if name == "advgan" else 0.95}
             one |= changes.get(name, {})
             rows += [base | still, base | one | {"multiple": 1.0}, base | one | {"multiple": 2.0}]
-        anywhere = {"subject": "advgan_anywhere", "multiple": 10.0, "attack_success_rate": 0.99, "norm": 1.0}
-        rows.append(base | anywhere | changes.get("advgan_anywhere", {}))
+        anywhere = {"subject": "generator_anywhere", "multiple": 10.0, "attack_success_rate": 0.99, "norm": 1.0}
+        rows.append(base | anywhere | changes.get("generator_anywhere", {}))
     return pd.DataFrame(rows).set_index("seed")
 
 
@@ -325,7 +325,7 @@ def test_every_rule_can_hold():
         ({"generator_alone": {"attack_success_rate": 0.67}}, ["costs no success"]),
         ({"generator_alone": {"attack_success_rate": 0.53}}, ["costs no success"]),
         ({"generator_alone": {"told_apart": 0.82}}, ["harder to tell"]),
-        ({"advgan_anywhere": {"attack_success_rate": 0.9}}, ["where any image is in reach"]),
+        ({"generator_anywhere": {"attack_success_rate": 0.9}}, ["where any image is in reach"]),
         ({"pgd": {"attack_success_rate": 0.5}}, ["no weaker than FGSM"]),
         ({"universal": {"outside": 1.0}}, ["exactly"]),
         ({"pgd": {"disturbed": 1.0}}, ["not a bit"]),
