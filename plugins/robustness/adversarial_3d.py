@@ -1,5 +1,9 @@
 """A texture optimised over many views fools from every side, one optimised for a single view does not.
 
+A texture is changed for many views and, with the same budget, for one; then new views are shown to the network, and
+those are counted that it takes for the target. A network that goes by the outline alone, which no texture changes,
+would change the verdict.
+
 Adversarial images are made for one view, and lose their effect when the camera moves. Expectation over transformation
 (EOT; Athalye et al., ICML 2018) takes the gradient of the mean loss over views that are drawn anew in every step, and
 so finds a perturbation that holds under all of them:
@@ -143,8 +147,6 @@ def published(metric: str, value: float, part: str, subject: str, **spread: Any)
 
 @dataclass(frozen=True)
 class Adversarial3D(Experiment):
-    """EOT against a single-view attack, on textures of bodies and on flat pictures, judged by new views."""
-
     bodies: tuple[str, ...] = one_of(*BODIES, default=("ball", "cube", "turtle", "table"))
     shapes: tuple[str, ...] = one_of(*SHAPES, default=("disc", "square", "triangle", "flower"))
     objects: int = between(1, 1000, default=2)  # of each kind, with every other kind as a target

@@ -1,5 +1,9 @@
 """A generator learns to fool a network in one forward pass, on images it never saw (AdvGAN, Xiao et al., IJCAI 2018).
 
+AdvGAN, with and without its discriminator, is set against gradients, one perturbation for all images, and noise, all of
+the same size: how often each fools two networks on held-out images, and how many images a second it makes. A larger
+generator, a longer training and more data to train on (``full``: MNIST) may change the verdicts.
+
 The lecture credits such images to a GAN from MIT. The MIT work it has in mind (Athalye et al., ICML 2018) has no GAN in
 it: it is gradient descent in expectation over transformations. The GAN is AdvGAN, by Xiao, Li, Zhu, He, Liu & Song
 (arXiv:1801.02610), and AdvGAN is what is measured here.
@@ -139,8 +143,6 @@ def repeat(dataset: str, value: float, note: str) -> Reference:
 
 @dataclass(frozen=True)
 class AdversarialGAN(Experiment):
-    """AdvGAN, with and without its discriminator, against gradients, one perturbation for all, and noise."""
-
     dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
     models: tuple[str, ...] = one_of("mlp", "cnn", "resnet", default=("mlp", "cnn"))
     eps: float = between(1e-4, 0.5, default=0.1)

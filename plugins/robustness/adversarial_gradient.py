@@ -1,5 +1,9 @@
 """A small step along the gradient on the input makes a network err (Szegedy et al. 2014; Goodfellow et al. 2015).
 
+Attacks along the gradient are set against noise of the same size, on networks trained on clean images and, as a
+control, on attacked ones. What counts is how many of the images that a network gets right are lost at a fixed eps. A
+larger eps would change the verdicts, and so would networks trained to withstand it (``adversarial_training``).
+
 Weights and label stay fixed; the image x moves to raise the loss, within |x' - x| <= eps in every pixel:
 
 - (a) it flips most predictions;
@@ -157,8 +161,6 @@ def goodfellow(network: str, metric: str, value: float) -> Reference:
 
 @dataclass(frozen=True)
 class AdversarialGradient(Experiment):
-    """FGSM and PGD against noise, over a grid of eps, on networks trained on images and on PGD's images."""
-
     dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
     models: tuple[str, ...] = one_of("mlp", "cnn", "resnet", default=("mlp", "cnn"))
     eps: float = between(1e-4, 0.5, default=0.1)  # where the claims are tested
@@ -479,7 +481,7 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, model: str, study: AdversarialGr
         style = {"color": colour, "ls": dashes, "marker": "o", "markersize": 3}
         draw_means(axes, by_eps.keys(), by_eps.values(), limits=(0, 1), band=True, **style)
     largest = max(study.eps_grid)
-    axes.axvline(study.eps, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+    axes.axvline(study.eps, color="0.6", linewidth=0.8, linestyle=":", zorder=0, label="eps of the claims")
     axes.set_xlim(-0.03 * largest, 1.03 * largest)
     axes.set_ylim(-0.03, 1.03)
     axes.set_title(model.upper(), fontsize=10)
@@ -488,9 +490,10 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, model: str, study: AdversarialGr
 
 def draw_triptych(panels: list[Axes], model: str, eps: float, artefacts: Artefacts) -> None:
     """The first fooled image of the lowest seed: as it was, what was added, and what came out."""
-    for axes in panels:
-        axes.set_axis_off()
     kept = [artefacts[seed] for seed in sorted(artefacts) if f"{model}_images" in artefacts[seed]]
+    for axes in panels:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=bool(kept), color="0.4", linewidth=0.5)  # white pixels end where the page begins
     if not kept:
         return
     before, after = kept[0][f"{model}_images"]

@@ -1,5 +1,8 @@
 """Trained on adversarial images a network becomes robust, at a price; trained on one step's, it may only seem so.
 
+Five ways to train are compared by accuracy on clean images, robust accuracy, and the gradients that they cost. One step
+overfits where eps is large (Andriushchenko & Flammarion, NeurIPS 2020): a smaller eps may change the verdicts on it.
+
 Five ways to train, from the same weights, on the same images in the same order, with as many updates: on the images as
 they are, on images with uniform noise, or on those of an attack on the network as it is, within |x' - x| <= eps:
 
@@ -173,8 +176,6 @@ def minutes(subject: str, value: float, note: str) -> Reference:
 
 @dataclass(frozen=True)
 class AdversarialTraining(Experiment):
-    """Accuracy, robustness and cost of five ways to train a network."""
-
     dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
     models: tuple[str, ...] = one_of("mlp", "cnn", "resnet", default=("cnn",))
     eps: float = between(1e-4, 0.5, default=0.25)

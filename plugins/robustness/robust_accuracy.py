@@ -1,5 +1,9 @@
 """How robust is this model? The worst case of each image over four attacks, and whether that can be believed.
 
+Reference networks, two of which hide their gradients, and any model that a user brings are attacked by AutoAttack,
+diagnosed, and followed over a grid of eps. What is found bounds robust accuracy from above: more steps and queries may
+lower it.
+
 An audit: it measures a model that a user brings, beside reference models that it trains itself. To be brought, a model
 is an import path ``package.module:factory``; the factory takes no arguments and returns a ``torch.nn.Module`` that maps
 images in [0, 1] to logits::
@@ -200,8 +204,6 @@ def robustbench(subject: str, clean: float, worst: float, norm: str = "linf", ep
 
 @dataclass(frozen=True)
 class RobustAccuracy(Experiment):
-    """Worst case over AutoAttack, masking diagnosis and robustness curve of models that a user names or brings."""
-
     models: tuple[str, ...] = ("cnn", "cnn_pgd_trained", "cnn_scaled", "cnn_rounded")
     dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
     norm: str = one_of("linf", "l2", default="linf")
