@@ -1,4 +1,4 @@
-"""The operators of ``dlbench::``: an L-infinity attack step and sums over the neighbours of a graph's nodes.
+"""The operators of ``dlbench::``: steps of attacks, and reductions over the neighbours of a graph's nodes.
 
 Importing this loads them. The first import on a machine compiles them, once, unless they came compiled; without a
 compiler they run in plain torch. ``status()`` tells which it is and why.
@@ -8,7 +8,7 @@ from dlbench.ops.loader import OpsError, OpsWarning, Status, load, status
 
 load()
 
-from dlbench.ops.aggregation import aggregate, edge_dot  # noqa: E402  they register with operators that exist by now
+from dlbench.ops.aggregation import aggregate, aggregate_arg, sddmm  # noqa: E402  they register with operators that exist by now
 from dlbench.ops.apgd import ApgdState, apgd_step_  # noqa: E402
 from dlbench.ops.balls import l1_step_, l2_step_, project_  # noqa: E402
 from dlbench.ops.graph import Graph  # noqa: E402
@@ -25,10 +25,10 @@ __all__ = [
     "OpsWarning",
     "Status",
     "aggregate",
+    "aggregate_arg",
     "apgd_step_",
     "compact",
     "dlr_loss",
-    "edge_dot",
     "l1_step_",
     "l2_step_",
     "linf_step_",
@@ -38,5 +38,6 @@ __all__ = [
     "momentum_step_",
     "project_",
     "random_start",
+    "sddmm",
     "status",
 ]

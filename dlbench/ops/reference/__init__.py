@@ -3,7 +3,15 @@
 Every function has the arguments of the operator of its name (``csrc/schema.inc``).
 """
 
-from dlbench.ops.reference.aggregation import aggregate, edge_dot
+from dlbench.ops.reference.aggregation import (
+    aggregate,
+    aggregate_arg,
+    csr_from_coo,
+    csr_transpose,
+    scatter_winners,
+    sddmm,
+    winner_dots,
+)
 from dlbench.ops.reference.apgd import apgd_step_
 from dlbench.ops.reference.balls import l1_step_, l2_step_, project_
 from dlbench.ops.reference.losses import dlr_loss, margin_loss, scatter_slopes
@@ -14,10 +22,12 @@ from dlbench.ops.reference.steps import linf_step_, rounded_down
 
 __all__ = [
     "aggregate",
+    "aggregate_arg",
     "apgd_step_",
     "compact",
+    "csr_from_coo",
+    "csr_transpose",
     "dlr_loss",
-    "edge_dot",
     "l1_step_",
     "l2_step_",
     "linf_step_",
@@ -28,4 +38,7 @@ __all__ = [
     "random_start",
     "rounded_down",
     "scatter_slopes",
+    "scatter_winners",
+    "sddmm",
+    "winner_dots",
 ]
