@@ -69,7 +69,7 @@ register("segment_reduce", reference.segment_reduce)
 @torch.library.register_fake("dlbench::segment_reduce")  # type: ignore[untyped-decorator]
 def _(x: Tensor, rowptr: Tensor, reduce: str) -> tuple[Tensor, Tensor]:
     shape = (rowptr.shape[0] - 1, x.shape[1])
-    arg = x.new_empty(shape if reduce in ("max", "min") else (0,), dtype=torch.int64)
+    arg = x.new_empty(shape if reduce in ("max", "min") else (0, 0), dtype=torch.int64)
     return x.new_empty(shape), arg
 
 

@@ -74,7 +74,7 @@ class _Attention:
     ) -> None:
         self.rows, self.count = targets(rowptr, col), rowptr.numel() - 1
         raw = score_src[col] + score_dst[self.rows]
-        self.slope = torch.where(raw > 0, 1.0, negative_slope).to(raw.dtype)
+        self.slope = torch.where(raw > 0, 1.0, raw.new_full((), negative_slope))
         self.scores = torch.where(raw > 0, raw, raw * negative_slope)
         edges = torch.arange(len(col), device=col.device) if edge_id is None else edge_id
         self.mask = attention_mask(edges, raw.shape[1], dropout, seed).to(raw.dtype)

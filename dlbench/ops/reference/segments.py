@@ -17,7 +17,7 @@ def segment_reduce(x: Tensor, rowptr: Tensor, reduce: str) -> tuple[Tensor, Tens
         out = values.new_zeros(segments, features).index_add_(0, segment, values)
         if reduce == "mean":
             out = out / rowptr.diff().clamp(min=1).to(out.dtype).unsqueeze(1)
-        return out.to(x.dtype), rowptr.new_empty(0, dtype=torch.int64)
+        return out.to(x.dtype), rowptr.new_empty(0, 0, dtype=torch.int64)
     wide = segment.unsqueeze(1).expand(rows, features)
     out = values.new_zeros(segments, features).scatter_reduce(0, wide, values, f"a{reduce}", include_self=False)
     best = out[segment]
