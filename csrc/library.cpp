@@ -13,7 +13,7 @@
 #include "aggregate/simd.h"
 #include "perturb/ball.h"
 #include "perturb/linf_step.h"
-#include "perturb/philox.h"
+#include "philox.h"
 
 #define DLBENCH_TEXT_OF(x) #x
 #define DLBENCH_TEXT(x) DLBENCH_TEXT_OF(x)
