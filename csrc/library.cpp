@@ -9,11 +9,11 @@
 #include <vector>
 
 #include "aggregate/aggregate.h"
-#include "aggregate/edge_dot.h"
+#include "aggregate/sddmm.h"
 #include "aggregate/simd.h"
 #include "perturb/ball.h"
 #include "perturb/linf_step.h"
-#include "perturb/philox.h"
+#include "philox.h"
 
 #define DLBENCH_TEXT_OF(x) #x
 #define DLBENCH_TEXT(x) DLBENCH_TEXT_OF(x)
@@ -106,18 +106,28 @@ std::vector<std::string> self_test() {
   const std::vector<int32_t> rowptr = {0, 2, 2, 3}, col = {1, 2, 2};
   const std::vector<float> weight = {2, 3, 4};
   const Csr<int32_t> graph{rowptr.data(), col.data(), nullptr, 3};
-  bool summed = true, dotted = true;
+  const Mark begin{0, 0}, end{3, 3};
+  bool summed = true, largest = true, dotted = true;
   for (int64_t features = 1; features <= 40; ++features) {
-    std::vector<float> nodes(3 * features), sum(3 * features), dot(3);
+    std::vector<float> nodes(3 * features), sum(3 * features), max(3 * features), dot(3);
+    std::vector<int32_t> position(3 * features);
     for (int64_t i = 0; i < 3 * features; ++i) nodes[i] = float(i / features + 1);
-    aggregate_sum_cpu(graph, nodes.data(), weight.data(), sum.data(), features, 0, 3);
-    for (int64_t f = 0; f < features; ++f)
+    Aggregation<float, int32_t> task{graph, Reduction::sum, nodes.data(), weight.data(), 1, features,
+                                     sum.data(), nullptr, nullptr};
+    aggregate_cpu(task, begin, end);
+    task.reduction = Reduction::max, task.out = max.data(), task.position = position.data();
+    aggregate_cpu(task, begin, end);
+    for (int64_t f = 0; f < features; ++f) {
       summed &= sum[f] == 13 && sum[features + f] == 0 && sum[2 * features + f] == 12;
-    edge_dot_cpu(graph, nodes.data(), nodes.data(), dot.data(), features, 0, 3);
+      largest &= max[f] == 9 && max[features + f] == 0 && max[2 * features + f] == 12;
+      largest &= position[f] == 1 && position[features + f] == 3 && position[2 * features + f] == 2;
+    }
+    sddmm_cpu(graph, nodes.data(), nodes.data(), dot.data(), 1, features, begin, end);
     dotted &= dot[0] == 2 * features && dot[1] == 3 * features && dot[2] == 9 * features;
   }
-  expect(summed, "aggregate_sum_cpu: three nodes, three weighted edges");
-  expect(dotted, "edge_dot_cpu: three nodes, three edges");
+  expect(summed, "aggregate_cpu, sum: three nodes, three weighted edges");
+  expect(largest, "aggregate_cpu, max: three nodes, three weighted edges");
+  expect(dotted, "sddmm_cpu: three nodes, three edges");
 
   // What the authors' library Random123 gives as known answers, in either type of word.
   const auto narrow = philox<uint32_t>({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, 0x299f31d0a4093822);

@@ -1,23 +1,64 @@
-// Weighted sum over the in-neighbours of each node (the product of a sparse matrix in CSR with a dense one):
+// Reductions over the in-neighbours of each node. The edge at position p of row i sends the message
 //
-//     out[i, :] = sum over positions p of row i of  weight[edge(p)] * x[col[p], :]
+//     weight[edge(p), h] * x[col[p], h, :]        for every head h,
 //
-// Without weights every weight is 1. A row without edges gives zeros. Each sum runs in the order of the positions, so
-// its bits depend neither on the number of threads nor on how rows are shared out.
+// without weights x alone, and
+//
+//     out[i, h, :] = sum, mean, max, min or std of the messages at the positions of row i.
+//
+// The mean divides by the number of edges, the std is the population's. A row without edges gives zeros. NaN stays NaN:
+// of a row with one, max and min are NaN. Halves are widened as they are loaded and narrowed as they are stored.
+//
+// Long rows are cut into chunks (csr.h), whose partial results are combined in order. So no bit depends on the number of
+// threads or on how rows are shared out, and nothing here is atomic.
 #pragma once
 #include "aggregate/csr.h"
+#include "perturb/element.h"
 
 namespace dlbench {
 
-// Rows [begin, end) only. x [sources, features], weight [edges] or null, out [rows, features].
-// Real: float, double. Index: int32_t, int64_t.
-template <typename Real, typename Index>
-void aggregate_sum_cpu(const Csr<Index>& graph, const Real* x, const Real* weight, Real* out, int64_t features,
-                       int64_t begin, int64_t end);
+enum class Reduction { sum, mean, max, min, std };
 
-// All rows, on the current device, in `stream`.
+// Element: float, double, BFloat16, Half. Index: int32_t, int64_t.
+template <typename Element, typename Index>
+struct Aggregation {
+  using Real = Widened<Element>;
+
+  Csr<Index> graph;
+  Reduction reduction;
+  const Element* x;    // [sources, heads, features]
+  const Real* weight;  // [edges, heads] or null
+  int64_t heads, features;
+  Element* out;     // [rows, heads, features]
+  Index* position;  // like out or null; max and min: where the winner is, the first of equals; edges in an empty row
+  Real* partial;    // two of [edges / kChunk, heads, features]
+
+  int64_t width() const { return heads * features; }
+  Real* of_chunk(int64_t chunk) const { return partial + chunk * width(); }
+  Real* also_of_chunk(int64_t chunk, int64_t edges) const { return partial + (edges / kChunk + chunk) * width(); }
+};
+
+// What lies between two marks only: the results of whole rows, and the partial results of chunks.
+template <typename Element, typename Index>
+void aggregate_cpu(const Aggregation<Element, Index>& task, Mark begin, Mark end);
+
+// The result of a row that was cut, once all of its chunks are done.
+template <typename Element, typename Index>
+void combine_cpu(const Aggregation<Element, Index>& task, int64_t row);
+
+// What remains when all messages but the winners are dropped, which is the derivative of max and min:
+//
+//     out[col[p], f] += weight[edge(p), f / features] * grad[i, f]      with p = position[i, f], for every row i in order
+//
+// Features [begin, end) of the heads * features only, a slab of which one thread does all rows; so nothing is atomic.
 template <typename Real, typename Index>
-void aggregate_sum_cuda(const Csr<Index>& graph, const Real* x, const Real* weight, Real* out, int64_t features,
-                        CUstream_st* stream);
+void scatter_winners_cpu(const Csr<Index>& graph, const Real* grad, const Index* position, const Real* weight,
+                         int64_t heads, int64_t features, Real* out, int64_t begin, int64_t end);
+
+// And for weights: out[edge(p), f / features] += grad[i, f] * x[col[p], f], rows [begin, end) only, whose edges are no
+// other row's.
+template <typename Real, typename Index>
+void winner_dots_cpu(const Csr<Index>& graph, const Real* grad, const Real* x, const Index* position, int64_t heads,
+                     int64_t features, Real* out, int64_t begin, int64_t end);
 
 }  // namespace dlbench

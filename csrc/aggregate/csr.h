@@ -10,6 +10,15 @@
 
 namespace dlbench {
 
+// Rows of twice this many edges and more are cut into chunks of so many, the last of them longer, which threads share.
+// Where a row is cut depends on nothing but the row, so that neither do the bits of its result.
+constexpr int64_t kChunk = 4096;
+
+// A place between two threads' shares: in front of a row, or, where the row is cut, in front of one of its chunks.
+struct Mark {
+  int64_t row, position;
+};
+
 template <typename Index>
 struct Csr {
   const Index* rowptr;
@@ -19,15 +28,46 @@ struct Csr {
 
   DLBENCH_SHARED int64_t edge(int64_t position) const { return edge_id ? edge_id[position] : position; }
 
+  DLBENCH_SHARED int64_t edges_of(int64_t row) const { return int64_t(rowptr[row + 1]) - rowptr[row]; }
+
   // The row that a position belongs to.
   DLBENCH_SHARED int64_t row_of(int64_t position) const {
     return first_row([&](int64_t row) { return rowptr[row + 1] > position; });
   }
 
-  // The first row before which lie at least `work` edges and rows. Between two such rows lies a fair share of the work,
+  // Into how many chunks a row is cut, or 0 where it stays whole.
+  DLBENCH_SHARED int64_t chunks_of(int64_t row) const {
+    const int64_t chunks = edges_of(row) / kChunk;
+    return chunks < 2 ? 0 : chunks;
+  }
+
+  // The number of a row's first chunk. Chunks of different rows have different numbers, less than edges / kChunk.
+  DLBENCH_SHARED int64_t first_chunk(int64_t row) const { return rowptr[row] / kChunk; }
+
+  // The last mark before which lie at most `work` edges and rows: between two of them lies a fair share of the work,
   // however unequal the rows are.
-  DLBENCH_SHARED int64_t row_at(int64_t work) const {
-    return first_row([&](int64_t row) { return rowptr[row] + row >= work; });
+  DLBENCH_SHARED Mark mark_at(int64_t work) const {
+    const int64_t row = first_row([&](int64_t i) { return rowptr[i + 1] + i + 1 > work; });
+    if (row == rows) return {rows, rowptr[rows]};
+    const int64_t start = rowptr[row], chunks = chunks_of(row);
+    if (chunks == 0 || work - row <= start) return {row, start};
+    const int64_t chunk = (work - row - start) / kChunk;
+    return {row, start + (chunk < chunks ? chunk : chunks - 1) * kChunk};
+  }
+
+  // visit(row, first, last, chunk) for whatever lies between two marks: whole rows, whose chunk is -1, and chunks.
+  template <typename Visit>
+  DLBENCH_SHARED void between(Mark begin, Mark end, Visit visit) const {
+    for (int64_t row = begin.row; row < rows && row <= end.row; ++row) {
+      const int64_t chunks = chunks_of(row), pieces = chunks == 0 ? 1 : chunks;
+      for (int64_t k = 0; k < pieces; ++k) {
+        const int64_t first = rowptr[row] + k * kChunk;
+        if (row == begin.row && first < begin.position) continue;
+        if (row == end.row && first >= end.position) break;
+        const int64_t last = k + 1 < pieces ? first + kChunk : int64_t(rowptr[row + 1]);
+        visit(row, first, last, chunks == 0 ? -1 : first_chunk(row) + k);
+      }
+    }
   }
 
  private:
@@ -47,3 +87,8 @@ struct Csr {
 };
 
 }  // namespace dlbench
+
+// f(Element, Index) for all pairs.
+#define DLBENCH_FOR_ALL_ELEMENTS(f) \
+  f(float, int32_t) f(float, int64_t) f(double, int32_t) f(double, int64_t) \
+  f(BFloat16, int32_t) f(BFloat16, int64_t) f(Half, int32_t) f(Half, int64_t)

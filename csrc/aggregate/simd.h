@@ -1,6 +1,15 @@
-// Vectors of the machine's width and narrower, by the compilers' own vector extension, which knows every machine.
+// Vectors of the machine's width and narrower, by the compilers' own vector extension, which knows every machine; and
+// numbers of every float type loaded into them, widened to the type in which sums are kept.
 #pragma once
 #include <cstdint>
+#include <type_traits>
+
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
+
+#include "perturb/bits.h"
+#include "perturb/element.h"
 
 namespace dlbench {
 
@@ -24,5 +33,54 @@ struct Simd {
 
 template <typename Real>
 constexpr int kLanes = kVectorBytes / sizeof(Real);
+
+template <int Lanes, typename Real>
+using VectorOf = typename Simd<Real, Lanes>::Vector;
+
+// The integer as wide as a real, which vectors of compared reals consist of.
+template <typename Real>
+using IntegerOf = std::conditional_t<sizeof(Real) == 4, int32_t, int64_t>;
+
+template <int Lanes>
+inline VectorOf<Lanes, float> load_widened(const float* p) {
+  return Simd<float, Lanes>::load(p);
+}
+
+template <int Lanes>
+inline VectorOf<Lanes, double> load_widened(const double* p) {
+  return Simd<double, Lanes>::load(p);
+}
+
+template <int Lanes>
+inline VectorOf<Lanes, float> load_widened(const BFloat16* p) {
+  const auto bits = Simd<uint16_t, Lanes>::load(reinterpret_cast<const uint16_t*>(p));
+  return reinterpreted<VectorOf<Lanes, float>>(__builtin_convertvector(bits, VectorOf<Lanes, uint32_t>) << 16);
+}
+
+template <int Lanes>
+inline VectorOf<Lanes, float> load_widened(const Half* p) {
+  VectorOf<Lanes, float> out;
+#ifdef __AVX512F__
+  if constexpr (Lanes == 16) {
+    return reinterpreted<VectorOf<16, float>>(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+  }
+#endif
+#ifdef __F16C__
+  if constexpr (Lanes == 8) {
+    return reinterpreted<VectorOf<8, float>>(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  }
+#endif
+  for (int k = 0; k < Lanes; ++k) out[k] = widened(p[k]);
+  return out;
+}
+
+template <int Lanes, typename Element>
+inline void store_narrowed(Element* p, VectorOf<Lanes, Widened<Element>> v) {
+  if constexpr (std::is_same_v<Element, Widened<Element>>) {
+    Simd<Element, Lanes>::store(p, v);
+  } else {
+    for (int k = 0; k < Lanes; ++k) p[k] = narrowed<Element>(v[k]);
+  }
+}
 
 }  // namespace dlbench

@@ -4,7 +4,7 @@
 
 #include "perturb/bits.h"
 #include "perturb/draws.h"
-#include "perturb/philox.h"
+#include "philox.h"
 #include "perturb/random_start.h"
 
 namespace dlbench {

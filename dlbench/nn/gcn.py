@@ -71,12 +71,5 @@ def gcn_norm(graph: Graph, dtype: torch.dtype = torch.float32) -> tuple[Graph, T
     Raises:
         ValueError: the sources are not the targets.
     """
-    n = graph.num_dst
-    if graph.num_src != n:
-        raise ValueError(f"gcn_norm needs one set of nodes; this graph has {graph.num_src} sources and {n} targets")
-    nodes = torch.arange(n, device=graph.device)
-    source, target = graph.col.long(), nodes.repeat_interleave(graph.in_degree)
-    lonely = nodes[~torch.isin(nodes, source[source == target])]
-    source, target = torch.cat([source, lonely]), torch.cat([target, lonely])
-    scale = torch.bincount(target, minlength=n).to(dtype).rsqrt()
-    return Graph.from_edge_index(torch.stack([source, target]), num_nodes=n), scale[source] * scale[target]
+    looped = graph.with_self_loops()
+    return looped, looped.gcn_weight(dtype)

@@ -1,8 +1,7 @@
-"""Message passing: sums over the neighbours of every node, differentiable any number of times.
+"""Message passing: reductions over the neighbours of every node, and what edges say of their two ends.
 
-The two operators are each other's derivatives. ``aggregate`` is linear in its features, with the aggregate over the
-reversed edges as its adjoint, and linear in its weights, with ``edge_dot`` as its adjoint; and ``edge_dot`` is linear
-in both of its arguments, with aggregates as its adjoints. So the backward passes are made of the operators themselves.
+The operators are each other's derivatives (``csrc/aggregate/aggregate_autograd.cpp``), so those that are linear can be
+differentiated any number of times.
 """
 
 from __future__ import annotations
@@ -13,66 +12,101 @@ import torch
 from torch import Tensor
 
 from dlbench.ops import reference
-from dlbench.ops.graph import Graph, transposed
+from dlbench.ops.graph import Csr, Graph
 from dlbench.ops.loader import register
 
-Csr = tuple[Tensor, Tensor, Tensor | None]  # rowptr, col, edge_id
+REDUCTIONS = ("sum", "mean", "max", "min", "std")
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+NO_CSR = (None, None, None)
 
 
 def aggregate(x: Tensor, graph: Graph, weight: Tensor | None = None, reduce: str = "sum") -> Tensor:
-    """Weighted sum over the in-neighbours of every node: ``out[i]`` sums ``weight[e] * x[source of e]`` over its edges.
+    """Reduces over the in-neighbours of every node: row i is made of ``weight[e] * x[source of e]`` of its edges e.
 
-    Differentiable in ``x`` and ``weight``, twice and more. A node without incoming edges gets zeros. The bits of the
-    result do not depend on the number of threads. Half types are summed in float32.
+    Differentiable in ``x`` and ``weight``: sum and mean any number of times, max and min once, their gradients going
+    to the winners alone (see ``aggregate_arg``). Neither the results' bits nor the gradients' depend on the number of
+    threads. Half types are widened as they are read, and summed in float32.
+
+    A node without incoming edges gets zeros. The mean divides by the number of edges, whatever they weigh. The std is
+    the population's, computed about the mean; where it is 0 its gradient is taken as 0. A NaN among the messages makes
+    their max and min NaN too; infinities are numbers like others.
 
     Args:
-        x: features, [graph.num_src, F], of any float type.
-        graph: who is summed into whom.
-        weight: [graph.num_edges], in the order in which the edges were given to ``Graph``; without it, every one is 1.
-        reduce: ``"sum"``, so far.
+        x: features, [graph.num_src, F] or [graph.num_src, heads, F], of any float type.
+        graph: who is reduced into whom.
+        weight: [graph.num_edges], or [graph.num_edges, heads] beside features with heads, in the order in which the
+            edges were given to ``Graph``; of any float type; without it, every one is 1.
+        reduce: ``"sum"``, ``"mean"``, ``"max"``, ``"min"`` or ``"std"``.
 
     Returns:
-        [graph.num_dst, F], of the type of ``x``.
+        [graph.num_dst, F] or [graph.num_dst, heads, F], of the type of ``x``.
 
     Raises:
         TypeError: a tensor that is not of a float type, or no ``Graph``.
         ValueError: a shape, a device or a reduction that does not fit.
+        RuntimeError: the graph was changed in place.
     """
-    _check_graph(graph)
-    _check_features("x", x, graph, graph.num_src)
-    if weight is not None:
-        _check_weight(weight, x, graph)
-    if reduce != "sum":
-        raise ValueError(f"reduce={reduce!r} is not there; 'sum' is, so far")
-    back = _csr(graph.transpose) if x.requires_grad and torch.is_grad_enabled() else (None, None, None)
-    out: Tensor = torch.ops.dlbench.aggregate(x, *_csr(graph), weight, *back, reduce)
+    _check(x, graph, weight, reduce, REDUCTIONS)
+    back = _csr(graph.transpose) if _wants_transpose(x, reduce) else NO_CSR
+    out: Tensor = torch.ops.dlbench.aggregate.default(x, *_csr(graph), weight, *back, reduce, graph.is_checked)
     return out
 
 
-def edge_dot(a: Tensor, b: Tensor, graph: Graph) -> Tensor:
-    """The dot product of the two ends of every edge: ``out[e] = <a[target of e], b[source of e]>``.
+def aggregate_arg(x: Tensor, graph: Graph, weight: Tensor | None = None, reduce: str = "max") -> tuple[Tensor, Tensor]:
+    """Max or min over the in-neighbours of every node, as ``aggregate`` has it, and the edge that it comes from.
 
-    Differentiable in both, twice and more.
+    Of several edges with the same message the one with the smallest number wins; so does the first with a NaN. The
+    gradient in ``x`` and ``weight`` goes to the winner alone.
 
     Args:
-        a: features of the targets, [graph.num_dst, F], of any float type.
-        b: features of the sources, [graph.num_src, F], of the same type.
+        x: features, as for ``aggregate``.
+        graph: who is reduced into whom.
+        weight: as for ``aggregate``.
+        reduce: ``"max"`` or ``"min"``.
+
+    Returns:
+        The reduction; and the number of the winning edge for each of its elements, int64, in the order in which the
+        edges were given to ``Graph``: ``graph.num_edges`` where a node has none.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as ``aggregate``.
+    """
+    _check(x, graph, weight, reduce, ("max", "min"))
+    out, position = torch.ops.dlbench.aggregate_arg.default(x, *_csr(graph), weight, *NO_CSR, reduce, graph.is_checked)
+    if graph.edge_id is None:
+        return out, position.long()
+    return out, torch.cat([graph.edge_id, graph.edge_id.new_tensor([graph.num_edges])]).long()[position]
+
+
+def sddmm(a: Tensor, b: Tensor, graph: Graph) -> Tensor:
+    """The dot product of the two ends of every edge: ``out[e] = <a[target of e], b[source of e]>``.
+
+    Differentiable in both, any number of times.
+
+    Args:
+        a: features of the targets, [graph.num_dst, F] or [graph.num_dst, heads, F], of any float type.
+        b: features of the sources, [graph.num_src, F] or [graph.num_src, heads, F], of the same type; under autocast
+            of any float type.
         graph: the edges.
 
     Returns:
-        [graph.num_edges], in the order in which the edges were given to ``Graph``.
+        [graph.num_edges] or [graph.num_edges, heads], in the order in which the edges were given to ``Graph``.
 
     Raises:
         TypeError: tensors that are not of one float type, or no ``Graph``.
         ValueError: a shape or a device that does not fit.
+        RuntimeError: the graph was changed in place.
     """
     _check_graph(graph)
     _check_features("a", a, graph, graph.num_dst)
     _check_features("b", b, graph, graph.num_src)
-    if a.shape[1] != b.shape[1] or a.dtype != b.dtype:
+    if a.dtype != b.dtype and torch.is_autocast_enabled(a.device.type):
+        common = torch.promote_types(a.dtype, b.dtype)
+        a, b = a.to(common), b.to(common)
+    if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype:
         raise ValueError(f"a is {_about(a)} and b is {_about(b)}; they need as many features, of one type")
-    back = _csr(graph.transpose) if b.requires_grad and torch.is_grad_enabled() else (None, None, None)
-    out: Tensor = torch.ops.dlbench.edge_dot(a, b, *_csr(graph), *back)
+    back = _csr(graph.transpose) if b.requires_grad and torch.is_grad_enabled() else NO_CSR
+    out: Tensor = torch.ops.dlbench.sddmm.default(a, b, *_csr(graph), *back, None, graph.is_checked)
     return out
 
 
@@ -80,8 +114,21 @@ def _csr(graph: Graph) -> Csr:
     return graph.rowptr, graph.col, graph.edge_id
 
 
+def _wants_transpose(x: Tensor, reduce: str) -> bool:
+    return x.requires_grad and torch.is_grad_enabled() and reduce not in ("max", "min")
+
+
 def _about(tensor: Tensor) -> str:
     return f"{tensor.dtype} {list(tensor.shape)}"
+
+
+def _check(x: Tensor, graph: Graph, weight: Tensor | None, reduce: str, reductions: tuple[str, ...]) -> None:
+    _check_graph(graph)
+    _check_features("x", x, graph, graph.num_src)
+    if weight is not None:
+        _check_weight(weight, x, graph)
+    if reduce not in reductions:
+        raise ValueError(f"reduce={reduce!r} is unknown; give one of {', '.join(map(repr, reductions))}")
 
 
 def _check_graph(graph: object) -> None:
@@ -90,95 +137,87 @@ def _check_graph(graph: object) -> None:
 
 
 def _check_features(name: str, x: Tensor, graph: Graph, nodes: int) -> None:
-    if not x.dtype.is_floating_point:
-        raise TypeError(f"{name} is {x.dtype}; it must be of a float type")
-    if x.dim() != 2 or x.shape[0] != nodes:
-        raise ValueError(f"{name} has shape {list(x.shape)}; for this graph it must be [{nodes}, features]")
+    if x.dtype not in FLOATS:
+        raise TypeError(f"{name} is {x.dtype}; it must be float64, float32, bfloat16 or float16")
+    if x.dim() not in (2, 3) or x.shape[0] != nodes:
+        raise ValueError(
+            f"{name} has shape {list(x.shape)}; for this graph it must be [{nodes}, features] "
+            f"or [{nodes}, heads, features]"
+        )
     if x.device != graph.device:
         raise ValueError(f"{name} is on {x.device} but the graph is on {graph.device}; try graph.to(x.device)")
 
 
 def _check_weight(weight: Tensor, x: Tensor, graph: Graph) -> None:
-    if not weight.dtype.is_floating_point:
-        raise TypeError(f"weight is {weight.dtype}; it must be of a float type")
-    if weight.shape != (graph.num_edges,):
-        raise ValueError(f"weight has shape {list(weight.shape)}; for this graph it must be [{graph.num_edges}]")
+    if weight.dtype not in FLOATS:
+        raise TypeError(f"weight is {weight.dtype}; it must be float64, float32, bfloat16 or float16")
+    edges = graph.num_edges
+    if weight.shape != (edges,) and not (x.dim() == 3 and weight.shape == (edges, x.shape[1])):
+        heads = f" or [{edges}, {x.shape[1]}]" if x.dim() == 3 else ""
+        raise ValueError(f"weight has shape {list(weight.shape)}; for this graph it must be [{edges}]{heads}")
     if weight.device != x.device:
         raise ValueError(f"weight is on {weight.device} but x is on {x.device}; move it there")
 
 
-def _backwards(csr: Csr, back: tuple[Any, ...], num_src: int) -> Csr:
-    """The transpose that was handed over, or one made now (the operators' callers may have left it out)."""
-    return back if back[0] is not None else transposed(*csr, num_src)
+def _like_rows(x: Tensor, rowptr: Tensor) -> Tensor:
+    return x.new_empty(rowptr.shape[0] - 1, *x.shape[1:])
 
 
-register("aggregate", reference.aggregate)
-register("edge_dot", reference.edge_dot)
+def _aggregate_fake(x: Tensor, rowptr: Tensor, *_: Any) -> Tensor:
+    return _like_rows(x, rowptr)
 
 
-@torch.library.register_fake("dlbench::aggregate")  # type: ignore[untyped-decorator]
-def _(
-    x: Tensor,
+def _aggregate_arg_fake(x: Tensor, rowptr: Tensor, col: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return _like_rows(x, rowptr), _like_rows(x, rowptr).to(col.dtype)
+
+
+def _sddmm_fake(a: Tensor, b: Tensor, rowptr: Tensor, col: Tensor, *rest: Any) -> Tensor:
+    dtype = rest[4] if len(rest) > 4 else None
+    return a.new_empty(col.shape[0], *a.shape[1:-1], dtype=a.dtype if dtype is None else dtype)
+
+
+def _scatter_winners_fake(
+    grad: Tensor,
+    position: Tensor,
     rowptr: Tensor,
     col: Tensor,
     edge_id: Tensor | None,
     weight: Tensor | None,
-    t_rowptr: Tensor | None,
-    t_col: Tensor | None,
-    t_edge_id: Tensor | None,
-    reduce: str,
+    num_src: int,
+    checked: bool = False,
 ) -> Tensor:
-    return x.new_empty(rowptr.shape[0] - 1, x.shape[1])
+    return grad.new_empty(num_src, *grad.shape[1:])
 
 
-@torch.library.register_fake("dlbench::edge_dot")  # type: ignore[untyped-decorator]
-def _(
-    a: Tensor,
-    b: Tensor,
+def _winner_dots_fake(
+    grad: Tensor,
+    x: Tensor,
+    position: Tensor,
     rowptr: Tensor,
     col: Tensor,
     edge_id: Tensor | None,
-    t_rowptr: Tensor | None,
-    t_col: Tensor | None,
-    t_edge_id: Tensor | None,
+    by_head: bool,
+    checked: bool = False,
 ) -> Tensor:
-    return a.new_empty(col.shape[0])
+    dtype = torch.float64 if grad.dtype == torch.float64 else torch.float32
+    return grad.new_empty(col.shape[0], *grad.shape[1:2] if by_head else (), dtype=dtype)
 
 
-def _aggregate_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, rowptr, col, edge_id, weight, *back, _ = inputs
-    _, _, _, _, wants_weight, *_ = ctx.needs_input_grad
-    ctx.num_src, ctx.weighted = x.shape[0], weight is not None
-    ctx.save_for_backward(x if wants_weight else None, weight, rowptr, col, edge_id, *back)
+def _csr_from_coo_fake(row: Tensor, col: Tensor, rows: int, cols: int) -> tuple[Tensor, Tensor, Tensor]:
+    index = torch.int32 if max(rows, cols, row.shape[0]) <= 2**31 - 1 else torch.int64
+    return tuple(row.new_empty(n, dtype=index) for n in (rows + 1, row.shape[0], row.shape[0]))  # type: ignore[return-value]
 
 
-def _aggregate_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, rowptr, col, edge_id, *back = ctx.saved_tensors
-    csr = (rowptr, col, edge_id)
-    of_x = of_weight = None
-    if ctx.needs_input_grad[0]:
-        reverse = _backwards(csr, tuple(back), ctx.num_src)
-        of_x = torch.ops.dlbench.aggregate(grad, *reverse, weight, *csr, "sum")
-    if ctx.needs_input_grad[4]:
-        of_weight = torch.ops.dlbench.edge_dot(grad.to(weight.dtype), x.to(weight.dtype), *csr, *back)
-    return of_x, None, None, None, of_weight, None, None, None, None
+def _csr_transpose_fake(
+    rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    return col.new_empty(num_src + 1), torch.empty_like(col), torch.empty_like(col)
 
 
-def _edge_dot_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _edge_dot_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    a, b, rowptr, col, edge_id, *back = ctx.saved_tensors
-    csr = (rowptr, col, edge_id)
-    of_a = of_b = None
-    if ctx.needs_input_grad[0]:
-        of_a = torch.ops.dlbench.aggregate(b, *csr, grad, *back, "sum")
-    if ctx.needs_input_grad[1]:
-        reverse = _backwards(csr, tuple(back), b.shape[0])
-        of_b = torch.ops.dlbench.aggregate(a, *reverse, grad, *csr, "sum")
-    return of_a, of_b, None, None, None, None, None, None
-
-
-torch.library.register_autograd("dlbench::aggregate", _aggregate_backward, setup_context=_aggregate_setup)
-torch.library.register_autograd("dlbench::edge_dot", _edge_dot_backward, setup_context=_edge_dot_setup)
+register("aggregate", reference.aggregate, _aggregate_fake)
+register("aggregate_arg", reference.aggregate_arg, _aggregate_arg_fake)
+register("sddmm", reference.sddmm, _sddmm_fake)
+register("scatter_winners", reference.scatter_winners, _scatter_winners_fake)
+register("winner_dots", reference.winner_dots, _winner_dots_fake)
+register("csr_from_coo", reference.csr_from_coo, _csr_from_coo_fake)
+register("csr_transpose", reference.csr_transpose, _csr_transpose_fake)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,19 +12,25 @@ from torch import Tensor
 INDICES = (torch.int32, torch.int64)
 INT32_MAX = 2**31 - 1
 
+Csr = tuple[Tensor, Tensor, Tensor | None]  # rowptr, col, edge_id
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Directed edges from sources to targets. Make one with ``from_edge_index`` or ``from_csr``, which check it.
+    """Directed edges from sources to targets. Make one with a method ``from_...``, which checks what it is given.
 
     Duplicate edges, self loops, different numbers of sources and targets, no nodes and no edges are all legal. What
     belongs to edges (weights) is always given in the order in which the edges were given here.
+
+    What is derived from a graph is made at first use and kept with it, and nowhere else. So its tensors must not be
+    changed in place; where one is, the next operator says so.
 
     Attributes:
         rowptr: [num_dst + 1]; target i owns the positions from rowptr[i] to rowptr[i + 1].
         col: [num_edges]; the source at every position. int32 where the numbers fit.
         num_src: number of sources.
-        edge_id: [num_edges]; the caller's number of the edge at every position, or None where that is the position.
+        edge_id: [num_edges]; the caller's number of the edge at every position, rising in every row; None where that is
+            the position.
     """
 
     rowptr: Tensor
@@ -30,7 +38,9 @@ class Graph:
     num_src: int
     edge_id: Tensor | None = None
     # Not functools.cached_property: torch.compile cannot see through the lock that it holds before Python 3.12.
-    _kept: dict[str, Graph] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    # Of the tensors, as they were when they were checked; empty in a graph that was put together by hand.
+    _versions: list[int] = field(default_factory=list, init=False, repr=False)
 
     @classmethod
     def from_csr(cls, rowptr: Tensor, col: Tensor, num_src: int | None = None) -> Graph:
@@ -64,7 +74,7 @@ class Graph:
         num_src = len(rowptr) - 1 if num_src is None else _node_count("num_src", num_src)
         _check_range(col, "source", num_src, "num_src")
         index = _index_type(num_src, len(col))
-        return cls(rowptr.to(index, copy=True).contiguous(), col.to(index, copy=True).contiguous(), num_src)
+        return cls(rowptr.to(index, copy=True).contiguous(), col.to(index, copy=True).contiguous(), num_src)._vouched()
 
     @classmethod
     def from_edge_index(cls, edge_index: Tensor, num_nodes: int | tuple[int, int] | None = None) -> Graph:
@@ -84,23 +94,119 @@ class Graph:
         if edge_index.shape[0] != 2:
             raise ValueError(f"edge_index has shape {list(edge_index.shape)}; it must be [2, edges], sources on top")
         source, target = edge_index
-        edges = len(source)
         if num_nodes is None:
-            num_nodes = int(edge_index.max()) + 1 if edges else 0
+            num_nodes = int(edge_index.max()) + 1 if edge_index.numel() else 0
         if isinstance(num_nodes, tuple):
             num_src, num_dst = (_node_count("num_nodes", n) for n in num_nodes)
         else:
             num_src = num_dst = _node_count("num_nodes", num_nodes)
-        _check_range(source, "source", num_src, "num_nodes")
-        _check_range(target, "target", num_dst, "num_nodes")
+        return cls._from_ends(source, target, num_src, num_dst, "num_nodes", "num_nodes")
 
-        index = _index_type(max(num_src, num_dst), edges)
-        col, target = source.to(index, copy=True).contiguous(), target.to(index).contiguous()
+    @classmethod
+    def from_coo(cls, src: Tensor, dst: Tensor, num_src: int, num_dst: int) -> Graph:
+        """A graph from the sources and the targets of its edges.
+
+        Args:
+            src: [num_edges], in any order; int32 or int64.
+            dst: [num_edges], of the same type.
+            num_src: number of sources.
+            num_dst: number of targets.
+
+        Raises:
+            TypeError: not tensors of integers of one type.
+            ValueError: a shape that does not fit.
+            IndexError: a node out of range.
+        """
+        _check_indices("src", src, 1)
+        _check_indices("dst", dst, 1)
+        if src.shape != dst.shape or src.device != dst.device:
+            raise ValueError(
+                f"src has {len(src)} edges on {src.device} but dst {len(dst)} on {dst.device}; give both ends of each"
+            )
+        if src.dtype != dst.dtype:
+            raise TypeError(f"src is {src.dtype} but dst is {dst.dtype}; give both in one type")
+        num_src, num_dst = _node_count("num_src", num_src), _node_count("num_dst", num_dst)
+        return cls._from_ends(src, dst, num_src, num_dst, "num_src", "num_dst")
+
+    @classmethod
+    def _from_ends(cls, src: Tensor, dst: Tensor, num_src: int, num_dst: int, src_name: str, dst_name: str) -> Graph:
+        try:
+            rowptr, col, edge_id = torch.ops.dlbench.csr_from_coo(dst, src, num_dst, num_src)
+        except IndexError:
+            _check_range(src, "source", num_src, src_name)
+            _check_range(dst, "target", num_dst, dst_name)
+            raise
+        in_order = bool((dst[1:] >= dst[:-1]).all())
+        return cls(rowptr, col, num_src, None if in_order else edge_id)._vouched()
+
+    @classmethod
+    def from_scipy(cls, matrix: Any) -> tuple[Graph, Tensor]:
+        """The graph of a sparse matrix A and its entries, so that ``aggregate(x, graph, weight)`` is A @ x.
+
+        Args:
+            matrix: any scipy sparse matrix or array of two dimensions, targets by sources. Entries that are stored
+                twice are added up, as scipy does; stored zeros stay edges.
+
+        Returns:
+            The graph, its edges in the order of the CSR form; and the entries, [num_edges].
+
+        Raises:
+            TypeError: no sparse matrix of scipy.
+        """
+        if not hasattr(matrix, "tocsr"):
+            raise TypeError(f"matrix is a {type(matrix).__name__}; give a sparse matrix of scipy")
+        csr = matrix.tocsr()
+        graph = cls.from_csr(torch.as_tensor(csr.indptr), torch.as_tensor(csr.indices), num_src=csr.shape[1])
+        return graph, torch.as_tensor(csr.data.copy())
+
+    @classmethod
+    def from_networkx(cls, graph: Any) -> Graph:
+        """A graph of networkx, its nodes numbered in their order there; undirected edges go both ways.
+
+        Edges are numbered as ``graph.edges`` lists them; of an undirected graph, all backward ones follow all forward
+        ones, without second copies of the self loops.
+
+        Args:
+            graph: a ``Graph``, ``DiGraph``, ``MultiGraph`` or ``MultiDiGraph``.
+
+        Raises:
+            TypeError: no graph of networkx.
+        """
+        if not hasattr(graph, "is_directed"):
+            raise TypeError(f"graph is a {type(graph).__name__}; give a graph of networkx")
+        number = {node: i for i, node in enumerate(graph.nodes)}
+        ends = torch.tensor([(number[u], number[v]) for u, v in graph.edges()], dtype=torch.int64).reshape(-1, 2).T
+        if not graph.is_directed():
+            ends = torch.cat([ends, ends[:, ends[0] != ends[1]].flip(0)], dim=1)
+        return cls.from_edge_index(ends, len(number))
+
+    @classmethod
+    def batch(cls, graphs: Sequence[Graph]) -> Graph:
+        """Graphs side by side as one, nodes and edges numbered one graph after the other.
+
+        Raises:
+            ValueError: no graphs, or graphs on several devices.
+        """
+        graphs = list(graphs)
+        if len({graph.device for graph in graphs}) != 1:
+            raise ValueError(f"{len(graphs)} graphs on {len({g.device for g in graphs})} devices; give some, on one")
+        edges = torch.tensor([graph.num_edges for graph in graphs])
+        rows, sources = (torch.tensor([getattr(g, name) for g in graphs]) for name in ("num_dst", "num_src"))
+        index = _index_type(int(max(rows.sum(), sources.sum())), int(edges.sum()))
+
+        def shifted(parts: list[Tensor], by: Tensor, sizes: Tensor) -> Tensor:
+            shift = (by.cumsum(0) - by).to(parts[0].device).repeat_interleave(sizes.to(parts[0].device))
+            return (torch.cat(parts) + shift).to(index)
+
+        rowptr = shifted([graph.rowptr[1:] for graph in graphs], edges, rows)
+        col = shifted([graph.col for graph in graphs], sources, edges)
         edge_id = None
-        if not bool((target[1:] >= target[:-1]).all()):
-            target, order = torch.sort(target, stable=True)
-            col, edge_id = col[order], order.to(index)
-        return cls(_row_pointers(target, num_dst), col, num_src, edge_id)
+        if any(graph.edge_id is not None for graph in graphs):
+            edge_id = shifted([graph._numbers for graph in graphs], edges, edges)
+        whole = cls(torch.cat([rowptr.new_zeros(1), rowptr]), col, int(sources.sum()), edge_id)
+        if all("transpose" in graph._kept for graph in graphs):
+            whole._kept["transpose"] = cls.batch([graph.transpose for graph in graphs])
+        return whole._vouched() if all(graph.is_checked for graph in graphs) else whole
 
     @property
     def num_dst(self) -> int:
@@ -118,27 +224,145 @@ class Graph:
         return self.col.device
 
     @property
+    def csr(self) -> Csr:
+        """rowptr, col, edge_id: the graph as the operators of ``torch.ops.dlbench`` take it."""
+        return self.rowptr, self.col, self.edge_id
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether its numbers are known to be in range, so that operators need not look.
+
+        Raises:
+            RuntimeError: one of its tensors was changed in place since.
+        """
+        if not self._versions or torch.compiler.is_compiling():
+            return bool(self._versions)
+        if _versions(*self.csr) != self._versions:
+            raise RuntimeError(
+                "a tensor of this graph was changed in place, but what is derived from it is kept; make a new Graph"
+            )
+        return True
+
+    @property
     def in_degree(self) -> Tensor:
         """Number of edges into every target, [num_dst], int64."""
         return self.rowptr.diff().long()
 
     @property
+    def out_degree(self) -> Tensor:
+        """Number of edges out of every source, [num_src], int64."""
+        return torch.bincount(self.col, minlength=self.num_src)
+
+    @property
+    def edge_index(self) -> Tensor:
+        """Sources above targets in the order in which the edges were given, [2, num_edges], int64."""
+        ends = torch.stack([self.col, targets(self.rowptr, self.col)]).long()
+        return ends if self.edge_id is None else torch.zeros_like(ends).index_copy(1, self.edge_id.long(), ends)
+
+    @property
     def transpose(self) -> Graph:
         """The graph of the reversed edges, numbered as before. Made at first use and kept."""
         if "transpose" not in self._kept:
-            rowptr, col, edge_id = transposed(self.rowptr, self.col, self.edge_id, self.num_src)
-            self._kept["transpose"] = Graph(rowptr, col, self.num_dst, edge_id)
-        return self._kept["transpose"]
+            rowptr, col, edge_id = torch.ops.dlbench.csr_transpose(*self.csr, self.num_src)
+            reverse = Graph(rowptr, col, self.num_dst, edge_id)
+            self._kept["transpose"] = reverse._vouched() if self.is_checked else reverse
+        kept: Graph = self._kept["transpose"]
+        return kept
+
+    def with_self_loops(self) -> Graph:
+        """This graph with a self loop at every node that has none; they are the last edges. Made once and kept.
+
+        Raises:
+            ValueError: the sources are not the targets.
+        """
+        self._check_square("self loops need")
+        if "with_self_loops" not in self._kept:
+            ends = self.edge_index
+            nodes = torch.arange(self.num_dst, device=self.device)
+            lonely = nodes[~torch.isin(nodes, ends[0, ends[0] == ends[1]])]
+            looped = torch.cat([ends, lonely.expand(2, -1)], dim=1)
+            self._kept["with_self_loops"] = Graph.from_edge_index(looped, self.num_dst)
+        kept: Graph = self._kept["with_self_loops"]
+        return kept
+
+    def gcn_weight(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        r"""The symmetric norm of the edges, :math:`1 / \sqrt{d_i d_j}`, [num_edges]. Made once and kept.
+
+        Degrees count incoming edges. An edge from a node that has none weighs 0.
+
+        Raises:
+            ValueError: the sources are not the targets.
+        """
+        self._check_square("this norm needs")
+        name = f"gcn_weight, {dtype}"
+        if name not in self._kept:
+            source, target = self.edge_index
+            degree = self.in_degree
+            scale = degree.to(dtype).rsqrt().masked_fill(degree == 0, 0)
+            self._kept[name] = scale[source] * scale[target]
+        kept: Tensor = self._kept[name]
+        return kept
+
+    def reordered(self) -> Reordered:
+        """The same graph with its nodes numbered so that neighbours are near each other, by reverse Cuthill-McKee.
+
+        Pays on graphs whose features do not fit in the processor's cache. Made once and kept.
+
+        Raises:
+            ValueError: the sources are not the targets.
+        """
+        self._check_square("another order needs")
+        if "reordered" not in self._kept:
+            from scipy.sparse import csr_matrix
+            from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+            rowptr, col = self.rowptr.cpu().numpy(), self.col.cpu().numpy()
+            matrix = csr_matrix((torch.ones(self.num_edges).numpy(), col, rowptr), (self.num_dst, self.num_src))
+            order = torch.as_tensor(reverse_cuthill_mckee(matrix).copy()).long().to(self.device)
+            place = torch.empty_like(order)
+            place[order] = torch.arange(len(order), device=self.device)
+            self._kept["reordered"] = Reordered(Graph.from_edge_index(place[self.edge_index], self.num_dst), order)
+        kept: Reordered = self._kept["reordered"]
+        return kept
 
     def to(self, device: torch.device | str) -> Graph:
-        """This graph on a device, with its transpose if that was made; itself if it is there already."""
+        """This graph on a device, with what is kept of it; itself if it is there already."""
         here = torch.empty(0, device=device).device  # "cuda" is some cuda:0
         if here == self.device:
             return self
         edge_id = None if self.edge_id is None else self.edge_id.to(here)
         moved = Graph(self.rowptr.to(here), self.col.to(here), self.num_src, edge_id)
-        moved._kept.update((name, graph.to(here)) for name, graph in self._kept.items())
-        return moved
+        moved._kept.update((name, what.to(here)) for name, what in self._kept.items())
+        return moved._vouched() if self.is_checked else moved
+
+    def _vouched(self) -> Graph:
+        """This graph, its numbers known to be in range."""
+        if not torch.compiler.is_compiling():
+            self._versions[:] = _versions(*self.csr)
+        return self
+
+    @property
+    def _numbers(self) -> Tensor:
+        """The caller's number of the edge at every position."""
+        if self.edge_id is not None:
+            return self.edge_id
+        return torch.arange(self.num_edges, dtype=self.col.dtype, device=self.device)
+
+    def _check_square(self, what: str) -> None:
+        if self.num_src != self.num_dst:
+            raise ValueError(
+                f"{what} one set of nodes; this graph has {self.num_src} sources and {self.num_dst} targets"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All there is, unless it was changed in place."""
+        return self.__dict__ | {"_versions": [0] if self.is_checked else []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Copies count their changes from new."""
+        self.__dict__.update(state, _versions=[])
+        if state["_versions"]:
+            self._vouched()
 
     def __repr__(self) -> str:
         return (
@@ -147,23 +371,41 @@ class Graph:
         )
 
 
-def transposed(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rowptr, col and edge_id of the reversed edges; the sort is stable, so that they are the same everywhere."""
-    source, order = torch.sort(col, stable=True)
-    numbers = order.to(col.dtype) if edge_id is None else edge_id[order]
-    return _row_pointers(source, num_src), targets(rowptr, col)[order], numbers
+class Reordered(NamedTuple):
+    """A graph in another order of its nodes; its edges are numbered as before.
+
+    ``r.restored(aggregate(r.arranged(x), r.graph, weight))`` is ``aggregate(x, graph, weight)``.
+
+    Attributes:
+        graph: the graph in the new order.
+        order: [num_nodes], int64; the old number of every node.
+    """
+
+    graph: Graph
+    order: Tensor
+
+    def arranged(self, x: Tensor) -> Tensor:
+        """What belongs to nodes, in the new order."""
+        return x[self.order]
+
+    def restored(self, x: Tensor) -> Tensor:
+        """What belongs to nodes, back in the old order."""
+        return torch.zeros_like(x).index_copy(0, self.order, x)
+
+    def to(self, device: torch.device | str) -> Reordered:
+        """The same on a device."""
+        return Reordered(self.graph.to(device), self.order.to(device))
+
+
+def _versions(*tensors: Tensor | None) -> list[int]:
+    """How often each tensor was changed in place, as far as torch counts it: not in inference mode."""
+    return [0 if t is None or t.is_inference() else t._version for t in tensors]
 
 
 def targets(rowptr: Tensor, col: Tensor) -> Tensor:
     """The target at every position."""
     rows = torch.arange(rowptr.shape[0] - 1, dtype=rowptr.dtype, device=rowptr.device)
     return torch.repeat_interleave(rows, rowptr.diff(), output_size=col.shape[0])
-
-
-def _row_pointers(sorted_rows: Tensor, rows: int) -> Tensor:
-    """Where each row begins among sorted row numbers, and where the last one ends."""
-    wanted = torch.arange(rows + 1, dtype=sorted_rows.dtype, device=sorted_rows.device)
-    return torch.searchsorted(sorted_rows, wanted, out_int32=sorted_rows.dtype == torch.int32)
 
 
 def _index_type(nodes: int, edges: int) -> torch.dtype:

@@ -78,11 +78,21 @@ def status() -> Status:
     return load()
 
 
-def register(name: str, reference: Any) -> None:
-    """The reference of an operator, for every device that has no kernel."""
-    load()
-    if _library is not None:
-        _library.impl(name, reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+def register(name: str, reference: Any, fake: Any = None) -> None:
+    """The reference of an operator, for every device that has no kernel.
+
+    One that comes with its fake has its derivatives in the extension. Without that, torch sees through the reference,
+    which differentiates and traces it.
+    """
+    implementation = load().implementation
+    if _library is None:
+        return
+    if fake is not None and implementation == "reference":
+        _library.impl(name, reference, "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
+        return
+    _library.impl(name, reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    if fake is not None:
+        torch.library.register_fake(f"dlbench::{name}", fake, lib=_library)
 
 
 def schemas() -> list[str]:

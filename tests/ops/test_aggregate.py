@@ -1,4 +1,4 @@
-"""aggregate and edge_dot: against dense float64, within the bound of summing in any order; and their derivatives."""
+"""aggregate's sum and sddmm: against dense float64, within the bound of summing in any order; and their derivatives."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlbench.ops import Graph, aggregate, edge_dot, reference, status
+from dlbench.ops import Graph, aggregate, reference, sddmm, status
 
 HALF = {torch.bfloat16: 2**-8, torch.float16: 2**-11}
 WIDTHS = [0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 260, 300]
@@ -76,7 +76,7 @@ def test_any_graph(graph, width, dtype, weighted, seed):
     terms = a.double()[target] * x.double()[source]
     unit = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32).eps
     bound = (width + 1) * unit * terms.abs().sum(1) + HALF.get(dtype, 0) * (terms.sum(1).abs() + 1e-3)
-    dots = edge_dot(a, x, graph)
+    dots = sddmm(a, x, graph)
     assert dots.dtype == dtype and dots.shape == (graph.num_edges,)
     assert ((dots.double() - terms.sum(1)).abs() <= bound).all()
 
@@ -95,7 +95,7 @@ def test_widths(width, weighted, index, serving):
     a = torch.randn(31, width)
     source, target = edges_of(graph)
     want = (a.double()[target] * x.double()[source]).sum(1)
-    dots = serving.edge_dot(a, x, *csr, None, None, None)
+    dots = serving.sddmm(a, x, *csr, None, None, None)
     torch.testing.assert_close(dots.double(), want, rtol=1e-5, atol=1e-4)
 
 
@@ -135,7 +135,7 @@ def test_threads_do_not_change_a_bit():
     try:
         for n in (1, 2, 3, 7):
             torch.set_num_threads(n)
-            results.append((aggregate(x, graph), aggregate(x, graph, weight), edge_dot(a, x, graph)))
+            results.append((aggregate(x, graph), aggregate(x, graph, weight), sddmm(a, x, graph)))
     finally:
         torch.set_num_threads(threads)
     for result in results[1:]:
@@ -181,7 +181,7 @@ def test_the_reversed_graph_is_the_adjoint():
     weight = torch.randn(500, dtype=torch.float64)
     forth = (aggregate(x, graph, weight) * y).sum()
     torch.testing.assert_close(forth, (x * aggregate(y, graph.transpose, weight)).sum())
-    torch.testing.assert_close(forth, (weight * edge_dot(y, x, graph)).sum())
+    torch.testing.assert_close(forth, (weight * sddmm(y, x, graph)).sum())
 
 
 @pytest.mark.parametrize("width", [0, 1, 3])
@@ -203,7 +203,7 @@ def test_derivatives(width, transposed):
         return torch.ops.dlbench.aggregate(x, *csr, None, *back, "sum")
 
     def dots(a, x):
-        return torch.ops.dlbench.edge_dot(a, x, *csr, *back)
+        return torch.ops.dlbench.sddmm(a, x, *csr, *back)
 
     for function, inputs in ((weighted, (x, weight)), (plain, (x,)), (dots, (a, x))):
         assert torch.autograd.gradcheck(function, inputs)
@@ -249,17 +249,19 @@ def test_refusals_say_what_was_given():
     for arguments, error, says in [
         ((x, None), TypeError, "graph is a NoneType"),
         ((x.long(), graph), TypeError, "x is torch.int64"),
-        ((x[:2], graph), ValueError, r"x has shape \[2, 4\]; for this graph it must be \[3, features\]"),
+        ((x[:2], graph), ValueError, r"x has shape \[2, 4\]; for this graph it must be \[3, features\] or"),
         ((x[0], graph), ValueError, r"x has shape \[4\]"),
         ((x.to("meta"), graph), ValueError, "x is on meta but the graph is on cpu"),
         ((x, graph, torch.zeros(3)), ValueError, r"weight has shape \[3\]; for this graph it must be \[2\]"),
         ((x, graph, torch.zeros(2, dtype=torch.int64)), TypeError, "weight is torch.int64"),
-        ((x, graph, None, "mean"), ValueError, "reduce='mean'"),
+        ((x, graph, torch.zeros(2, 4)), ValueError, r"weight has shape \[2, 4\]; for this graph it must be \[2\]"),
+        ((x.unsqueeze(1), graph, torch.zeros(2, 4)), ValueError, r"it must be \[2\] or \[2, 1\]"),
+        ((x, graph, None, "median"), ValueError, "reduce='median' is unknown; give one of 'sum', 'mean'"),
     ]:
         with pytest.raises(error, match=says):
             aggregate(*arguments)
     with pytest.raises(ValueError, match="as many features"):
-        edge_dot(x, x[:, :2], graph)
+        sddmm(x, x[:, :2], graph)
 
 
 def test_the_raw_operator_reads_nothing_outside():
@@ -282,10 +284,17 @@ def test_the_raw_operator_reads_nothing_outside():
         with pytest.raises(error, match=says):
             torch.ops.dlbench.aggregate(x, rowptr, col, edge_id, weight, None, None, None, "sum")
         with pytest.raises(error, match=says):
-            torch.ops.dlbench.edge_dot(x[:2], x, rowptr, col, edge_id, None, None, None)
+            torch.ops.dlbench.sddmm(x[:2], x, rowptr, col, edge_id, None, None, None)
     with pytest.raises(ValueError, match="weight must have shape"):
         torch.ops.dlbench.aggregate(x, *good, torch.ones(3), None, None, None, "sum")
-    with pytest.raises(ValueError, match="reduce must be 'sum'"):
-        torch.ops.dlbench.aggregate(x, *good, None, None, None, None, "mean")
+    with pytest.raises(ValueError, match="reduce must be 'sum', 'mean'"):
+        torch.ops.dlbench.aggregate(x, *good, None, None, None, None, "median")
+    with pytest.raises(ValueError, match="'sum' has no winners"):
+        torch.ops.dlbench.aggregate_arg(x, *good, None, None, None, None, "sum")
+    for position in (torch.full((2, 4), 2), torch.full((2, 4), -1)):
+        with pytest.raises(IndexError, match="position"):
+            torch.ops.dlbench.scatter_winners(x[:2], position, *good, None, 3)
+        with pytest.raises(IndexError, match="position"):
+            torch.ops.dlbench.winner_dots(x[:2], x, position, *good, False)
     with pytest.raises(ValueError, match="a must have a row for each"):
-        torch.ops.dlbench.edge_dot(x, x, *good, None, None, None)
+        torch.ops.dlbench.sddmm(x, x, *good, None, None, None)

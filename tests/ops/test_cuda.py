@@ -12,12 +12,12 @@ from dlbench.ops import (
     Graph,
     aggregate,
     apgd_step_,
-    edge_dot,
     l1_step_,
     l2_step_,
     linf_step_,
     momentum_step_,
     project_,
+    sddmm,
     status,
 )
 
@@ -175,9 +175,9 @@ def test_sums_and_dots(width, dtype):
         got = [aggregate(x.cuda(), there, None if w is None else w.cuda()) for _ in range(2)]
         assert torch.equal(*got)
         torch.testing.assert_close(got[0].cpu(), want, atol=tolerance, rtol=tolerance)
-    dots = [edge_dot(a.cuda(), x.cuda(), there) for _ in range(2)]
+    dots = [sddmm(a.cuda(), x.cuda(), there) for _ in range(2)]
     assert torch.equal(*dots)
-    torch.testing.assert_close(dots[0].cpu(), edge_dot(a, x, graph), atol=tolerance, rtol=tolerance)
+    torch.testing.assert_close(dots[0].cpu(), sddmm(a, x, graph), atol=tolerance, rtol=tolerance)
 
 
 def test_derivatives():

@@ -108,7 +108,7 @@ def test_the_transpose_is_made_once():
     assert graph.transpose is reverse
     assert (reverse.num_src, reverse.num_dst) == (2, 4)
     assert reverse.rowptr.tolist() == [0, 1, 1, 3, 3]
-    assert reverse.edge_id.tolist() == [0, 2, 1]  # the callers' numbers, by source and then as sorted by target
+    assert reverse.edge_id.tolist() == [0, 1, 2]  # the callers' numbers, rising in every row
     back = reverse.transpose
     assert back.rowptr.tolist() == graph.rowptr.tolist() and back.col.tolist() == graph.col.tolist()
 

@@ -40,6 +40,12 @@ def apgd_state(*shape):
     return [getattr(state, field.name) for field in dataclasses.fields(state)]
 
 
+def winners(*shape):
+    """The last edge of every row; row 2 has none."""
+    last = (GRAPH.rowptr[1:] - 1).where(GRAPH.in_degree > 0, GRAPH.num_edges).int()
+    return last.reshape(-1, *(1,) * (len(shape) - 1)).expand(shape).contiguous()
+
+
 APGD = (sample(3, dtype=torch.float64), 0.1, 0.2, 0.0, 1.0, None, 0.25, 0, 0.75, "linf")
 
 CASES = {
@@ -129,9 +135,36 @@ CASES = {
     "weighted sum": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "sum")),
     "sum without transpose": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *NONE, "sum")),
     "sum of halves": ("aggregate", lambda: (sample(5, 6, dtype=torch.bfloat16), *CSR, sample(7), *NONE, "sum")),
+    "mean": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "mean", True)),
+    "max": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "max")),
+    "std": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "std")),
+    "mean by heads": (
+        "aggregate",
+        lambda: (sample(5, 3, 2, grad=True), *CSR, sample(7, 3, grad=True), *NONE, "mean"),
+    ),
+    "min and its winners": ("aggregate_arg", lambda: (sample(5, 6, grad=True), *CSR, None, *NONE, "min")),
+    "max by heads and its winners": (
+        "aggregate_arg",
+        lambda: (sample(5, 3, 2, dtype=torch.float64, grad=True), *CSR, sample(7, 3, grad=True), *BACK, "max"),
+    ),
+    "winners' gradients": (
+        "scatter_winners",
+        lambda: (sample(4, 3, 2), winners(4, 3, 2), *CSR, sample(7, 3), 5, False),
+    ),
+    "winners' dots": ("winner_dots", lambda: (sample(4, 6), sample(5, 6), winners(4, 6), *CSR, False)),
+    "winners' dots by heads": (
+        "winner_dots",
+        lambda: (sample(4, 3, 2), sample(5, 3, 2, dtype=torch.float16), winners(4, 3, 2), *CSR, True),
+    ),
+    "rows of edges": ("csr_from_coo", lambda: (torch.tensor([2, 0, 2]), torch.tensor([1, 4, 0]), 3, 5)),
+    "transpose": ("csr_transpose", lambda: (*CSR, 5)),
     "sum without features": ("aggregate", lambda: (sample(5, 0, grad=True), *CSR, None, *BACK, "sum")),
-    "dot": ("edge_dot", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *BACK)),
-    "dot without transpose": ("edge_dot", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *NONE)),
+    "dot": ("sddmm", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *BACK)),
+    "dot by heads into float64": (
+        "sddmm",
+        lambda: (sample(4, 3, 2, grad=True), sample(5, 3, 2, grad=True), *CSR, *BACK, torch.float64, True),
+    ),
+    "dot without transpose": ("sddmm", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *NONE)),
     "start": ("random_start", lambda: (sample(3, 5), STREAMS, "linf", 7, 0.1, 0.0, 1.0, None)),
     "start, channels last": (
         "random_start",
@@ -313,7 +346,7 @@ def test_fake_tensors_have_the_shapes():
         x, a = torch.empty(5, 6, dtype=torch.float16), torch.empty(4, 6)
         out = torch.ops.dlbench.aggregate(x, *csr, None, *NONE, "sum")
         assert (out.shape, out.dtype) == ((4, 6), torch.float16)
-        assert torch.ops.dlbench.edge_dot(a, torch.empty(5, 6), *csr, *NONE).shape == (7,)
+        assert torch.ops.dlbench.sddmm(a, torch.empty(5, 6), *csr, *NONE).shape == (7,)
 
 
 def test_status_says_what_serves():

@@ -1,0 +1,105 @@
+// Max and min, which is the max of the messages with their signs turned. A message takes the place of the best one so far
+// where it is larger, or is the first NaN. Reals and the places that they come from are chosen by one mask, which their
+// equal width makes possible: inside of a row or a chunk that is not cut, 32 bits hold any place.
+#include "aggregate/aggregate_strips.h"
+#include "perturb/bits.h"
+
+namespace dlbench {
+namespace {
+
+// What turns the signs of a min, and leaves a max as it is.
+template <typename Integer>
+constexpr Integer sign_mask(Reduction reduction) {
+  return reduction == Reduction::min ? Integer(1) << (8 * sizeof(Integer) - 1) : 0;
+}
+
+template <bool placed, int Lanes, int Vectors, Weights kind>
+struct Extremum {
+  template <typename Element, typename Index>
+  static void run(const Strip<Vectors, Element, Index>& strip, Mark begin, Mark end) {
+    using Real = Widened<Element>;
+    using Integer = std::make_unsigned_t<IntegerOf<Real>>;
+    using Reals = VectorOf<Lanes, Real>;
+    using Integers = VectorOf<Lanes, Integer>;
+    using Indices = VectorOf<Lanes, Index>;
+    const auto& task = strip.task;
+    const int64_t edges = task.graph.rowptr[task.graph.rows];
+    const Integers sign = Integers{} + sign_mask<Integer>(task.reduction);
+    task.graph.between(begin, end, [&](int64_t row, int64_t first, int64_t last, int64_t chunk) {
+      Reals best[Vectors];
+      Integers place[Vectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) best[v] = Reals{} - kInfinity<Real>, place[v] = Integers{};
+      strip.template each_message<Lanes, kind>(
+          first, last, [&](int v, Reals message, int64_t at) __attribute__((always_inline)) {
+            message = reinterpreted<Reals>(reinterpreted<Integers>(message) ^ sign);
+            const auto stays = (message <= best[v]) | (best[v] != best[v]);
+            best[v] = stays ? best[v] : message;
+            if constexpr (placed) place[v] = stays ? place[v] : Integers{} + Integer(at);
+          });
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) {
+        const int64_t feature = strip.from + strip.offset[v];
+        if (chunk >= 0) {
+          Simd<Real, Lanes>::store(task.of_chunk(chunk) + feature, best[v]);
+          if constexpr (placed)
+            Simd<Real, Lanes>::store(task.also_of_chunk(chunk, edges) + feature, reinterpreted<Reals>(place[v]));
+          continue;
+        }
+        const int64_t at = row * task.width() + feature;
+        const Reals out = reinterpreted<Reals>(reinterpreted<Integers>(best[v]) ^ sign);
+        store_narrowed<Lanes>(task.out + at, first < last ? out : Reals{});
+        if constexpr (placed) {
+          const Indices winner = __builtin_convertvector(place[v], Indices) + Index(first);
+          Simd<Index, Lanes>::store(task.position + at, first < last ? winner : Indices{} + Index(edges));
+        }
+      }
+    });
+  }
+};
+
+template <int Lanes, int Vectors, Weights kind>
+using Max = Extremum<false, Lanes, Vectors, kind>;
+template <int Lanes, int Vectors, Weights kind>
+using PlacedMax = Extremum<true, Lanes, Vectors, kind>;
+
+}  // namespace
+
+template <typename Element, typename Index>
+void max_cpu(const Aggregation<Element, Index>& task, Mark begin, Mark end) {
+  if (task.position)
+    Strips<PlacedMax, kStripVectors / 2, false, Element, Index>::run(task, begin, end);
+  else
+    Strips<Max, kStripVectors / 2, false, Element, Index>::run(task, begin, end);
+}
+
+template <typename Element, typename Index>
+void combine_max_cpu(const Aggregation<Element, Index>& task, int64_t row) {
+  using Real = Widened<Element>;
+  using Integer = std::make_unsigned_t<IntegerOf<Real>>;
+  const Csr<Index>& graph = task.graph;
+  const int64_t first = graph.first_chunk(row), chunks = graph.chunks_of(row), width = task.width();
+  const int64_t edges = graph.rowptr[graph.rows];
+  for (int64_t f = 0; f < width; ++f) {
+    Real best = task.of_chunk(first)[f];
+    int64_t winner = 0;
+    for (int64_t k = 1; k < chunks; ++k) {
+      const Real message = task.of_chunk(first + k)[f];
+      if (message <= best || best != best) continue;
+      best = message, winner = k;
+    }
+    const int64_t at = row * width + f;
+    const Integer sign = sign_mask<Integer>(task.reduction);
+    task.out[at] = narrowed<Element>(reinterpreted<Real>(Integer(reinterpreted<Integer>(best) ^ sign)));
+    if (!task.position) continue;
+    const auto place = reinterpreted<Integer>(task.also_of_chunk(first + winner, edges)[f]);
+    task.position[at] = Index(graph.rowptr[row] + winner * kChunk + int64_t(place));
+  }
+}
+
+#define DLBENCH_INSTANTIATE(Element, Index)                                \
+  template void max_cpu(const Aggregation<Element, Index>&, Mark, Mark); \
+  template void combine_max_cpu(const Aggregation<Element, Index>&, int64_t);
+DLBENCH_FOR_ALL_ELEMENTS(DLBENCH_INSTANTIATE)
+
+}  // namespace dlbench

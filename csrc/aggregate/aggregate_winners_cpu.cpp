@@ -1,0 +1,45 @@
+#include "aggregate/aggregate.h"
+
+namespace dlbench {
+
+template <typename Real, typename Index>
+void scatter_winners_cpu(const Csr<Index>& graph, const Real* grad, const Index* position, const Real* weight,
+                         int64_t heads, int64_t features, Real* out, int64_t begin, int64_t end) {
+  const int64_t width = heads * features;
+  for (int64_t row = 0; row < graph.rows; ++row) {
+    if (graph.edges_of(row) == 0) continue;
+    const Real* from = grad + row * width;
+    const Index* winner = position + row * width;
+    if (!weight)
+      for (int64_t f = begin; f < end; ++f) out[graph.col[winner[f]] * width + f] += from[f];
+    else
+      for (int64_t f = begin; f < end; ++f)
+        out[graph.col[winner[f]] * width + f] += weight[graph.edge(winner[f]) * heads + f / features] * from[f];
+  }
+}
+
+template <typename Real, typename Index>
+void winner_dots_cpu(const Csr<Index>& graph, const Real* grad, const Real* x, const Index* position, int64_t heads,
+                     int64_t features, Real* out, int64_t begin, int64_t end) {
+  const int64_t width = heads * features;
+  for (int64_t row = begin; row < end; ++row) {
+    if (graph.edges_of(row) == 0) continue;
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t f = h * features; f < (h + 1) * features; ++f) {
+        const int64_t p = position[row * width + f];
+        out[graph.edge(p) * heads + h] += grad[row * width + f] * x[graph.col[p] * width + f];
+      }
+  }
+}
+
+#define DLBENCH_INSTANTIATE(Real, Index)                                                                               \
+  template void scatter_winners_cpu(const Csr<Index>&, const Real*, const Index*, const Real*, int64_t, int64_t, Real*, \
+                                    int64_t, int64_t);                                                                 \
+  template void winner_dots_cpu(const Csr<Index>&, const Real*, const Real*, const Index*, int64_t, int64_t, Real*,     \
+                                int64_t, int64_t);
+DLBENCH_INSTANTIATE(float, int32_t)
+DLBENCH_INSTANTIATE(float, int64_t)
+DLBENCH_INSTANTIATE(double, int32_t)
+DLBENCH_INSTANTIATE(double, int64_t)
+
+}  // namespace dlbench

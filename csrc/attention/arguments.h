@@ -1,0 +1,128 @@
+// What the CPU's and the GPU's glue of the attention family have in common.
+#pragma once
+#include <ATen/ops/empty.h>
+
+#include "attention/gat.h"
+#include "row_arguments.h"
+
+namespace dlbench {
+
+// Values [edges, heads] and whose edges they are.
+struct EdgeValues {
+  at::Tensor values, rowptr, edge_id, out;  // edge_id may be undefined
+
+  EdgeValues(const char* name, const at::Tensor& values_, const at::Tensor& rowptr_, const OptionalTensor& edge_id_) {
+    check_floats(name, values_);
+    TORCH_CHECK_VALUE(values_.dim() == 2, name, " must have shape [edges, heads], not ", values_.sizes());
+    values = values_.to(accumulated(values_.scalar_type())).contiguous();
+    rowptr = checked_rowptr(rowptr_, values.device());
+    if (edge_id_) edge_id = checked_positions("edge_id", *edge_id_, rowptr, edges());
+    out = at::empty(values.sizes(), values.options());
+  }
+
+  int64_t edges() const { return values.size(0); }
+  int64_t heads() const { return values.size(1); }
+
+  template <typename Index>
+  Csr<Index> view() const {
+    return {rowptr.const_data_ptr<Index>(), nullptr, edge_id.defined() ? edge_id.const_data_ptr<Index>() : nullptr,
+            rowptr.numel() - 1};
+  }
+
+  // f(Index, Real), by values that only carry their types.
+  template <typename F>
+  void visit(F f) const {
+    visit_real(values.scalar_type(), [&](auto real) { visit_index(rowptr, [&](auto index) { f(index, real); }); });
+  }
+};
+
+struct GraphTensors {
+  at::Tensor rowptr, col, edge_id;  // edge_id may be undefined
+
+  GraphTensors(const at::Tensor& rowptr_, const at::Tensor& col_, const OptionalTensor& edge_id_,
+               const at::Device& device)
+      : rowptr(checked_rowptr(rowptr_, device)), col(checked_positions("col", col_, rowptr, col_.numel())) {
+    if (edge_id_) edge_id = checked_positions("edge_id", *edge_id_, rowptr, edges());
+  }
+
+  int64_t rows() const { return rowptr.numel() - 1; }
+  int64_t edges() const { return col.numel(); }
+
+  template <typename Index>
+  Csr<Index> view() const {
+    return {rowptr.const_data_ptr<Index>(), col.const_data_ptr<Index>(),
+            edge_id.defined() ? edge_id.const_data_ptr<Index>() : nullptr, rows()};
+  }
+};
+
+struct GatArguments {
+  GraphTensors graph;
+  at::Tensor x, score_src, score_dst;
+  double negative_slope;
+  Dropout dropout;
+
+  GatArguments(const at::Tensor& x_, const at::Tensor& score_src_, const at::Tensor& score_dst_,
+               const at::Tensor& rowptr, const at::Tensor& col, const OptionalTensor& edge_id, double negative_slope_,
+               double share, int64_t seed)
+      : graph(rowptr, col, edge_id, x_.device()), negative_slope(negative_slope_), dropout(share, seed) {
+    check_floats("x", x_);
+    TORCH_CHECK_VALUE(x_.dim() == 3, "x must have shape [sources, heads, features], not ", x_.sizes());
+    TORCH_CHECK_VALUE(share >= 0 && share < 1, "dropout must be in [0, 1), not ", share);
+    x = x_.to(accumulated(x_.scalar_type())).contiguous();
+    score_src = scores("score_src", score_src_, sources());
+    score_dst = scores("score_dst", score_dst_, graph.rows());
+  }
+
+  int64_t sources() const { return x.size(0); }
+  int64_t heads() const { return x.size(1); }
+  int64_t features() const { return x.size(2); }
+
+  at::Tensor scores(const char* name, const at::Tensor& given, int64_t rows) const {
+    check_floats(name, given);
+    TORCH_CHECK_VALUE(given.dim() == 2 && given.size(0) == rows && given.size(1) == heads(), name,
+                      " must have shape [", rows, ", ", heads(), "], not ", given.sizes());
+    TORCH_CHECK_VALUE(given.device() == x.device(), name, " on ", given.device(), " must be where x is, on ",
+                      x.device());
+    return given.to(x.scalar_type()).contiguous();
+  }
+
+  at::Tensor fresh(at::IntArrayRef sizes) const { return at::empty(sizes, x.options()); }
+
+  template <typename Real>
+  Gat<Real> view() const {
+    return {heads(), features(), Real(negative_slope), dropout};
+  }
+
+  template <typename F>
+  void visit(F f) const {
+    visit_real(x.scalar_type(), [&](auto real) { visit_index(graph.rowptr, [&](auto index) { f(index, real); }); });
+  }
+};
+
+struct GatBackwardArguments : GatArguments {
+  GraphTensors transpose;
+  at::Tensor grad, largest, inverse;
+
+  GatBackwardArguments(const at::Tensor& grad_, const at::Tensor& x_, const at::Tensor& score_src_,
+                       const at::Tensor& score_dst_, const at::Tensor& largest_, const at::Tensor& inverse_,
+                       const at::Tensor& rowptr, const at::Tensor& col, const OptionalTensor& edge_id,
+                       const at::Tensor& t_rowptr, const at::Tensor& t_col, const OptionalTensor& t_edge_id,
+                       double negative_slope_, double share, int64_t seed)
+      : GatArguments(x_, score_src_, score_dst_, rowptr, col, edge_id, negative_slope_, share, seed),
+        transpose(t_rowptr, t_col, t_edge_id, x_.device()) {
+    TORCH_CHECK_VALUE(transpose.rows() == sources() && transpose.edges() == graph.edges(), "the transpose has ",
+                      transpose.rows(), " rows and ", transpose.edges(), " edges; it must have ", sources(), " and ",
+                      graph.edges());
+    TORCH_CHECK_TYPE(transpose.rowptr.scalar_type() == graph.rowptr.scalar_type(), "t_rowptr is ",
+                     transpose.rowptr.scalar_type(), " but rowptr is ", graph.rowptr.scalar_type());
+    TORCH_CHECK_VALUE(grad_.dim() == 3 && grad_.size(0) == graph.rows() && grad_.size(1) == heads() &&
+                          grad_.size(2) == features(),
+                      "grad must have shape [", graph.rows(), ", ", heads(), ", ", features(), "], not ",
+                      grad_.sizes());
+    grad = grad_.to(x.scalar_type()).contiguous();
+    largest = scores("largest", largest_, graph.rows());
+    inverse = scores("inverse", inverse_, graph.rows());
+  }
+};
+
+}  // namespace dlbench

@@ -1,0 +1,90 @@
+// What operators over rows of a CSR ask of them on the CPU and on the GPU, and how their work is shared out on the CPU.
+#pragma once
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <type_traits>
+
+#include "aggregate/csr.h"
+
+namespace dlbench {
+
+using OptionalTensor = std::optional<at::Tensor>;
+
+// Half types are computed in float.
+inline at::ScalarType accumulated(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
+
+inline void check_floats(const char* name, const at::Tensor& x) {
+  TORCH_CHECK_TYPE(at::isFloatingType(x.scalar_type()), name, " must be of a float type, not ", x.scalar_type());
+}
+
+inline at::Tensor checked_rowptr(const at::Tensor& rowptr, const at::Device& device) {
+  const at::ScalarType index = rowptr.scalar_type();
+  TORCH_CHECK_TYPE(index == at::kInt || index == at::kLong, "rowptr must be int32 or int64, not ", index);
+  TORCH_CHECK_VALUE(rowptr.dim() == 1 && rowptr.numel() >= 1, "rowptr must have shape [rows + 1], not ", rowptr.sizes());
+  TORCH_CHECK_VALUE(rowptr.device() == device, "rowptr on ", rowptr.device(), " must be where the values are, on ",
+                    device);
+  return rowptr.contiguous();
+}
+
+// Indices that go with a rowptr: of its type, as many as there are positions.
+inline at::Tensor checked_positions(const char* name, const at::Tensor& indices, const at::Tensor& rowptr,
+                                    int64_t positions) {
+  TORCH_CHECK_VALUE(indices.dim() == 1 && indices.numel() == positions, name, " must have shape [", positions,
+                    "], not ", indices.sizes());
+  TORCH_CHECK_TYPE(indices.scalar_type() == rowptr.scalar_type(), name, " is ", indices.scalar_type(),
+                   " but rowptr is ", rowptr.scalar_type());
+  TORCH_CHECK_VALUE(indices.device() == rowptr.device(), name, " on ", indices.device(), " must be where rowptr is, on ",
+                    rowptr.device());
+  return indices.contiguous();
+}
+
+// f(Index), by a value that only carries its type.
+template <typename F>
+void visit_index(const at::Tensor& rowptr, F f) {
+  rowptr.scalar_type() == at::kInt ? f(int32_t()) : f(int64_t());
+}
+
+// f(Real), likewise.
+template <typename F>
+void visit_real(at::ScalarType type, F f) {
+  type == at::kDouble ? f(double()) : f(float());
+}
+
+// What only the CPU asks for, at every call: whatever a caller hands over, nothing is read outside of it. On a GPU the
+// answer would have to be waited for.
+template <typename Index>
+void check_rising(const Index* rowptr, int64_t rows, int64_t total, const char* what) {
+  bool falls = rowptr[0] != 0 || rowptr[rows] != total;
+  for (int64_t i = 0; i < rows; ++i) falls |= rowptr[i] > rowptr[i + 1];
+  TORCH_CHECK_VALUE(!falls, "rowptr must rise from 0 to the number of ", what, ", ", total, ", without falling");
+}
+
+template <typename Index>
+void check_inside(const char* what, const char* bound, const Index* values, int64_t n, int64_t limit) {
+  using Unsigned = std::make_unsigned_t<Index>;
+  const auto outside = [&](int64_t p) { return Unsigned(values[p]) >= Unsigned(limit); };  // negative ones as well
+  bool any = false;
+  for (int64_t p = 0; p < n; ++p) any |= outside(p);
+  if (!any) return;
+  int64_t p = 0;
+  while (!outside(p)) ++p;
+  TORCH_CHECK_INDEX(false, what, " ", values[p], " at position ", p, " is outside of [0, ", limit, "), the ", bound);
+}
+
+constexpr int64_t kSerialNumbers = 32768;  // numbers to go through below which threads cost more than they save
+
+// f(begin, end) over the rows, in as many shares of equal work as there are threads. An edge, and a row as well, goes
+// through `numbers`.
+template <typename Index, typename F>
+void share_rows(const Csr<Index>& graph, int64_t edges, int64_t numbers, F f) {
+  const int64_t work = edges + graph.rows;
+  const int64_t shares = work * numbers < kSerialNumbers ? 1 : at::get_num_threads();
+  at::parallel_for(0, shares, 1, [&](int64_t first, int64_t last) {
+    const auto row = [&](int64_t share) { return share == shares ? graph.rows : graph.row_at(work * share / shares); };
+    f(row(first), row(last));
+  });
+}
+
+}  // namespace dlbench
