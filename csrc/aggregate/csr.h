@@ -60,15 +60,17 @@ struct Csr {
   // visit(row, first, last, chunk) for whatever lies between two marks: whole rows, whose chunk is -1, and chunks.
   template <typename Visit>
   DLBENCH_SHARED void between(Mark begin, Mark end, Visit visit) const {
-    for (int64_t row = begin.row; row < rows && row <= end.row; ++row) {
-      const int64_t chunks = chunks_of(row), pieces = chunks == 0 ? 1 : chunks;
-      for (int64_t k = 0; k < pieces; ++k) {
-        const int64_t first = rowptr[row] + k * kChunk;
-        if (row == begin.row && first < begin.position) continue;
-        if (row == end.row && first >= end.position) break;
-        const int64_t last = k + 1 < pieces ? first + kChunk : int64_t(rowptr[row + 1]);
-        visit(row, first, last, chunks == 0 ? -1 : first_chunk(row) + k);
+    int64_t row = begin.row, first = begin.position;
+    while (row < end.row || first < end.position) {
+      const int64_t start = rowptr[row];
+      int64_t last = rowptr[row + 1], chunk = -1, next = row + 1;
+      if (last - start >= 2 * kChunk) {
+        const int64_t k = (first - start) / kChunk;
+        chunk = first_chunk(row) + k;
+        if (k + 1 < chunks_of(row)) last = first + kChunk, next = row;
       }
+      visit(row, first, last, chunk);
+      row = next, first = last;
     }
   }
 

@@ -15,7 +15,7 @@
 namespace dlbench {
 namespace {
 
-constexpr int64_t kSerialWork = 32768;  // edges times features below which threads cost more than they save
+constexpr int64_t kSerialWork = 131072;  // edges times features below which threads cost more than they save
 constexpr int64_t kSlab = 16;           // features, of which a slab is a multiple: a cache line of floats
 
 template <typename Index>
