@@ -21,6 +21,7 @@ pytestmark = [
     pytest.mark.benchmark,
     pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta"),
     pytest.mark.filterwarnings("ignore:scatter_reduce:UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch.compile warns of its own parts
 ]
 
 WIDTHS = [16, 64, 128, 256]
