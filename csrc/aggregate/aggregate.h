@@ -14,6 +14,7 @@
 #pragma once
 #include "aggregate/csr.h"
 #include "perturb/element.h"
+#include "portable.h"
 
 namespace dlbench {
 
@@ -33,9 +34,9 @@ struct Aggregation {
   Index* position;  // like out or null; max and min: where the winner is, the first of equals; edges in an empty row
   Real* partial;    // two of [edges / kChunk, heads, features]
 
-  int64_t width() const { return heads * features; }
-  Real* of_chunk(int64_t chunk) const { return partial + chunk * width(); }
-  Real* also_of_chunk(int64_t chunk, int64_t edges) const { return partial + (edges / kChunk + chunk) * width(); }
+  DLBENCH_SHARED int64_t width() const { return heads * features; }
+  DLBENCH_SHARED Real* of_chunk(int64_t chunk) const { return partial + chunk * width(); }
+  DLBENCH_SHARED Real* also_of_chunk(int64_t chunk, int64_t edges) const { return of_chunk(edges / kChunk + chunk); }
 };
 
 // What lies between two marks only: the results of whole rows, and the partial results of chunks.
@@ -45,6 +46,11 @@ void aggregate_cpu(const Aggregation<Element, Index>& task, Mark begin, Mark end
 // The result of a row that was cut, once all of its chunks are done.
 template <typename Element, typename Index>
 void combine_cpu(const Aggregation<Element, Index>& task, int64_t row);
+
+// All of it, on the current device, in `stream`; partial is two of [edges / kFineChunk, heads, features]. Rows go to teams
+// of threads; those that are cut, chunk by chunk, to others, and are combined when all are done.
+template <typename Element, typename Index>
+void aggregate_cuda(const Aggregation<Element, Index>& task, int64_t edges, CUstream_st* stream);
 
 // What remains when all messages but the winners are dropped, which is the derivative of max and min:
 //

@@ -12,6 +12,7 @@ namespace dlbench {
 // A neighbour's features lie anywhere in memory, where no hardware prefetcher looks. They are asked for this many edges
 // before they are needed.
 constexpr int64_t kAhead = 12;
+constexpr int kLineBytes = 64;
 
 // Vectors that leave registers free for loads, where each feature has one running value. AVX-512 comes with 32, AVX with
 // 16.
@@ -36,13 +37,16 @@ struct Strip {
     const Csr<Index>& graph = task.graph;
     const int64_t pitch = task.width(), last_known = graph.rowptr[graph.rows] - 1;
     const Element* x = task.x + from;
+    const Index* numbers = weight_pitch == 0 ? nullptr : graph.edge_id;
+    constexpr int vectors_a_line = std::max<int>(1, kLineBytes / (Lanes * sizeof(Element)));
     for (int64_t p = first; p < last; ++p) {
       const Element* ahead = x + graph.col[std::min(p + kAhead, last_known)] * pitch;
 #pragma GCC unroll 16
-      for (int v = 0; v < Vectors; ++v) __builtin_prefetch(ahead + offset[v]);
+      for (int v = 0; v < Vectors; ++v)
+        if (v % vectors_a_line == 0 || v + 1 == Vectors) __builtin_prefetch(ahead + offset[v]);
 
       const Element* source = x + graph.col[p] * pitch;
-      const Widened<Element>* scale = weight + (weight_pitch == 0 ? 0 : graph.edge(p) * weight_pitch);
+      const Widened<Element>* scale = weight + (numbers ? int64_t(numbers[p]) : p) * weight_pitch;
 #pragma GCC unroll 16
       for (int v = 0; v < Vectors; ++v)
         f(v, (kind == Weights::one ? *scale : scale[head[v]]) * load_widened<Lanes>(source + offset[v]), p - first);

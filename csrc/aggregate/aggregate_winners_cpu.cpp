@@ -1,12 +1,22 @@
 #include "aggregate/aggregate.h"
 
 namespace dlbench {
+namespace {
+
+// The winners' sources lie anywhere in memory: they are asked for this many rows before they are needed.
+constexpr int64_t kRowsAhead = 4;
+
+}  // namespace
 
 template <typename Real, typename Index>
 void scatter_winners_cpu(const Csr<Index>& graph, const Real* grad, const Index* position, const Real* weight,
                          int64_t heads, int64_t features, Real* out, int64_t begin, int64_t end) {
   const int64_t width = heads * features;
   for (int64_t row = 0; row < graph.rows; ++row) {
+    const int64_t ahead = row + kRowsAhead;
+    if (ahead < graph.rows && graph.edges_of(ahead) > 0)
+      for (int64_t f = begin; f < end; ++f)
+        __builtin_prefetch(out + graph.col[position[ahead * width + f]] * width + f, 1);
     if (graph.edges_of(row) == 0) continue;
     const Real* from = grad + row * width;
     const Index* winner = position + row * width;

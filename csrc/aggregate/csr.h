@@ -11,8 +11,10 @@
 namespace dlbench {
 
 // Rows of twice this many edges and more are cut into chunks of so many, the last of them longer, which threads share.
-// Where a row is cut depends on nothing but the row, so that neither do the bits of its result.
+// Where a row is cut depends on nothing but the row, so that neither do the bits of its result. A GPU, with its many
+// threads, cuts finer.
 constexpr int64_t kChunk = 4096;
+constexpr int64_t kFineChunk = 256;
 
 // A place between two threads' shares: in front of a row, or, where the row is cut, in front of one of its chunks.
 struct Mark {
@@ -36,13 +38,13 @@ struct Csr {
   }
 
   // Into how many chunks a row is cut, or 0 where it stays whole.
-  DLBENCH_SHARED int64_t chunks_of(int64_t row) const {
-    const int64_t chunks = edges_of(row) / kChunk;
+  DLBENCH_SHARED int64_t chunks_of(int64_t row, int64_t chunk = kChunk) const {
+    const int64_t chunks = edges_of(row) / chunk;
     return chunks < 2 ? 0 : chunks;
   }
 
-  // The number of a row's first chunk. Chunks of different rows have different numbers, less than edges / kChunk.
-  DLBENCH_SHARED int64_t first_chunk(int64_t row) const { return rowptr[row] / kChunk; }
+  // The number of a row's first chunk. Chunks of different rows have different numbers, less than edges / chunk.
+  DLBENCH_SHARED int64_t first_chunk(int64_t row, int64_t chunk = kChunk) const { return rowptr[row] / chunk; }
 
   // The last mark before which lie at most `work` edges and rows: between two of them lies a fair share of the work,
   // however unequal the rows are.
@@ -58,15 +60,17 @@ struct Csr {
   // visit(row, first, last, chunk) for whatever lies between two marks: whole rows, whose chunk is -1, and chunks.
   template <typename Visit>
   DLBENCH_SHARED void between(Mark begin, Mark end, Visit visit) const {
-    for (int64_t row = begin.row; row < rows && row <= end.row; ++row) {
-      const int64_t chunks = chunks_of(row), pieces = chunks == 0 ? 1 : chunks;
-      for (int64_t k = 0; k < pieces; ++k) {
-        const int64_t first = rowptr[row] + k * kChunk;
-        if (row == begin.row && first < begin.position) continue;
-        if (row == end.row && first >= end.position) break;
-        const int64_t last = k + 1 < pieces ? first + kChunk : int64_t(rowptr[row + 1]);
-        visit(row, first, last, chunks == 0 ? -1 : first_chunk(row) + k);
+    int64_t row = begin.row, first = begin.position;
+    while (row < end.row || first < end.position) {
+      const int64_t start = rowptr[row];
+      int64_t last = rowptr[row + 1], chunk = -1, next = row + 1;
+      if (last - start >= 2 * kChunk) {
+        const int64_t k = (first - start) / kChunk;
+        chunk = first_chunk(row) + k;
+        if (k + 1 < chunks_of(row)) last = first + kChunk, next = row;
       }
+      visit(row, first, last, chunk);
+      row = next, first = last;
     }
   }
 

@@ -15,8 +15,8 @@
 namespace dlbench {
 namespace {
 
-constexpr int64_t kSerialWork = 32768;  // edges times features below which threads cost more than they save
-constexpr int64_t kSlab = 16;           // features, of which a slab is a multiple: a cache line of floats
+constexpr int64_t kSerialWork = 131072;  // edges times features below which threads cost more than they save
+constexpr int64_t kSlab = 8;             // features, of which a slab is a multiple
 
 template <typename Index>
 void check_range(const char* what, const char* bound, const Index* values, int64_t n, int64_t limit) {

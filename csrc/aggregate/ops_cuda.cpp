@@ -1,52 +1,69 @@
-// aggregate and edge_dot for torch, on an NVIDIA GPU, in torch's current stream. Whether a graph's numbers are in range
-// is not asked here, for the answer would have to be waited for: Graph asks once.
+// The aggregate family for torch, on an NVIDIA GPU, in torch's current stream. Whether a graph's numbers are in range is
+// not asked here, for the answer would have to be waited for: Graph asks once.
 #include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <torch/library.h>
 
-#include "aggregate/aggregate.h"
 #include "aggregate/arguments.h"
-#include "aggregate/edge_dot.h"
+#include "aggregate/sddmm.h"
 
 namespace dlbench {
 namespace {
 
-at::Tensor aggregate(const at::Tensor& x, const at::Tensor& rowptr, const at::Tensor& col,
-                     const OptionalTensor& edge_id, const OptionalTensor& weight, const OptionalTensor&,
-                     const OptionalTensor&, const OptionalTensor&, c10::string_view reduce) {
-  const c10::cuda::CUDAGuard guard(x.device());
-  const AggregateArguments args(x, rowptr, col, edge_id, weight, reduce);
-  at::Tensor out = at::empty({args.graph.rows(), args.features}, args.x.options());
-  args.graph.visit(out.scalar_type(), [&](auto index, auto real) {
-    using Real = decltype(real);
-    aggregate_sum_cuda(args.graph.view<decltype(index)>(), args.x.const_data_ptr<Real>(), args.weight_or_null<Real>(),
-                       out.mutable_data_ptr<Real>(), args.features, c10::cuda::getCurrentCUDAStream().stream());
+void run(const AggregateArguments& args) {
+  const int64_t edges = args.graph.edges();
+  args.visit([&](auto task) {
+    using Real = typename decltype(task)::Real;
+    const auto options = args.x.options().dtype(c10::CppTypeToScalarType<Real>());
+    const at::Tensor partial = at::empty({2 * (edges / kFineChunk), task.width()}, options);
+    task.partial = partial.mutable_data_ptr<Real>();
+    aggregate_cuda(task, edges, c10::cuda::getCurrentCUDAStream().stream());
   });
   C10_CUDA_KERNEL_LAUNCH_CHECK();
-  return out.to(x.scalar_type());
 }
 
-at::Tensor edge_dot(const at::Tensor& a, const at::Tensor& b, const at::Tensor& rowptr, const at::Tensor& col,
-                    const OptionalTensor& edge_id, const OptionalTensor&, const OptionalTensor&,
-                    const OptionalTensor&) {
+at::Tensor aggregate(const at::Tensor& x, const at::Tensor& rowptr, const at::Tensor& col,
+                     const OptionalTensor& edge_id, const OptionalTensor& weight, const OptionalTensor&,
+                     const OptionalTensor&, const OptionalTensor&, c10::string_view reduce, bool) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  const AggregateArguments args(x, rowptr, col, edge_id, weight, reduce, false);
+  run(args);
+  return args.out;
+}
+
+std::tuple<at::Tensor, at::Tensor> aggregate_arg(const at::Tensor& x, const at::Tensor& rowptr, const at::Tensor& col,
+                                                 const OptionalTensor& edge_id, const OptionalTensor& weight,
+                                                 const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
+                                                 c10::string_view reduce, bool) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  const AggregateArguments args(x, rowptr, col, edge_id, weight, reduce, true);
+  run(args);
+  return {args.out, args.position};
+}
+
+at::Tensor sddmm(const at::Tensor& a, const at::Tensor& b, const at::Tensor& rowptr, const at::Tensor& col,
+                 const OptionalTensor& edge_id, const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
+                 std::optional<at::ScalarType> dtype, bool) {
   const c10::cuda::CUDAGuard guard(a.device());
-  const EdgeDotArguments args(a, b, rowptr, col, edge_id);
-  at::Tensor out = at::empty({args.graph.edges()}, args.a.options());
-  args.graph.visit(out.scalar_type(), [&](auto index, auto real) {
-    using Real = decltype(real);
-    edge_dot_cuda(args.graph.view<decltype(index)>(), args.graph.edges(), args.a.const_data_ptr<Real>(),
-                  args.b.const_data_ptr<Real>(), out.mutable_data_ptr<Real>(), args.features,
-                  c10::cuda::getCurrentCUDAStream().stream());
+  const SddmmArguments args(a, b, rowptr, col, edge_id);
+  args.graph.visit_index([&](auto index) {
+    visit_elements("a", a.scalar_type(), [&](auto element) {
+      using Element = decltype(element);
+      sddmm_cuda(args.graph.view<decltype(index)>(), args.graph.edges(), elements<Element>(args.a),
+                 elements<Element>(args.b), mutable_elements<Widened<Element>>(args.out), args.heads, args.features,
+                 c10::cuda::getCurrentCUDAStream().stream());
+    });
   });
   C10_CUDA_KERNEL_LAUNCH_CHECK();
-  return out.to(a.scalar_type());
+  return args.out.to(dtype.value_or(a.scalar_type()));
 }
 
 TORCH_LIBRARY_IMPL(dlbench, CUDA, m) {
   m.impl("aggregate", aggregate);
-  m.impl("edge_dot", edge_dot);
+  m.impl("aggregate_arg", aggregate_arg);
+  m.impl("sddmm", sddmm);
 }
 
 }  // namespace

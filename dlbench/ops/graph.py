@@ -39,8 +39,9 @@ class Graph:
     edge_id: Tensor | None = None
     # Not functools.cached_property: torch.compile cannot see through the lock that it holds before Python 3.12.
     _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
-    # Of the tensors, as they were when they were checked; empty in a graph that was put together by hand.
-    _versions: list[int] = field(default_factory=list, init=False, repr=False)
+    # The tensors and how often each was changed in place when they were checked, as far as torch counts it (not in
+    # inference mode); None in a graph that was put together by hand.
+    _versions: tuple[tuple[Tensor, int], ...] | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def from_csr(cls, rowptr: Tensor, col: Tensor, num_src: int | None = None) -> Graph:
@@ -235,12 +236,13 @@ class Graph:
         Raises:
             RuntimeError: one of its tensors was changed in place since.
         """
-        if not self._versions or torch.compiler.is_compiling():
-            return bool(self._versions)
-        if _versions(*self.csr) != self._versions:
-            raise RuntimeError(
-                "a tensor of this graph was changed in place, but what is derived from it is kept; make a new Graph"
-            )
+        if self._versions is None or torch.compiler.is_compiling():
+            return self._versions is not None
+        for tensor, version in self._versions:
+            if tensor._version != version:
+                raise RuntimeError(
+                    "a tensor of this graph was changed in place, but what is derived from it is kept; make a new Graph"
+                )
         return True
 
     @property
@@ -338,7 +340,8 @@ class Graph:
     def _vouched(self) -> Graph:
         """This graph, its numbers known to be in range."""
         if not torch.compiler.is_compiling():
-            self._versions[:] = _versions(*self.csr)
+            tensors = [t for t in self.csr if t is not None and not t.is_inference()]
+            object.__setattr__(self, "_versions", tuple((t, t._version) for t in tensors))
         return self
 
     @property
@@ -356,12 +359,12 @@ class Graph:
 
     def __getstate__(self) -> dict[str, Any]:
         """All there is, unless it was changed in place."""
-        return self.__dict__ | {"_versions": [0] if self.is_checked else []}
+        return self.__dict__ | {"_versions": () if self.is_checked else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copies count their changes from new."""
-        self.__dict__.update(state, _versions=[])
-        if state["_versions"]:
+        self.__dict__.update(state)
+        if self._versions is not None:
             self._vouched()
 
     def __repr__(self) -> str:
@@ -395,11 +398,6 @@ class Reordered(NamedTuple):
     def to(self, device: torch.device | str) -> Reordered:
         """The same on a device."""
         return Reordered(self.graph.to(device), self.order.to(device))
-
-
-def _versions(*tensors: Tensor | None) -> list[int]:
-    """How often each tensor was changed in place, as far as torch counts it: not in inference mode."""
-    return [0 if t is None or t.is_inference() else t._version for t in tensors]
 
 
 def targets(rowptr: Tensor, col: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from dlbench.ops import compact, dlr_loss, lp_norms, random_start
 
-from .test_ops import in_turns
+from .turns import in_turns
 
 pytestmark = pytest.mark.benchmark
 SHAPES = [(128, 3, 32, 32), (64, 3, 224, 224)]

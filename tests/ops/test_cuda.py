@@ -11,6 +11,7 @@ from dlbench.ops import (
     ApgdState,
     Graph,
     aggregate,
+    aggregate_arg,
     apgd_step_,
     l1_step_,
     l2_step_,
@@ -178,6 +179,22 @@ def test_sums_and_dots(width, dtype):
     dots = [sddmm(a.cuda(), x.cuda(), there) for _ in range(2)]
     assert torch.equal(*dots)
     torch.testing.assert_close(dots[0].cpu(), sddmm(a, x, graph), atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("edges", [300, 20_000])  # of which 20,000 cut every row into chunks
+@pytest.mark.parametrize("shape", [(1,), (16,), (129,), (3, 8), (2, 5)])
+@pytest.mark.parametrize("reduce", ["sum", "mean", "max", "min", "std"])
+def test_reductions(reduce, shape, edges):
+    graph = Graph.from_edge_index(torch.randint(0, 20, (2, edges)), (30, 24))  # some rows are empty
+    x = torch.randint(-9, 10, (30, *shape)).float()  # with ties
+    weight = torch.randint(-2, 3, (edges, *shape[:-1])).float()
+    there = graph.to("cuda")
+    got = [aggregate(x.cuda(), there, weight.cuda(), reduce) for _ in range(2)]
+    assert torch.equal(*got)
+    torch.testing.assert_close(got[0].cpu(), aggregate(x, graph, weight, reduce), atol=1e-3, rtol=1e-4)
+    if reduce in ("max", "min"):
+        _, arg = aggregate_arg(x, graph, weight, reduce)
+        assert torch.equal(aggregate_arg(x.cuda(), there, weight.cuda(), reduce)[1].cpu(), arg)
 
 
 def test_derivatives():

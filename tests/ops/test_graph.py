@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import pickle
+import weakref
 
 import pytest
 import torch
 
-from dlbench.ops import Graph, aggregate
+from dlbench.ops import Graph, aggregate, status
 
 
 def edges(*pairs):
@@ -143,3 +145,136 @@ def test_its_representation_tells_its_size_not_its_numbers():
     assert repr(Graph.from_edge_index(edges((0, 1)))) == (
         "Graph(num_src=2, num_dst=2, num_edges=1, torch.int32, device='cpu')"
     )
+
+
+def test_coo():
+    graph = Graph.from_coo(torch.tensor([0, 4, 2]), torch.tensor([1, 1, 0]), num_src=5, num_dst=2)
+    assert (graph.rowptr.tolist(), graph.col.tolist(), graph.edge_id.tolist()) == ([0, 1, 3], [2, 0, 4], [2, 0, 1])
+    assert graph.edge_index.tolist() == [[0, 4, 2], [1, 1, 0]]
+    assert graph.out_degree.tolist() == [1, 0, 1, 0, 1] and graph.in_degree.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("src", "dst", "error", "says"),
+    [
+        ([0, 1], [0], ValueError, "src has 2 edges on cpu but dst 1"),
+        ([0, 5], [0, 1], IndexError, r"edge 1 has source 5, outside of \[0, 5\).*num_src"),
+        ([0, 1], [0, 2], IndexError, r"edge 1 has target 2, outside of \[0, 2\).*num_dst"),
+        ([0, 2**40], [0, 1], IndexError, "edge 1 has source 1099511627776"),
+        ([0.0], [0], TypeError, "src is torch.float32"),
+    ],
+)
+def test_coordinates_that_are_refused(src, dst, error, says):
+    with pytest.raises(error, match=says):
+        Graph.from_coo(torch.tensor(src), torch.tensor(dst), 5, 2)
+    with pytest.raises(TypeError, match="give both in one type"):
+        Graph.from_coo(torch.tensor([0]), torch.tensor([0]).int(), 5, 2)
+
+
+def test_scipy():
+    sparse = pytest.importorskip("scipy.sparse")
+    dense = torch.tensor([[0.0, 2.0, 0.0], [3.0, 0.0, 4.0]])
+    x = torch.randn(3, 5)
+    for form in (sparse.csr_matrix, sparse.coo_array, sparse.csc_matrix):
+        graph, weight = Graph.from_scipy(form(dense.numpy()))
+        torch.testing.assert_close(aggregate(x, graph, weight), dense @ x)
+    with pytest.raises(TypeError, match="matrix is a Tensor"):
+        Graph.from_scipy(dense)
+
+
+def test_networkx():
+    networkx = pytest.importorskip("networkx")
+    directed = networkx.DiGraph([("a", "b"), ("c", "b"), ("b", "b")])
+    assert Graph.from_networkx(directed).edge_index.tolist() == [[0, 1, 2], [1, 1, 1]]
+    both = networkx.MultiGraph([(7, 8), (7, 8), (8, 8)])
+    both.add_node(9)
+    graph = Graph.from_networkx(both)
+    assert graph.edge_index.tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 0, 0]] and graph.num_dst == 3
+    with pytest.raises(TypeError, match="graph is a list"):
+        Graph.from_networkx([])
+
+
+@pytest.mark.parametrize("with_transpose", [True, False])
+def test_a_batch_is_its_graphs_side_by_side(with_transpose):
+    graphs = [
+        Graph.from_edge_index(edges((3, 1), (0, 1), (2, 0)), 4),
+        Graph.from_edge_index(torch.empty(2, 0, dtype=torch.long), 2),
+        Graph.from_edge_index(edges((0, 0), (1, 2)), (2, 3)),
+    ]
+    if with_transpose:
+        assert all(graph.transpose for graph in graphs)
+    batch = Graph.batch(graphs)
+    assert (batch.num_src, batch.num_dst, batch.num_edges) == (8, 9, 5) and batch.is_checked
+    assert ("transpose" in batch._kept) == with_transpose
+    xs, weights = [torch.randn(g.num_src, 3) for g in graphs], [torch.randn(g.num_edges) for g in graphs]
+    for together, apart in (
+        (
+            aggregate(torch.cat(xs), batch, torch.cat(weights)),
+            [aggregate(*a) for a in zip(xs, graphs, weights, strict=True)],
+        ),
+        (
+            aggregate(torch.arange(9.0)[:, None], batch.transpose, torch.cat(weights)),
+            [
+                aggregate(y[:, None], g.transpose, w)
+                for y, g, w in zip(torch.arange(9.0).split([4, 2, 3]), graphs, weights, strict=True)
+            ],
+        ),
+    ):
+        assert torch.equal(together, torch.cat(apart))
+    with pytest.raises(ValueError, match="0 graphs"):
+        Graph.batch([])
+
+
+def test_self_loops_and_the_norm():
+    graph = Graph.from_edge_index(edges((0, 1), (1, 1), (2, 1)), 4)
+    looped = graph.with_self_loops()
+    assert looped.edge_index.tolist() == [[0, 1, 2, 0, 2, 3], [1, 1, 1, 0, 2, 3]]
+    assert graph.with_self_loops() is looped and looped.gcn_weight() is looped.gcn_weight()
+    third = 3**-0.5
+    assert looped.gcn_weight(torch.float64).tolist() == pytest.approx([third, 1 / 3, third, 1, 1, 1])
+    assert graph.gcn_weight().tolist() == pytest.approx([0, 1 / 3, 0])  # nodes 0 and 2 have no incoming edge
+    with pytest.raises(ValueError, match="one set of nodes; this graph has 2 sources and 3 targets"):
+        Graph.from_edge_index(edges((0, 0)), (2, 3)).with_self_loops()
+
+
+def test_another_order_is_undone():
+    pytest.importorskip("scipy")
+    graph = Graph.from_edge_index(torch.randint(0, 40, (2, 90), generator=torch.Generator().manual_seed(3)), 40)
+    x, weight = torch.randn(40, 6), torch.randn(90)
+    other = graph.reordered()
+    assert graph.reordered() is other and other.order.sort().values.tolist() == list(range(40))
+    assert torch.equal(other.restored(aggregate(other.arranged(x), other.graph, weight)), aggregate(x, graph, weight))
+
+
+def test_a_change_in_place_is_noticed():
+    graph = Graph.from_edge_index(edges((0, 1), (2, 1), (2, 0)), 3)
+    for name in ("rowptr", "col", "edge_id"):
+        changed = copy.deepcopy(graph)
+        getattr(changed, name)[0] = 0
+        with pytest.raises(RuntimeError, match="changed in place"):
+            aggregate(torch.ones(3, 2), changed)
+        with pytest.raises(RuntimeError, match="changed in place"):
+            pickle.dumps(changed)
+    with torch.inference_mode():
+        inner = Graph.from_edge_index(edges((0, 1), (2, 1)), 3)
+        assert inner.is_checked and aggregate(torch.ones(3, 2), inner).shape == (3, 2)
+
+
+def test_one_put_together_by_hand_is_checked_at_every_use():
+    graph = Graph(torch.tensor([0, 1, 2]), torch.tensor([0, 9]), 2)
+    assert not graph.is_checked
+    if status().implementation == "native":
+        with pytest.raises(IndexError, match="col 9"):
+            aggregate(torch.ones(2, 2), graph)
+
+
+def test_a_hundred_graphs_leave_nothing_behind():
+    x = torch.ones(3, 2, requires_grad=True)
+    alive = []
+    for _ in range(100):
+        graph = Graph.from_edge_index(edges((0, 1), (2, 1)), 3)
+        aggregate(x, graph).sum().backward()
+        alive.append(weakref.ref(graph))
+        del graph
+    gc.collect()
+    assert not any(ref() for ref in alive)
