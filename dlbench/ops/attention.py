@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlbench.ops import reference
 from dlbench.ops.checks import check_floats, check_graph, check_on_graph
-from dlbench.ops.graph import Graph, transposed
+from dlbench.ops.graph import Graph
 from dlbench.ops.loader import register
 
 
@@ -173,7 +173,8 @@ def _gat_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     *tensors, rowptr, col, edge_id, t_rowptr, t_col, t_edge_id = ctx.saved_tensors
     back = (t_rowptr, t_col, t_edge_id)
     if t_rowptr is None:  # the operator's caller left the transpose out
-        back = transposed(rowptr, col, edge_id, tensors[0].shape[0])
+        reverse = Graph(rowptr, col, tensors[0].shape[0], edge_id).transpose
+        back = (reverse.rowptr, reverse.col, reverse.edge_id)
     grads = torch.ops.dlbench.gat_aggregate_backward(grad, *tensors, rowptr, col, edge_id, *back, *ctx.numbers)
     return *grads, *[None] * 9
 
