@@ -1,4 +1,4 @@
-"""Attention, segments and neighbours on a GPU give what they give on the CPU: neighbours exactly, sums within rounding."""
+"""Attention, segments and neighbours on a GPU: neighbours exactly as on the CPU, sums within rounding."""
 
 from __future__ import annotations
 
