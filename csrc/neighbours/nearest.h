@@ -20,21 +20,29 @@ struct Points {
   bool loop;  // whether a point is its own neighbour
 };
 
-// On the CPU the points of a cloud are laid out in tiles, coordinate by coordinate, the rest of the last one infinite.
+// On the CPU the points of a cloud are laid out in tiles, coordinate by coordinate, the rest of the last one infinite. In
+// few dimensions those of a tile are near each other, and have a box: a tile whose box is too far is passed over. The
+// distance to a box is summed as those to points are, so that with every rounding it is at most theirs.
 template <typename Real>
 struct Tiles {
-  const Real* tiles;        // [tiles, dimensions, tile_points<Real>()]
+  const Real* coordinates;  // [tiles, dimensions, tile_points<Real>()]
+  const Real* boxes;        // [tiles, 2, dimensions], lower ends and upper ends; or null
+  const int64_t* point;     // [tiles, tile_points<Real>()], the number of each
   const int64_t* of_cloud;  // [clouds + 1]; the first tile of each
 };
 
 template <typename Real>
 int64_t tile_points();
 
-template <typename Real>
-void fill_tiles_cpu(const Points<Real>& points, const int64_t* of_cloud, Real* tiles);
+constexpr int64_t kMostBoxed = 8;  // dimensions; in more, every box is near every other
 
-// Points [begin, end) only. count [points]; rowptr [points + 1], col [edges]. No row is longer than there are neighbours.
-// Real: float, double. Index: int32_t, int64_t.
+// Fills what the pointers of `tiles` say, of_cloud excepted, for one cloud.
+template <typename Real>
+void fill_tiles_cpu(const Points<Real>& points, int64_t cloud, const int64_t* of_cloud, Real* coordinates, Real* boxes,
+                    int64_t* point);
+
+// The points of tiles [begin, end) only. count [points]; rowptr [points + 1], col [edges]. No row is longer than there are
+// neighbours. Real: float, double. Index: int32_t, int64_t.
 template <typename Real>
 void neighbour_count_cpu(const Points<Real>& points, const Tiles<Real>& tiles, Real limit, int64_t* count,
                          int64_t begin, int64_t end);

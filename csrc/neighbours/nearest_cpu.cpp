@@ -1,9 +1,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
-#include "neighbours/lanes_below.h"
+#include "neighbours/lanes_at_most.h"
 #include "neighbours/nearest.h"
 
 namespace dlbench {
@@ -48,36 +49,85 @@ void tile_distances(const Real* tile, const Real* const* queries, int64_t dimens
     for (int v = 0; v < kVectors; ++v) sums[q][v] = sum[q][v];
 }
 
-// f(q, query, first point of the vector, how many of its lanes are points, distances) for all vectors of each query's
-// cloud, in the order of points; start(q, query) and finish(q, query) around them.
-template <typename Real, typename Start, typename F, typename Finish>
-void visit_distances(const Points<Real>& points, const Tiles<Real>& tiles, int64_t begin, int64_t end, Start start, F f,
-                     Finish finish) {
-  int64_t cloud = std::upper_bound(points.clouds, points.clouds + points.cloud_count, begin) - points.clouds - 1;
-  Vector<Real> distances[kQueries][kVectors];
-  for (int64_t first = begin; first < end;) {
-    while (points.clouds[cloud + 1] <= first) ++cloud;
-    const int64_t cloud_begin = points.clouds[cloud], cloud_end = points.clouds[cloud + 1];
-    const int count = int(std::min<int64_t>({kQueries, end - first, cloud_end - first}));
-    const Real* queries[kQueries];
-    for (int q = 0; q < kQueries; ++q)  // those that are missing repeat the last one, unheard
-      queries[q] = points.pos + (first + std::min(q, count - 1)) * points.dimensions;
-    for (int q = 0; q < count; ++q) start(q, first + q);
-    const Real* tile = tiles.tiles + tiles.of_cloud[cloud] * points.dimensions * kTile<Real>;
-    for (int64_t at = cloud_begin; at < cloud_end; at += kTile<Real>, tile += points.dimensions * kTile<Real>) {
-      tile_distances<Real>(tile, queries, points.dimensions, distances);
-      for (int q = 0; q < count; ++q)
-        for (int v = 0; v < kVectors; ++v) {
-          const int64_t from = at + v * kLanes<Real>, known = std::min<int64_t>(kLanes<Real>, cloud_end - from);
-          if (known > 0) f(q, first + q, from, int(known), distances[q][v]);
+// At most the squared distance to any point in a box.
+template <typename Real>
+Real box_distance(const Real* box, const Real* query, int64_t dimensions) {
+  Real sum = 0;
+  for (int64_t d = 0; d < dimensions; ++d) {
+    const Real gap = std::max(std::max(box[d] - query[d], query[d] - box[dimensions + d]), Real(0));
+    sum = std::fma(gap, gap, sum);
+  }
+  return sum;
+}
+
+// For the points of tiles [begin, end) as queries, some at a time: start(q, query) first, then for the tiles of its cloud
+// in which wants(q, distance to the box) holds for one of them f(q, query, numbers of a vector's points, how many there
+// are, distances), its own tile first; then finish(q, query).
+template <typename Real, typename Start, typename Wants, typename F, typename Finish>
+void visit_distances(const Points<Real>& points, const Tiles<Real>& tiles, int64_t begin, int64_t end, Start start,
+                     Wants wants, F f, Finish finish) {
+  const int64_t dimensions = points.dimensions;
+  int64_t cloud = std::upper_bound(tiles.of_cloud, tiles.of_cloud + points.cloud_count, begin) - tiles.of_cloud - 1;
+  for (int64_t own = begin; own < end; ++own) {
+    while (tiles.of_cloud[cloud + 1] <= own) ++cloud;
+    const int64_t first = tiles.of_cloud[cloud], last = tiles.of_cloud[cloud + 1];
+    const int64_t size = points.clouds[cloud + 1] - points.clouds[cloud];
+    const auto known = [&](int64_t tile) { return std::min(kTile<Real>, size - (tile - first) * kTile<Real>); };
+    const int64_t* numbers = tiles.point + own * kTile<Real>;
+    for (int64_t slot = 0; slot < known(own); slot += kQueries) {
+      const int count = int(std::min<int64_t>(kQueries, known(own) - slot));
+      const Real* queries[kQueries];
+      for (int q = 0; q < kQueries; ++q)  // those that are missing repeat the last one, unheard
+        queries[q] = points.pos + numbers[slot + std::min(q, count - 1)] * dimensions;
+      for (int q = 0; q < count; ++q) start(q, numbers[slot + q]);
+
+      const auto meet = [&](int64_t tile) {
+        bool wanted = tiles.boxes == nullptr;
+        for (int q = 0; q < count && !wanted; ++q)
+          wanted = wants(q, box_distance(tiles.boxes + 2 * tile * dimensions, queries[q], dimensions));
+        if (!wanted) return;
+        Vector<Real> distances[kQueries][kVectors];
+        tile_distances<Real>(tiles.coordinates + tile * dimensions * kTile<Real>, queries, dimensions, distances);
+        for (int v = 0; v * kLanes<Real> < known(tile); ++v) {
+          const int there = int(std::min<int64_t>(kLanes<Real>, known(tile) - v * kLanes<Real>));
+          const int64_t* others = tiles.point + tile * kTile<Real> + v * kLanes<Real>;
+          for (int q = 0; q < count; ++q) f(q, numbers[slot + q], others, there, distances[q][v]);
         }
+      };
+      meet(own);
+      for (int64_t by = 1; own + by < last || own - by >= first; ++by) {
+        if (own + by < last) meet(own + by);
+        if (own - by >= first) meet(own - by);
+      }
+      for (int q = 0; q < count; ++q) finish(q, numbers[slot + q]);
     }
-    for (int q = 0; q < count; ++q) finish(q, first + q);
-    first += count;
   }
 }
 
 constexpr uint32_t first_lanes(int count) { return count >= 32 ? ~uint32_t(0) : (uint32_t(1) << count) - 1; }
+
+// Halves the points along the longest side of their box until they fit in tiles.
+template <typename Real>
+void bring_together(const Points<Real>& points, int64_t* begin, int64_t* end) {
+  while (end - begin > kTile<Real>) {
+    int64_t longest = 0;
+    Real extent = -1;
+    for (int64_t d = 0; d < points.dimensions; ++d) {
+      const auto [low, high] = std::minmax_element(begin, end, [&](int64_t a, int64_t b) {
+        return points.pos[a * points.dimensions + d] < points.pos[b * points.dimensions + d];
+      });
+      const Real side = points.pos[*high * points.dimensions + d] - points.pos[*low * points.dimensions + d];
+      if (side > extent) extent = side, longest = d;
+    }
+    const int64_t tiles = (end - begin + kTile<Real> - 1) / kTile<Real>;
+    int64_t* middle = begin + tiles / 2 * kTile<Real>;
+    std::nth_element(begin, middle, end, [&](int64_t a, int64_t b) {
+      return points.pos[a * points.dimensions + longest] < points.pos[b * points.dimensions + longest];
+    });
+    bring_together(points, begin, middle);
+    begin = middle;
+  }
+}
 
 }  // namespace
 
@@ -87,16 +137,21 @@ int64_t tile_points() {
 }
 
 template <typename Real>
-void fill_tiles_cpu(const Points<Real>& points, const int64_t* of_cloud, Real* tiles) {
-  for (int64_t cloud = 0; cloud < points.cloud_count; ++cloud) {
-    const int64_t begin = points.clouds[cloud], end = points.clouds[cloud + 1];
-    for (int64_t tile = of_cloud[cloud]; tile < of_cloud[cloud + 1]; ++tile) {
-      const int64_t first = begin + (tile - of_cloud[cloud]) * kTile<Real>;
-      Real* to = tiles + tile * points.dimensions * kTile<Real>;
-      for (int64_t d = 0; d < points.dimensions; ++d)
-        for (int64_t i = 0; i < kTile<Real>; ++i)
-          *to++ = first + i < end ? points.pos[(first + i) * points.dimensions + d]
-                                  : std::numeric_limits<Real>::infinity();
+void fill_tiles_cpu(const Points<Real>& points, int64_t cloud, const int64_t* of_cloud, Real* coordinates, Real* boxes,
+                    int64_t* point) {
+  const int64_t dimensions = points.dimensions, size = points.clouds[cloud + 1] - points.clouds[cloud];
+  point += of_cloud[cloud] * kTile<Real>;
+  std::iota(point, point + size, points.clouds[cloud]);
+  if (boxes && dimensions > 0) bring_together(points, point, point + size);
+  for (int64_t tile = of_cloud[cloud]; tile < of_cloud[cloud + 1]; ++tile, point += kTile<Real>) {
+    const int64_t known = std::min(kTile<Real>, size - (tile - of_cloud[cloud]) * kTile<Real>);
+    for (int64_t d = 0; d < dimensions; ++d) {
+      Real* to = coordinates + (tile * dimensions + d) * kTile<Real>;
+      for (int64_t i = 0; i < known; ++i) to[i] = points.pos[point[i] * dimensions + d];
+      std::fill(to + known, to + kTile<Real>, std::numeric_limits<Real>::infinity());
+      if (!boxes) continue;
+      boxes[2 * tile * dimensions + d] = *std::min_element(to, to + known);
+      boxes[(2 * tile + 1) * dimensions + d] = *std::max_element(to, to + known);
     }
   }
 }
@@ -104,13 +159,12 @@ void fill_tiles_cpu(const Points<Real>& points, const int64_t* of_cloud, Real* t
 template <typename Real>
 void neighbour_count_cpu(const Points<Real>& points, const Tiles<Real>& tiles, Real limit, int64_t* count,
                          int64_t begin, int64_t end) {
-  const Real above = std::nextafter(limit, std::numeric_limits<Real>::infinity());
   int64_t counted[kQueries];
   visit_distances(
       points, tiles, begin, end, [&](int q, int64_t) { counted[q] = 0; },
-      [&](int q, int64_t, int64_t, int known, Vector<Real> distances) {
-        const uint32_t within = limit < above ? lanes_below(distances, above) : ~uint32_t(0);  // or the limit is infinite
-        counted[q] += __builtin_popcount(within & first_lanes(known));
+      [&](int, Real distance) { return distance <= limit; },
+      [&](int q, int64_t, const int64_t*, int there, Vector<Real> distances) {
+        counted[q] += __builtin_popcount(lanes_at_most(distances, limit) & first_lanes(there));
       },
       [&](int q, int64_t query) { count[query] = counted[q] - (points.loop ? 0 : 1); });
 }
@@ -118,22 +172,28 @@ void neighbour_count_cpu(const Points<Real>& points, const Tiles<Real>& tiles, R
 template <typename Real, typename Index>
 void nearest_cpu(const Points<Real>& points, const Tiles<Real>& tiles, const Index* rowptr, Index* col, int64_t begin,
                  int64_t end) {
-  // The best so far of each query, sorted; a later point comes after those that are equally far.
+  // The best so far of each query, sorted by distance and then by number.
   struct Best {
     std::vector<Real> distance;
     Index* source;
     int64_t found, wanted;
 
+    // Whether a point takes the place of the one at `place`, or comes before it.
+    bool before(Real value, int64_t point, int64_t place) const {
+      return value < distance[place] || (value == distance[place] && point < source[place]);
+    }
+    bool takes(Real value, int64_t point) const { return found < wanted || before(value, point, wanted - 1); }
+
     void insert(Real value, int64_t point) {
       int64_t place = found < wanted ? found++ : found - 1;
-      for (; place > 0 && distance[place - 1] > value; --place) {
+      for (; place > 0 && before(value, point, place - 1); --place) {
         distance[place] = distance[place - 1];
         source[place] = source[place - 1];
       }
       distance[place] = value;
       source[place] = Index(point);
     }
-    bool takes(Real value) const { return found < wanted || (wanted > 0 && value < distance[wanted - 1]); }
+    Real worst() const { return found < wanted ? std::numeric_limits<Real>::infinity() : distance[wanted - 1]; }
   } best[kQueries];
 
   visit_distances(
@@ -144,14 +204,15 @@ void nearest_cpu(const Points<Real>& points, const Tiles<Real>& tiles, const Ind
         best[q].found = 0;
         if (int64_t(best[q].distance.size()) < best[q].wanted) best[q].distance.resize(best[q].wanted);
       },
-      [&](int q, int64_t query, int64_t from, int known, Vector<Real> distances) {
+      [&](int q, Real distance) { return best[q].wanted > 0 && distance <= best[q].worst(); },
+      [&](int q, int64_t query, const int64_t* others, int there, Vector<Real> distances) {
         Best& row = best[q];
         if (row.wanted == 0) return;
-        uint32_t nearer = row.found < row.wanted ? ~uint32_t(0) : lanes_below(distances, row.distance[row.wanted - 1]);
-        for (nearer &= first_lanes(known); nearer; nearer &= nearer - 1) {
+        uint32_t nearer = lanes_at_most(distances, row.worst()) & first_lanes(there);
+        for (; nearer; nearer &= nearer - 1) {
           const int lane = __builtin_ctz(nearer);
           const Real value = distances[lane];
-          if (row.takes(value) && (points.loop || from + lane != query)) row.insert(value, from + lane);
+          if ((points.loop || others[lane] != query) && row.takes(value, others[lane])) row.insert(value, others[lane]);
         }
       },
       [](int, int64_t) {});
@@ -159,7 +220,7 @@ void nearest_cpu(const Points<Real>& points, const Tiles<Real>& tiles, const Ind
 
 #define DLBENCH_INSTANTIATE(Real)                                                                                     \
   template int64_t tile_points<Real>();                                                                               \
-  template void fill_tiles_cpu(const Points<Real>&, const int64_t*, Real*);                                           \
+  template void fill_tiles_cpu(const Points<Real>&, int64_t, const int64_t*, Real*, Real*, int64_t*);                 \
   template void neighbour_count_cpu(const Points<Real>&, const Tiles<Real>&, Real, int64_t*, int64_t, int64_t);       \
   template void nearest_cpu(const Points<Real>&, const Tiles<Real>&, const int32_t*, int32_t*, int64_t, int64_t);     \
   template void nearest_cpu(const Points<Real>&, const Tiles<Real>&, const int64_t*, int64_t*, int64_t, int64_t);

@@ -10,7 +10,7 @@
 namespace dlbench {
 namespace {
 
-constexpr int64_t kSerialDistances = 32768;  // coordinates' differences below which threads cost more than they save
+constexpr int64_t kSerialDifferences = 32768;  // of coordinates, below which threads cost more than they save
 
 // The points in tiles, which live as long as this.
 template <typename Real>
@@ -23,25 +23,35 @@ class TiledPoints {
       of_cloud_[cloud + 1] = of_cloud_[cloud] + (size + tile_points<Real>() - 1) / tile_points<Real>();
       largest_ = std::max(largest_, size);
     }
-    tiles_ = at::empty({of_cloud_.back(), points.dimensions, tile_points<Real>()}, args.pos.options());
-    fill_tiles_cpu(points, of_cloud_.data(), tiles_.mutable_data_ptr<Real>());
+    const int64_t tiles = of_cloud_.back();
+    point_.resize(tiles * tile_points<Real>());
+    coordinates_ = at::empty({tiles, points.dimensions, tile_points<Real>()}, args.pos.options());
+    if (points.dimensions <= kMostBoxed) boxes_ = at::empty({tiles, 2, points.dimensions}, args.pos.options());
+    at::parallel_for(0, points.cloud_count, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t cloud = begin; cloud < end; ++cloud)
+        fill_tiles_cpu(points, cloud, of_cloud_.data(), coordinates_.mutable_data_ptr<Real>(),
+                       boxes_.defined() ? boxes_.mutable_data_ptr<Real>() : nullptr, point_.data());
+    });
   }
 
-  Tiles<Real> tiles() const { return {tiles_.const_data_ptr<Real>(), of_cloud_.data()}; }
+  Tiles<Real> tiles() const {
+    return {coordinates_.const_data_ptr<Real>(), boxes_.defined() ? boxes_.const_data_ptr<Real>() : nullptr,
+            point_.data(), of_cloud_.data()};
+  }
 
-  // f(begin, end) over the points.
+  // f(begin, end) over the tiles.
   template <typename F>
   void share(F f) const {
-    const int64_t of_point = std::max<int64_t>(1, largest_ * std::max<int64_t>(1, points.dimensions));
-    at::parallel_for(0, points.points, std::max<int64_t>(1, kSerialDistances / of_point), f);
+    const int64_t of_tile = tile_points<Real>() * largest_ * std::max<int64_t>(1, points.dimensions);
+    at::parallel_for(0, of_cloud_.back(), std::max<int64_t>(1, kSerialDifferences / std::max<int64_t>(1, of_tile)), f);
   }
 
   const Points<Real> points;
 
  private:
-  std::vector<int64_t> of_cloud_;
+  std::vector<int64_t> of_cloud_, point_;
   int64_t largest_ = 0;
-  at::Tensor tiles_;
+  at::Tensor coordinates_, boxes_;  // boxes_ may be undefined
 };
 
 at::Tensor neighbour_count(const at::Tensor& pos, const at::Tensor& clouds, double limit, bool loop) {

@@ -348,6 +348,48 @@ def test_the_raw_operators_read_nothing_outside():
         torch.ops.dlbench.edge_softmax(torch.zeros(2, 1), torch.tensor([0, 2]), torch.tensor([0, 5]))
 
 
+GRAPH = random_graph(40, 6, 5)
+CSR, BACK = ([g.rowptr, g.col, g.edge_id] for g in (GRAPH, GRAPH.transpose))
+CASES = {
+    "softmax": ("edge_softmax", lambda: (torch.randn(40, 3, requires_grad=True), CSR[0], CSR[2])),
+    "softmax of halves": ("edge_softmax", lambda: (torch.randn(40, 3).bfloat16(), CSR[0], None)),
+    "total": ("edge_total", lambda: (torch.randn(40, 3, requires_grad=True), CSR[0], CSR[2])),
+    "attention": ("gat_aggregate", lambda: (*inputs_of(GRAPH, 2, 3, grad=True), *CSR, *BACK, 0.2, 0.5, 3)),
+    "attention without transpose": (
+        "gat_aggregate",
+        lambda: (*inputs_of(GRAPH, 2, 3, torch.float64, grad=True), *CSR, None, None, None, 0.2, 0.0, 0),
+    ),
+    "attention of halves": (
+        "gat_aggregate",
+        lambda: (*inputs_of(GRAPH, 2, 3, torch.float16), *CSR, *BACK, 0.2, 0.0, 0),
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("case", CASES)
+def test_opcheck(case):
+    name, arguments = CASES[case]
+    torch.library.opcheck(getattr(torch.ops.dlbench, name).default, arguments())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_it_is_compiled_whole():
+    torch._dynamo.reset()
+
+    @torch.compile(fullgraph=True, backend="aot_eager")
+    def layer(x, src, dst, scores, graph):
+        out = gat_aggregate(x * 2, src, dst, graph, dropout=0.5, seed=3)
+        return out.sum() + edge_softmax(scores, graph).pow(2).sum()
+
+    inputs = [*inputs_of(GRAPH, 2, 3, grad=True), torch.randn(40, 2, requires_grad=True)]
+    results = []
+    for function in (layer, layer._torchdynamo_orig_callable):
+        value = function(*inputs, GRAPH)
+        results.append((value.detach(), *torch.autograd.grad(value, inputs)))
+    torch.testing.assert_close(*results)
+
+
 PEAK = """
 import resource, torch
 from dlbench.ops import Graph, gat_aggregate

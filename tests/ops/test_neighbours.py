@@ -131,6 +131,13 @@ def test_views_and_gradients():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_opcheck():
+    pos, clouds = torch.randn(9, 3), torch.tensor([0, 4, 9])
+    torch.library.opcheck(torch.ops.dlbench.neighbour_count.default, (pos, clouds, 1.0, False))
+    torch.library.opcheck(torch.ops.dlbench.nearest.default, (pos, clouds, torch.arange(10) * 2, 18, True))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_it_is_compiled_whole():
     torch._dynamo.reset()
     function = torch.compile(lambda pos: knn_graph(pos * 2, 4).col + 1, fullgraph=True, backend="aot_eager")

@@ -101,6 +101,13 @@ def test_views():
         )
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+def test_opcheck(reduce):
+    for x in (torch.randn(9, 3, requires_grad=True), torch.randn(9, 3).bfloat16()):
+        torch.library.opcheck(torch.ops.dlbench.segment_reduce.default, (x, torch.tensor([0, 4, 4, 9]), reduce))
+
+
 def test_refusals_say_what_was_given():
     x, rowptr = torch.zeros(3, 4), torch.tensor([0, 3])
     for arguments, error, says in [
