@@ -11,8 +11,8 @@
 #include "aggregate/aggregate.h"
 #include "aggregate/sddmm.h"
 #include "aggregate/simd.h"
-#include "perturb/ball.h"
-#include "perturb/linf_step.h"
+#include "perturb/ball/ball.h"
+#include "perturb/linf/linf_step.h"
 #include "philox.h"
 
 #define DLBENCH_TEXT_OF(x) #x

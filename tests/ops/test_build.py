@@ -422,7 +422,7 @@ def test_where_cuda_does_not_compile_the_cpu_is_served(monkeypatch, tmp_path):
 def test_what_is_compiled():
     root = recipe.sources_root()
     cpu, both = recipe.sources(root, with_cuda=False), recipe.sources(root, with_cuda=True)
-    assert "library.cpp" in cpu and "perturb/linf_step_cpu.cpp" in cpu
+    assert "library.cpp" in cpu and "perturb/linf/linf_step_cpu.cpp" in cpu
     assert set(both) - set(cpu) == {name for name in both if "_cuda" in name} and len(both) > len(cpu)
 
 
@@ -458,5 +458,5 @@ def test_setup_without_torch_ships_the_sources(setup, tmp_path):
     (absent / "torch.py").write_text("raise ImportError('no torch in an isolated build')")
     setup("build_py", "--build-lib", out, PYTHONPATH=absent)
     shipped = {path.relative_to(out / "dlbench" / "csrc").as_posix() for path in out.glob("dlbench/csrc/**/*.*")}
-    assert {"schema.inc", "library.cpp", "perturb/linf_step.h", "aggregate/aggregate_cuda.cu", "pack.cuh"} <= shipped
+    assert {"schema.inc", "library.cpp", "perturb/linf/linf_step.h", "aggregate/aggregate_cuda.cu", "pack.cuh"} <= shipped
     assert (out / "dlbench" / "ops" / "recipe.py").is_file() and (out / "dlbench_plugins").is_dir()

@@ -1,4 +1,4 @@
-"""Auto-PGD's step in plain torch; see ``csrc/perturb/apgd_step.h``."""
+"""Auto-PGD's step in plain torch; see ``csrc/perturb/apgd/apgd_step.h``."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ Loss = tuple[Tensor, Tensor, Tensor]  # loss [n], places [n, k], slopes [n, k]
 
 
 def margin_loss(logits: Tensor, y: Tensor) -> Loss:
-    """Best other logit minus the label's own; see ``csrc/perturb/losses.h``."""
+    """Best other logit minus the label's own; see ``csrc/perturb/losses/losses.h``."""
     _check_range("y", y, logits.shape[1])
     z, order = _ranked(logits)
     places = torch.stack([y, _best_other(order, y)], 1)
@@ -20,7 +20,7 @@ def margin_loss(logits: Tensor, y: Tensor) -> Loss:
 
 
 def dlr_loss(logits: Tensor, y: Tensor, target: Tensor | None) -> Loss:
-    """Difference of logits ratio; see ``csrc/perturb/losses.h``."""
+    """Difference of logits ratio; see ``csrc/perturb/losses/losses.h``."""
     _check_range("y", y, logits.shape[1])
     z, order = _ranked(logits)
     if target is None:
@@ -38,7 +38,7 @@ def dlr_loss(logits: Tensor, y: Tensor, target: Tensor | None) -> Loss:
 
 
 def scatter_slopes(places: Tensor, slopes: Tensor, grad: Tensor, classes: int) -> Tensor:
-    """The gradient of losses; see ``csrc/perturb/losses.h``."""
+    """The gradient of losses; see ``csrc/perturb/losses/losses.h``."""
     _check_range("places", places, classes)
     out = slopes.new_zeros(len(slopes), classes)
     for j in range(slopes.shape[1]):

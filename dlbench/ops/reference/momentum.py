@@ -1,4 +1,4 @@
-"""The step of the momentum iterative method in plain torch; see ``csrc/perturb/momentum_step.h``."""
+"""The step of the momentum iterative method in plain torch; see ``csrc/perturb/momentum/momentum_step.h``."""
 
 from __future__ import annotations
 

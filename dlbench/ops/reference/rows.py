@@ -19,13 +19,13 @@ def empty_rows_like(x: Tensor) -> Tensor:
 
 
 def lp_norms(a: Tensor, b: Tensor | None) -> Tensor:
-    """L0, L1, L2 and L-infinity of rows; see ``csrc/perturb/norms.h``."""
+    """L0, L1, L2 and L-infinity of rows; see ``csrc/perturb/rows/norms.h``."""
     difference = a.double() if b is None else a.double() - b.double()
     sizes = difference.abs().reshape(len(a), -1) if a.numel() else a.new_zeros(len(a), 1, dtype=torch.float64)
     return torch.stack([(sizes != 0).sum(1).double(), sizes.sum(1), (sizes * sizes).sum(1).sqrt(), sizes.amax(1)], 1)
 
 
 def compact(keep: Tensor, tensors: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """A stable partition of rows; see ``csrc/perturb/compact.h``."""
+    """A stable partition of rows; see ``csrc/perturb/rows/compact.h``."""
     order = torch.argsort(~keep, stable=True)
     return keep.sum(), [empty_rows_like(tensor).copy_(tensor[order]) for tensor in tensors]

@@ -73,7 +73,7 @@ def linf_step_(
     hash: Tensor | None = None,
     tally: Tensor | None = None,
 ) -> None:
-    """One projected gradient step in the L-infinity ball, in place; see ``csrc/perturb/linf_step.h``."""
+    """One projected gradient step in the L-infinity ball, in place; see ``csrc/perturb/linf/linf_step.h``."""
     radius, step, low, high = limit_tensors(x_adv, eps, step_size, lower, upper, table)
     v = x_adv + sign_of(grad).to(x_adv.dtype) * step
     observe(grad, tally)
