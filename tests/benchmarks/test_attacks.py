@@ -2,9 +2,9 @@
 
 DLBENCH_VICTIMS=FOLDER pytest tests/benchmarks/test_attacks.py -m benchmark --benchmark-enable --benchmark-json=OUT
 
-The networks are those of victims.py, which FOLDER keeps; the rivals those of peers.txt. "times" in extra_info is a rival's median over ours; beside it
-is the robust accuracy that each one found, the lower the stronger. ``test_levers`` takes the engine's shortcuts away,
-one at a time. turns.py says what regimes of the heap there are.
+The networks are those of victims.py, which FOLDER keeps; the rivals are those of peers.txt. "times" in extra_info is a
+rival's median over ours; beside it is the robust accuracy that each one found, the lower the stronger. ``test_levers``
+takes the engine's shortcuts away, one at a time. turns.py says what regimes of the heap there are.
 """
 
 from __future__ import annotations

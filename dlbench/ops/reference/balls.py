@@ -1,4 +1,4 @@
-"""Steps and projections in the L2 and the L1 ball in plain torch; see ``csrc/perturb/ball/ball.h`` and ``ball_point.h``.
+"""Steps and projections in the L2 and the L1 ball in plain torch; see ``csrc/perturb/ball``.
 
 The multiplier is found by bisection, in float64, for all samples at once.
 """

@@ -62,7 +62,7 @@ def random_start(
     upper: float,
     table: Tensor | None,
 ) -> Tensor:
-    """A random point of the ball around each sample, clipped into the box; see ``csrc/perturb/start/random_start.h``."""
+    """A random point of the ball around each sample, clipped into the box; see ``csrc/perturb/start``."""
     if x.numel() == 0:
         return empty_rows_like(x)
     radius, _, low, high = limit_tensors(x, eps, 0.0, lower, upper, table)
