@@ -1,4 +1,4 @@
-// Defines the operators, and binds for Python what is not one: the facts of this build, and its self-test.
+// Defines the operators, and binds for Python what is not one: the facts of this build, its self-test, and graphs.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <torch/library.h>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "aggregate/aggregate.h"
+#include "aggregate/bound_graph.h"
 #include "aggregate/sddmm.h"
 #include "aggregate/simd.h"
 #include "perturb/ball/ball.h"
@@ -145,4 +146,5 @@ std::vector<std::string> self_test() {
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("facts", dlbench::facts, "How and for what this library was built.");
   m.def("self_test", dlbench::self_test, "What fails of a few cases with known answers; [] where all is well.");
+  dlbench::bind_graph(m);
 }

@@ -7,13 +7,11 @@
 #include <type_traits>
 
 #include "aggregate/csr.h"
+#include "perturb/visit_elements.h"
 
 namespace dlbench {
 
 using OptionalTensor = std::optional<at::Tensor>;
-
-// Half types are computed in float.
-inline at::ScalarType accumulated(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
 
 inline void check_floats(const char* name, const at::Tensor& x) {
   TORCH_CHECK_TYPE(at::isFloatingType(x.scalar_type()), name, " must be of a float type, not ", x.scalar_type());
@@ -39,6 +37,26 @@ inline at::Tensor checked_positions(const char* name, const at::Tensor& indices,
                     rowptr.device());
   return indices.contiguous();
 }
+
+// A graph in compressed rows, contiguous.
+struct GraphTensors {
+  at::Tensor rowptr, col, edge_id;  // edge_id may be undefined
+
+  GraphTensors(const at::Tensor& rowptr_, const at::Tensor& col_, const OptionalTensor& edge_id_,
+               const at::Device& device)
+      : rowptr(checked_rowptr(rowptr_, device)), col(checked_positions("col", col_, rowptr, col_.numel())) {
+    if (edge_id_) edge_id = checked_positions("edge_id", *edge_id_, rowptr, edges());
+  }
+
+  int64_t rows() const { return rowptr.numel() - 1; }
+  int64_t edges() const { return col.numel(); }
+
+  template <typename Index>
+  Csr<Index> view() const {
+    return {rowptr.const_data_ptr<Index>(), col.const_data_ptr<Index>(),
+            edge_id.defined() ? edge_id.const_data_ptr<Index>() : nullptr, rows()};
+  }
+};
 
 // f(Index), by a value that only carries its type.
 template <typename F>
@@ -73,18 +91,29 @@ void check_inside(const char* what, const char* bound, const Index* values, int6
   TORCH_CHECK_INDEX(false, what, " ", values[p], " at position ", p, " is outside of [0, ", limit, "), the ", bound);
 }
 
-constexpr int64_t kSerialNumbers = 32768;  // numbers to go through below which threads cost more than they save
+// A graph that nobody vouches for; col and edge_id where there are any.
+template <typename Index>
+void check_graph(const Csr<Index>& graph, int64_t edges, int64_t sources) {
+  check_rising(graph.rowptr, graph.rows, edges, "edges");
+  if (graph.col) check_inside("col", "sources", graph.col, edges, sources);
+  if (graph.edge_id) check_inside("edge_id", "edges", graph.edge_id, edges, edges);
+}
 
-// f(begin, end) over the rows, in as many shares of equal work as there are threads. An edge, and a row as well, goes
-// through `numbers`.
+// f(begin, end) between marks, in as many shares of equal work as there are threads, or in one where the numbers to go
+// through, so many at each edge and each row, are less than `serial`: threads would cost more than they save.
+template <typename Index, typename F>
+void share_marks(const Csr<Index>& graph, int64_t edges, int64_t numbers, int64_t serial, F f) {
+  const int64_t work = edges + graph.rows;
+  const int64_t shares = work * numbers < serial ? 1 : at::get_num_threads();
+  const auto mark = [&](int64_t share) { return graph.mark_at(work * share / shares); };
+  if (shares == 1) return f(mark(0), mark(1));
+  at::parallel_for(0, shares, 1, [&](int64_t first, int64_t last) { f(mark(first), mark(last)); });
+}
+
+// f(begin, end) over whole rows.
 template <typename Index, typename F>
 void share_rows(const Csr<Index>& graph, int64_t edges, int64_t numbers, F f) {
-  const int64_t work = edges + graph.rows;
-  const int64_t shares = work * numbers < kSerialNumbers ? 1 : at::get_num_threads();
-  at::parallel_for(0, shares, 1, [&](int64_t first, int64_t last) {
-    const auto row = [&](int64_t share) { return share == shares ? graph.rows : graph.row_at(work * share / shares); };
-    f(row(first), row(last));
-  });
+  share_marks(graph, edges, numbers, 32768, [&](Mark begin, Mark end) { f(begin.row, end.row); });
 }
 
 }  // namespace dlbench

@@ -67,4 +67,13 @@ template <typename Real, typename Index>
 void winner_dots_cpu(const Csr<Index>& graph, const Real* grad, const Real* x, const Index* position, int64_t heads,
                      int64_t features, Real* out, int64_t begin, int64_t end);
 
+// The same on the current device, in `stream`. Every source gathers what its out-edges won, in the order of the
+// transpose, whose edges are numbered as the graph's; and every edge what it won.
+template <typename Real, typename Index>
+void scatter_winners_cuda(const Csr<Index>& graph, const Csr<Index>& transpose, const Real* grad, const Index* position,
+                          const Real* weight, int64_t heads, int64_t features, Real* out, CUstream_st* stream);
+template <typename Real, typename Index>
+void winner_dots_cuda(const Csr<Index>& graph, int64_t edges, const Real* grad, const Real* x, const Index* position,
+                      int64_t heads, int64_t features, Real* out, CUstream_st* stream);
+
 }  // namespace dlbench

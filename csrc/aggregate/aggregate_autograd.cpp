@@ -31,6 +31,7 @@ using SddmmSchema = Tensor(const Tensor&, const Tensor&, const Tensor&, const Te
                            const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
                            std::optional<at::ScalarType>, bool);
 using ScatterSchema = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
+                             const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
                              const OptionalTensor&, c10::SymInt, bool);
 using DotsSchema = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                           const OptionalTensor&, bool, bool);
@@ -195,9 +196,12 @@ class Extremum : public torch::autograd::Function<Extremum> {
     const Tensor x = saved[0], weight = saved[1], position = saved[2];
     const Edges edges = Edges::saved(ctx, saved);
     Tensor of_x, of_weight;
-    if (ctx->needs_input_grad(0))
-      of_x = scatter_winners_op().call(grads[0], position, edges.rowptr, edges.col, edges.edge_id, optional(weight),
-                                       ctx->saved_data["num_src"].toSymInt(), edges.checked);
+    if (ctx->needs_input_grad(0)) {
+      const c10::SymInt num_src = ctx->saved_data["num_src"].toSymInt();
+      const Edges to = grads[0].is_cuda() && !edges.t_rowptr ? edges.reversed(num_src).reversed(num_src) : edges;
+      of_x = scatter_winners_op().call(grads[0], position, to.rowptr, to.col, to.edge_id, optional(weight), to.t_rowptr,
+                                       to.t_col, to.t_edge_id, num_src, to.checked);
+    }
     if (weight.defined() && ctx->needs_input_grad(1))
       of_weight = winner_dots_op()
                       .call(grads[0], x, position, edges.rowptr, edges.col, edges.edge_id, weight.dim() == 2,
@@ -269,11 +273,13 @@ void refuse(bool wanted) {
 }
 
 Tensor scatter_winners(const Tensor& grad, const Tensor& position, const Tensor& rowptr, const Tensor& col,
-                       const OptionalTensor& edge_id, const OptionalTensor& weight, c10::SymInt num_src,
+                       const OptionalTensor& edge_id, const OptionalTensor& weight, const OptionalTensor& t_rowptr,
+                       const OptionalTensor& t_col, const OptionalTensor& t_edge_id, c10::SymInt num_src,
                        bool checked) {
   refuse(wants_gradient(grad, weight));
   const at::AutoDispatchBelowADInplaceOrView below;
-  return scatter_winners_op().call(grad, position, rowptr, col, edge_id, weight, std::move(num_src), checked);
+  return scatter_winners_op().call(grad, position, rowptr, col, edge_id, weight, t_rowptr, t_col, t_edge_id,
+                                   std::move(num_src), checked);
 }
 
 Tensor winner_dots(const Tensor& grad, const Tensor& x, const Tensor& position, const Tensor& rowptr,

@@ -1,6 +1,9 @@
 // Max and min, which is the max of the messages with their signs turned. A message takes the place of the best one so far
 // where it is larger, or is the first NaN. Reals and the places that they come from are chosen by one mask, which their
 // equal width makes possible: inside of a row or a chunk that is not cut, 32 bits hold any place.
+//
+// Where no places are wanted, the larger of two reals is one instruction, which loses NaNs. So a row is reduced by that,
+// and once more with care if there was a NaN among its messages.
 #include "aggregate/aggregate_strips.h"
 #include "perturb/bits.h"
 
@@ -15,6 +18,22 @@ constexpr Integer sign_mask(Reduction reduction) {
 
 template <bool placed, int Lanes, int Vectors, Weights kind>
 struct Extremum {
+  // The largest messages of the edges at [first, last), or false where there is a NaN among them.
+  template <typename Element, typename Index, typename Reals, typename Integers>
+  static bool without_nan(const Strip<Vectors, Element, Index>& strip, int64_t first, int64_t last, Integers sign,
+                          Reals (&best)[Vectors]) {
+    auto nan = Reals{} != Reals{};
+    strip.template each_message<Lanes, kind>(
+        first, last, [&](int v, Reals message, int64_t) __attribute__((always_inline)) {
+          message = reinterpreted<Reals>(reinterpreted<Integers>(message) ^ sign);
+          nan |= message != message;
+          best[v] = message > best[v] ? message : best[v];
+        });
+    bool any = false;
+    for (int k = 0; k < Lanes; ++k) any |= nan[k] != 0;
+    return !any;
+  }
+
   template <typename Element, typename Index>
   static void run(const Strip<Vectors, Element, Index>& strip, Mark begin, Mark end) {
     using Real = Widened<Element>;
@@ -30,13 +49,14 @@ struct Extremum {
       Integers place[Vectors];
 #pragma GCC unroll 16
       for (int v = 0; v < Vectors; ++v) best[v] = Reals{} - kInfinity<Real>, place[v] = Integers{};
-      strip.template each_message<Lanes, kind>(
-          first, last, [&](int v, Reals message, int64_t at) __attribute__((always_inline)) {
-            message = reinterpreted<Reals>(reinterpreted<Integers>(message) ^ sign);
-            const auto stays = (message <= best[v]) | (best[v] != best[v]);
-            best[v] = stays ? best[v] : message;
-            if constexpr (placed) place[v] = stays ? place[v] : Integers{} + Integer(at);
-          });
+      if (placed || !without_nan(strip, first, last, sign, best))
+        strip.template each_message<Lanes, kind>(
+            first, last, [&](int v, Reals message, int64_t at) __attribute__((always_inline)) {
+              message = reinterpreted<Reals>(reinterpreted<Integers>(message) ^ sign);
+              const auto stays = (message <= best[v]) | (best[v] != best[v]);
+              best[v] = stays ? best[v] : message;
+              if constexpr (placed) place[v] = stays ? place[v] : Integers{} + Integer(at);
+            });
 #pragma GCC unroll 16
       for (int v = 0; v < Vectors; ++v) {
         const int64_t feature = strip.from + strip.offset[v];
@@ -70,7 +90,7 @@ void max_cpu(const Aggregation<Element, Index>& task, Mark begin, Mark end) {
   if (task.position)
     Strips<PlacedMax, kStripVectors / 2, false, Element, Index>::run(task, begin, end);
   else
-    Strips<Max, kStripVectors / 2, false, Element, Index>::run(task, begin, end);
+    Strips<Max, kStripVectors, false, Element, Index>::run(task, begin, end);
 }
 
 template <typename Element, typename Index>

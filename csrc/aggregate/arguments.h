@@ -1,22 +1,17 @@
 // What the CPU's and the GPU's glue of the aggregate family have in common: checks of shapes and types, and tensors as
 // the kernels read them, contiguous, and weights in the type in which sums are kept.
 #pragma once
-#include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 
-#include <optional>
-
 #include "aggregate/aggregate.h"
-#include "perturb/visit_elements.h"
+#include "row_arguments.h"
 
 namespace dlbench {
-
-using OptionalTensor = std::optional<at::Tensor>;
 
 inline void check_features(const char* name, const at::Tensor& x) {
   TORCH_CHECK_VALUE(x.dim() == 2 || x.dim() == 3, name, " must have shape [nodes, features] or [nodes, heads, features], "
                     "not ", x.sizes());
-  TORCH_CHECK_TYPE(at::isFloatingType(x.scalar_type()), name, " must be of a float type, not ", x.scalar_type());
+  check_floats(name, x);
 }
 
 inline Reduction reduction_of(c10::string_view name) {
@@ -38,48 +33,12 @@ Element* mutable_elements(const at::Tensor& x) {
   return x.defined() ? static_cast<Element*>(x.mutable_data_ptr()) : nullptr;
 }
 
-struct GraphArguments {
-  at::Tensor rowptr, col, edge_id;  // edge_id may be undefined
-
-  GraphArguments(const at::Tensor& rowptr_, const at::Tensor& col_, const OptionalTensor& edge_id_,
-                 const at::Device& device)
-      : rowptr(rowptr_.contiguous()), col(col_.contiguous()), edge_id(edge_id_ ? edge_id_->contiguous() : at::Tensor()) {
-    const at::ScalarType index = rowptr.scalar_type();
-    TORCH_CHECK_TYPE(index == at::kInt || index == at::kLong, "rowptr must be int32 or int64, not ", index);
-    TORCH_CHECK_VALUE(rowptr.dim() == 1 && rowptr.numel() >= 1, "rowptr must have shape [rows + 1], not ",
-                      rowptr.sizes());
-    TORCH_CHECK_VALUE(col.dim() == 1, "col must have shape [edges], not ", col.sizes());
-    TORCH_CHECK_TYPE(col.scalar_type() == index, "col is ", col.scalar_type(), " but rowptr is ", index);
-    TORCH_CHECK_VALUE(rowptr.device() == device && col.device() == device, "rowptr on ", rowptr.device(),
-                      " and col on ", col.device(), " must be where the features are, on ", device);
-    if (!edge_id.defined()) return;
-    TORCH_CHECK_VALUE(edge_id.sizes() == col.sizes(), "edge_id has shape ", edge_id.sizes(), " but col ", col.sizes());
-    TORCH_CHECK_TYPE(edge_id.scalar_type() == index, "edge_id is ", edge_id.scalar_type(), " but rowptr is ", index);
-    TORCH_CHECK_VALUE(edge_id.device() == device, "edge_id on ", edge_id.device(), " must be on ", device);
-  }
-
-  int64_t rows() const { return rowptr.numel() - 1; }
-  int64_t edges() const { return col.numel(); }
-
-  template <typename Index>
-  Csr<Index> view() const {
-    return {rowptr.const_data_ptr<Index>(), col.const_data_ptr<Index>(),
-            edge_id.defined() ? edge_id.const_data_ptr<Index>() : nullptr, rows()};
-  }
-
-  // f(Index), by a value that only carries its type.
-  template <typename F>
-  void visit_index(F f) const {
-    rowptr.scalar_type() == at::kInt ? f(int32_t()) : f(int64_t());
-  }
-};
-
 // Features [nodes, heads, features], or without heads, beside weights [edges] or [edges, heads].
 struct HeadArguments {
   at::Tensor weight;  // may be undefined
   int64_t heads = 1, features;
 
-  HeadArguments(const at::Tensor& x, const GraphArguments& graph, const OptionalTensor& weight_)
+  HeadArguments(const at::Tensor& x, const GraphTensors& graph, const OptionalTensor& weight_)
       : features(c10::multiply_integers(x.sizes().slice(1))) {
     if (!weight_) return;
     const bool by_head = weight_->dim() == 2 && x.dim() == 3;
@@ -99,7 +58,7 @@ struct HeadArguments {
 };
 
 struct AggregateArguments {
-  GraphArguments graph;
+  GraphTensors graph;
   at::Tensor x;
   HeadArguments parts;
   Reduction reduction;
@@ -124,7 +83,7 @@ struct AggregateArguments {
   // f(Aggregation), whose partial results have no place yet.
   template <typename F>
   void visit(F f) const {
-    graph.visit_index([&](auto index) {
+    visit_index(graph.rowptr, [&](auto index) {
       using Index = decltype(index);
       visit_elements("x", x.scalar_type(), [&](auto element) {
         using Element = decltype(element);
@@ -137,7 +96,7 @@ struct AggregateArguments {
 };
 
 struct SddmmArguments {
-  GraphArguments graph;
+  GraphTensors graph;
   at::Tensor a, b;
   int64_t heads, features;
   at::Tensor out;
@@ -164,7 +123,7 @@ struct SddmmArguments {
 
 // The gradients of max and min: everything in the type in which sums are kept.
 struct WinnerArguments {
-  GraphArguments graph;
+  GraphTensors graph;
   at::Tensor grad, position;
 
   WinnerArguments(const at::Tensor& grad_, const at::Tensor& position_, const at::Tensor& rowptr, const at::Tensor& col,
@@ -186,10 +145,47 @@ struct WinnerArguments {
   // f(Index, Real), by values that only carry their types.
   template <typename F>
   void visit(F f) const {
-    graph.visit_index([&](auto index) {
-      grad.scalar_type() == at::kDouble ? f(index, double()) : f(index, float());
+    visit_index(graph.rowptr, [&](auto index) {
+      visit_real(grad.scalar_type(), [&](auto real) { f(index, real); });
     });
   }
+};
+
+struct ScatterArguments : WinnerArguments {
+  HeadArguments parts;
+
+  ScatterArguments(const at::Tensor& grad_, const at::Tensor& position_, const at::Tensor& rowptr,
+                   const at::Tensor& col, const OptionalTensor& edge_id, const OptionalTensor& weight)
+      : WinnerArguments(grad_, position_, rowptr, col, edge_id), parts(grad, graph, weight) {}
+
+  at::DimVector shape(int64_t sources) const {
+    at::DimVector shape(grad.sizes());
+    shape[0] = sources;
+    return shape;
+  }
+};
+
+struct WinnerDotsArguments : WinnerArguments {
+  at::Tensor x;
+  at::DimVector shape;  // of the dots
+  int64_t heads, features;
+
+  WinnerDotsArguments(const at::Tensor& grad_, const at::Tensor& x_, const at::Tensor& position_,
+                      const at::Tensor& rowptr, const at::Tensor& col, const OptionalTensor& edge_id, bool by_head)
+      : WinnerArguments(grad_, position_, rowptr, col, edge_id) {
+    check_features("x", x_);
+    TORCH_CHECK_VALUE(x_.sizes().slice(1) == grad.sizes().slice(1), "x has shape ", x_.sizes(), " but grad ",
+                      grad.sizes(), "; all but the nodes must agree");
+    TORCH_CHECK_VALUE(!by_head || x_.dim() == 3, "weights by head need x of [nodes, heads, features], not ", x_.sizes());
+    TORCH_CHECK_VALUE(x_.device() == grad.device(), "x is on ", x_.device(), " but grad is on ", grad.device());
+    x = x_.to(grad.scalar_type()).contiguous();
+    heads = by_head ? x.size(1) : 1;
+    features = heads == 0 ? 0 : width() / heads;
+    shape.push_back(graph.edges());
+    if (by_head) shape.push_back(heads);
+  }
+
+  int64_t width() const { return c10::multiply_integers(x.sizes().slice(1)); }
 };
 
 }  // namespace dlbench

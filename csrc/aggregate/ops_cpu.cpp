@@ -1,6 +1,5 @@
 // The aggregate family for torch, on the CPU. Unless the caller vouches for a graph (as Graph does, which has checked
 // it), it is checked at every call, and nothing is read outside of it, whatever is handed over.
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
@@ -18,42 +17,11 @@ namespace {
 constexpr int64_t kSerialWork = 131072;  // edges times features below which threads cost more than they save
 constexpr int64_t kSlab = 8;             // features, of which a slab is a multiple
 
-template <typename Index>
-void check_range(const char* what, const char* bound, const Index* values, int64_t n, int64_t limit) {
-  using Unsigned = std::make_unsigned_t<Index>;
-  const auto outside = [&](int64_t p) { return Unsigned(values[p]) >= Unsigned(limit); };  // negative ones as well
-  bool any = false;
-  for (int64_t p = 0; p < n; ++p) any |= outside(p);
-  if (!any) return;
-  int64_t p = 0;
-  while (!outside(p)) ++p;
-  TORCH_CHECK_INDEX(false, what, " ", values[p], " at position ", p, " is outside of [0, ", limit, "), the ", bound);
-}
-
-template <typename Index>
-void check_numbers(const Csr<Index>& graph, int64_t edges, int64_t sources) {
-  bool falls = graph.rowptr[0] != 0 || graph.rowptr[graph.rows] != edges;
-  for (int64_t i = 0; i < graph.rows; ++i) falls |= graph.rowptr[i] > graph.rowptr[i + 1];
-  TORCH_CHECK_VALUE(!falls, "rowptr must rise from 0 to the number of edges, ", edges, ", without falling");
-  check_range("col", "sources", graph.col, edges, sources);
-  if (graph.edge_id) check_range("edge_id", "edges", graph.edge_id, edges, edges);
-}
-
 // Rows with edges have winners among the edges; the rest of `position` is not read.
 template <typename Index>
 void check_winners(const Csr<Index>& graph, const Index* position, int64_t edges, int64_t width) {
   for (int64_t row = 0; row < graph.rows; ++row)
-    if (graph.edges_of(row) > 0) check_range("position", "edges", position + row * width, width, edges);
-}
-
-// f(begin, end) between marks, for as many shares of equal work as there are threads.
-template <typename Index, typename F>
-void parallel_marks(const Csr<Index>& graph, int64_t edges, int64_t features, F f) {
-  const int64_t work = edges + graph.rows;
-  const int64_t shares = work * features < kSerialWork ? 1 : at::get_num_threads();
-  const auto mark = [&](int64_t share) { return graph.mark_at(work * share / shares); };
-  if (shares == 1) return f(mark(0), mark(1));
-  at::parallel_for(0, shares, 1, [&](int64_t first, int64_t last) { f(mark(first), mark(last)); });
+    if (graph.edges_of(row) > 0) check_inside("position", "edges", position + row * width, width, edges);
 }
 
 // The rows that are cut. Each is long enough to hold a multiple of kChunk.
@@ -71,7 +39,7 @@ void run(const AggregateArguments& args, bool checked) {
   const int64_t edges = args.graph.edges();
   args.visit([&](auto task) {
     using Real = typename decltype(task)::Real;
-    if (!checked) check_numbers(task.graph, edges, args.x.size(0));
+    if (!checked) check_graph(task.graph, edges, args.x.size(0));
     if (args.empty()) return;
     const std::vector<int64_t> cut = cut_rows(task.graph, edges);
     at::Tensor partial;
@@ -79,7 +47,7 @@ void run(const AggregateArguments& args, bool checked) {
       partial = at::empty({2 * (edges / kChunk), task.width()}, args.x.options().dtype(c10::CppTypeToScalarType<Real>()));
       task.partial = partial.mutable_data_ptr<Real>();
     }
-    parallel_marks(task.graph, edges, task.width(), [&](Mark begin, Mark end) { aggregate_cpu(task, begin, end); });
+    share_marks(task.graph, edges, task.width(), kSerialWork, [&](Mark begin, Mark end) { aggregate_cpu(task, begin, end); });
     for (const int64_t row : cut) combine_cpu(task, row);
   });
 }
@@ -106,12 +74,12 @@ at::Tensor sddmm(const at::Tensor& a, const at::Tensor& b, const at::Tensor& row
                  std::optional<at::ScalarType> dtype, bool checked) {
   const SddmmArguments args(a, b, rowptr, col, edge_id);
   const int64_t edges = args.graph.edges();
-  args.graph.visit_index([&](auto index) {
+  visit_index(args.graph.rowptr, [&](auto index) {
     const auto graph = args.graph.view<decltype(index)>();
-    if (!checked) check_numbers(graph, edges, b.size(0));
+    if (!checked) check_graph(graph, edges, b.size(0));
     visit_elements("a", a.scalar_type(), [&](auto element) {
       using Element = decltype(element);
-      parallel_marks(graph, edges, args.heads * args.features, [&](Mark begin, Mark end) {
+      share_marks(graph, edges, args.heads * args.features, kSerialWork, [&](Mark begin, Mark end) {
         sddmm_cpu(graph, elements<Element>(args.a), elements<Element>(args.b),
                   mutable_elements<Widened<Element>>(args.out), args.heads, args.features, begin, end);
       });
@@ -122,19 +90,18 @@ at::Tensor sddmm(const at::Tensor& a, const at::Tensor& b, const at::Tensor& row
 
 at::Tensor scatter_winners(const at::Tensor& grad, const at::Tensor& position, const at::Tensor& rowptr,
                            const at::Tensor& col, const OptionalTensor& edge_id, const OptionalTensor& weight,
-                           int64_t num_src, bool checked) {
-  const WinnerArguments args(grad, position, rowptr, col, edge_id);
-  const HeadArguments parts(args.grad, args.graph, weight);
+                           const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, int64_t num_src,
+                           bool checked) {
+  const ScatterArguments args(grad, position, rowptr, col, edge_id, weight);
+  const HeadArguments& parts = args.parts;
   const int64_t edges = args.graph.edges(), width = parts.heads * parts.features;
-  at::DimVector shape(grad.sizes());
-  shape[0] = num_src;
-  const at::Tensor out = at::zeros(shape, args.grad.options());
+  const at::Tensor out = at::zeros(args.shape(num_src), args.grad.options());
   args.visit([&](auto index, auto real) {
     using Index = decltype(index);
     using Real = decltype(real);
     const auto graph = args.graph.view<Index>();
     if (!checked) {
-      check_numbers(graph, edges, num_src);
+      check_graph(graph, edges, num_src);
       check_winners(graph, elements<Index>(args.position), edges, width);
     }
     const int64_t slabs = (width + kSlab - 1) / kSlab;
@@ -151,27 +118,21 @@ at::Tensor scatter_winners(const at::Tensor& grad, const at::Tensor& position, c
 at::Tensor winner_dots(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& position,
                        const at::Tensor& rowptr, const at::Tensor& col, const OptionalTensor& edge_id, bool by_head,
                        bool checked) {
-  const WinnerArguments args(grad, position, rowptr, col, edge_id);
-  check_features("x", x);
-  TORCH_CHECK_VALUE(x.sizes().slice(1) == grad.sizes().slice(1), "x has shape ", x.sizes(), " but grad ", grad.sizes(),
-                    "; all but the nodes must agree");
-  TORCH_CHECK_VALUE(!by_head || x.dim() == 3, "weights by head need x of [nodes, heads, features], not ", x.sizes());
-  const at::Tensor sources = x.to(args.grad.scalar_type()).contiguous();
-  const int64_t edges = args.graph.edges(), heads = by_head ? x.size(1) : 1;
-  const int64_t width = c10::multiply_integers(x.sizes().slice(1)), features = heads == 0 ? 0 : width / heads;
-  const at::Tensor out = by_head ? at::zeros({edges, heads}, sources.options()) : at::zeros({edges}, sources.options());
+  const WinnerDotsArguments args(grad, x, position, rowptr, col, edge_id, by_head);
+  const int64_t edges = args.graph.edges(), width = args.width();
+  const at::Tensor out = at::zeros(args.shape, args.x.options());
   args.visit([&](auto index, auto real) {
     using Index = decltype(index);
     using Real = decltype(real);
     const auto graph = args.graph.view<Index>();
     if (!checked) {
-      check_numbers(graph, edges, x.size(0));
+      check_graph(graph, edges, x.size(0));
       check_winners(graph, elements<Index>(args.position), edges, width);
     }
     const int64_t least = std::max<int64_t>(1, kSerialWork / std::max<int64_t>(1, width));
     at::parallel_for(0, graph.rows, least, [&](int64_t begin, int64_t end) {
-      winner_dots_cpu(graph, elements<Real>(args.grad), elements<Real>(sources), elements<Index>(args.position), heads,
-                      features, out.mutable_data_ptr<Real>(), begin, end);
+      winner_dots_cpu(graph, elements<Real>(args.grad), elements<Real>(args.x), elements<Index>(args.position),
+                      args.heads, args.features, out.mutable_data_ptr<Real>(), begin, end);
     });
   });
   return out;
@@ -199,8 +160,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> csr_from_coo(const at::Tensor& ro
   const auto build = [&](auto given, auto index) {
     using Given = decltype(given);
     using Index = decltype(index);
-    check_range("col", "columns", elements<Given>(col), edges, cols);
-    check_range("row", "rows", elements<Given>(row), edges, rows);
+    check_inside("col", "columns", elements<Given>(col), edges, cols);
+    check_inside("row", "rows", elements<Given>(row), edges, rows);
     csr_from_coo_cpu(elements<Given>(row), elements<Given>(col), edges, rows, rowptr.mutable_data_ptr<Index>(),
                      sorted.mutable_data_ptr<Index>(), edge_id.mutable_data_ptr<Index>());
   };
@@ -213,15 +174,15 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> csr_from_coo(const at::Tensor& ro
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> csr_transpose(const at::Tensor& rowptr, const at::Tensor& col,
                                                              const OptionalTensor& edge_id, int64_t num_src) {
-  const GraphArguments args(rowptr, col, edge_id, col.device());
+  const GraphTensors args(rowptr, col, edge_id, col.device());
   const int64_t edges = args.edges();
   const at::Tensor source = at::empty_like(args.col), target = at::empty_like(args.col);
   const at::Tensor t_rowptr = at::empty({num_src + 1}, args.col.options()), t_col = at::empty_like(args.col);
   const at::Tensor t_edge_id = at::empty_like(args.col);
-  args.visit_index([&](auto index) {
+  visit_index(args.rowptr, [&](auto index) {
     using Index = decltype(index);
     const auto graph = args.view<Index>();
-    check_numbers(graph, edges, num_src);
+    check_graph(graph, edges, num_src);
     Index* sources = source.mutable_data_ptr<Index>();
     Index* targets = target.mutable_data_ptr<Index>();
     for (int64_t row = 0; row < graph.rows; ++row)

@@ -48,7 +48,7 @@ at::Tensor sddmm(const at::Tensor& a, const at::Tensor& b, const at::Tensor& row
                  std::optional<at::ScalarType> dtype, bool) {
   const c10::cuda::CUDAGuard guard(a.device());
   const SddmmArguments args(a, b, rowptr, col, edge_id);
-  args.graph.visit_index([&](auto index) {
+  visit_index(args.graph.rowptr, [&](auto index) {
     visit_elements("a", a.scalar_type(), [&](auto element) {
       using Element = decltype(element);
       sddmm_cuda(args.graph.view<decltype(index)>(), args.graph.edges(), elements<Element>(args.a),
@@ -60,10 +60,53 @@ at::Tensor sddmm(const at::Tensor& a, const at::Tensor& b, const at::Tensor& row
   return args.out.to(dtype.value_or(a.scalar_type()));
 }
 
+at::Tensor scatter_winners(const at::Tensor& grad, const at::Tensor& position, const at::Tensor& rowptr,
+                           const at::Tensor& col, const OptionalTensor& edge_id, const OptionalTensor& weight,
+                           const OptionalTensor& t_rowptr, const OptionalTensor& t_col,
+                           const OptionalTensor& t_edge_id, int64_t num_src, bool) {
+  const c10::cuda::CUDAGuard guard(grad.device());
+  const ScatterArguments args(grad, position, rowptr, col, edge_id, weight);
+  TORCH_CHECK_VALUE(t_rowptr && t_col, "scatter_winners needs the transpose on a GPU: give t_rowptr, t_col, t_edge_id");
+  const GraphTensors transpose(*t_rowptr, *t_col, t_edge_id, grad.device());
+  TORCH_CHECK_VALUE(transpose.rows() == num_src && transpose.edges() == args.graph.edges(), "the transpose has ",
+                    transpose.rows(), " rows and ", transpose.edges(), " edges; it must have ", num_src, " and ",
+                    args.graph.edges());
+  const at::Tensor out = at::empty(args.shape(num_src), args.grad.options());
+  args.visit([&](auto index, auto real) {
+    using Index = decltype(index);
+    using Real = decltype(real);
+    scatter_winners_cuda(args.graph.view<Index>(), transpose.view<Index>(), elements<Real>(args.grad),
+                         elements<Index>(args.position), elements<Real>(args.parts.weight), args.parts.heads,
+                         args.parts.features, mutable_elements<Real>(out),
+                         c10::cuda::getCurrentCUDAStream().stream());
+  });
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return out.to(grad.scalar_type());
+}
+
+at::Tensor winner_dots(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& position,
+                       const at::Tensor& rowptr, const at::Tensor& col, const OptionalTensor& edge_id, bool by_head,
+                       bool) {
+  const c10::cuda::CUDAGuard guard(grad.device());
+  const WinnerDotsArguments args(grad, x, position, rowptr, col, edge_id, by_head);
+  const at::Tensor out = at::empty(args.shape, args.x.options());
+  args.visit([&](auto index, auto real) {
+    using Index = decltype(index);
+    using Real = decltype(real);
+    winner_dots_cuda(args.graph.view<Index>(), args.graph.edges(), elements<Real>(args.grad), elements<Real>(args.x),
+                     elements<Index>(args.position), args.heads, args.features, mutable_elements<Real>(out),
+                     c10::cuda::getCurrentCUDAStream().stream());
+  });
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+  return out;
+}
+
 TORCH_LIBRARY_IMPL(dlbench, CUDA, m) {
   m.impl("aggregate", aggregate);
   m.impl("aggregate_arg", aggregate_arg);
   m.impl("sddmm", sddmm);
+  m.impl("scatter_winners", scatter_winners);
+  m.impl("winner_dots", winner_dots);
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ struct EdgeValues {
   EdgeValues(const char* name, const at::Tensor& values_, const at::Tensor& rowptr_, const OptionalTensor& edge_id_) {
     check_floats(name, values_);
     TORCH_CHECK_VALUE(values_.dim() == 2, name, " must have shape [edges, heads], not ", values_.sizes());
-    values = values_.to(accumulated(values_.scalar_type())).contiguous();
+    values = values_.to(widened(values_.scalar_type())).contiguous();
     rowptr = checked_rowptr(rowptr_, values.device());
     if (edge_id_) edge_id = checked_positions("edge_id", *edge_id_, rowptr, edges());
     out = at::empty(values.sizes(), values.options());
@@ -36,25 +36,6 @@ struct EdgeValues {
   }
 };
 
-struct GraphTensors {
-  at::Tensor rowptr, col, edge_id;  // edge_id may be undefined
-
-  GraphTensors(const at::Tensor& rowptr_, const at::Tensor& col_, const OptionalTensor& edge_id_,
-               const at::Device& device)
-      : rowptr(checked_rowptr(rowptr_, device)), col(checked_positions("col", col_, rowptr, col_.numel())) {
-    if (edge_id_) edge_id = checked_positions("edge_id", *edge_id_, rowptr, edges());
-  }
-
-  int64_t rows() const { return rowptr.numel() - 1; }
-  int64_t edges() const { return col.numel(); }
-
-  template <typename Index>
-  Csr<Index> view() const {
-    return {rowptr.const_data_ptr<Index>(), col.const_data_ptr<Index>(),
-            edge_id.defined() ? edge_id.const_data_ptr<Index>() : nullptr, rows()};
-  }
-};
-
 struct GatArguments {
   GraphTensors graph;
   at::Tensor x, score_src, score_dst;
@@ -68,7 +49,7 @@ struct GatArguments {
     check_floats("x", x_);
     TORCH_CHECK_VALUE(x_.dim() == 3, "x must have shape [sources, heads, features], not ", x_.sizes());
     TORCH_CHECK_VALUE(share >= 0 && share < 1, "dropout must be in [0, 1), not ", share);
-    x = x_.to(accumulated(x_.scalar_type())).contiguous();
+    x = x_.to(widened(x_.scalar_type())).contiguous();
     score_src = scores("score_src", score_src_, sources());
     score_dst = scores("score_dst", score_dst_, graph.rows());
   }

@@ -7,13 +7,6 @@
 namespace dlbench {
 namespace {
 
-template <typename Index>
-void check_graph(const Csr<Index>& graph, int64_t edges, int64_t sources) {
-  check_rising(graph.rowptr, graph.rows, edges, "edges");
-  if (graph.col) check_inside("col", "sources", graph.col, edges, sources);
-  if (graph.edge_id) check_inside("edge_id", "edges", graph.edge_id, edges, edges);
-}
-
 // kernel(graph, from, to, heads, begin, end)
 template <typename Kernel>
 at::Tensor over_rows(const EdgeValues& args, at::ScalarType type, Kernel kernel) {

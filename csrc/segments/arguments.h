@@ -2,7 +2,6 @@
 #pragma once
 #include <ATen/ops/empty.h>
 
-#include "perturb/visit_elements.h"
 #include "row_arguments.h"
 #include "segments/segment_reduce.h"
 
@@ -27,7 +26,7 @@ struct SegmentArguments {
     else
       TORCH_CHECK_VALUE(false, "reduce must be 'sum', 'mean', 'max' or 'min', not '", reduce, "'");
     const bool chosen = reduction == Reduction::max || reduction == Reduction::min;
-    out = at::empty({segments(), x.size(1)}, x.options().dtype(accumulated(x.scalar_type())));
+    out = at::empty({segments(), x.size(1)}, x.options().dtype(widened(x.scalar_type())));
     arg = at::empty({chosen ? segments() : 0, chosen ? x.size(1) : 0}, x.options().dtype(at::kLong));
   }
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from dlbench.ops import reference
-from dlbench.ops.graph import Csr, Graph
+from dlbench.ops.checks import check_device, check_floats, check_graph
+from dlbench.ops.graph import Graph
 from dlbench.ops.loader import register
 
 REDUCTIONS = ("sum", "mean", "max", "min", "std")
-FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 NO_CSR = (None, None, None)
 
 
@@ -46,9 +46,13 @@ def aggregate(x: Tensor, graph: Graph, weight: Tensor | None = None, reduce: str
         ValueError: a shape, a device or a reduction that does not fit.
         RuntimeError: the graph was changed in place.
     """
+    if not torch.compiler.is_compiling() and (bound := getattr(graph, "_bound", None)) is not None:
+        found: Tensor | None = bound.aggregate(x, weight, reduce)
+        if found is not None:
+            return found
     _check(x, graph, weight, reduce, REDUCTIONS)
-    back = _csr(graph.transpose) if _wants_transpose(x, reduce) else NO_CSR
-    out: Tensor = torch.ops.dlbench.aggregate.default(x, *_csr(graph), weight, *back, reduce, graph.is_checked)
+    back = graph.transpose.csr if _wants_transpose(x, reduce) else NO_CSR
+    out: Tensor = torch.ops.dlbench.aggregate.default(x, *graph.csr, weight, *back, reduce, graph.is_checked)
     return out
 
 
@@ -72,7 +76,7 @@ def aggregate_arg(x: Tensor, graph: Graph, weight: Tensor | None = None, reduce:
         TypeError, ValueError, RuntimeError: as ``aggregate``.
     """
     _check(x, graph, weight, reduce, ("max", "min"))
-    out, position = torch.ops.dlbench.aggregate_arg.default(x, *_csr(graph), weight, *NO_CSR, reduce, graph.is_checked)
+    out, position = torch.ops.dlbench.aggregate_arg.default(x, *graph.csr, weight, *NO_CSR, reduce, graph.is_checked)
     if graph.edge_id is None:
         return out, position.long()
     return out, torch.cat([graph.edge_id, graph.edge_id.new_tensor([graph.num_edges])]).long()[position]
@@ -97,7 +101,7 @@ def sddmm(a: Tensor, b: Tensor, graph: Graph) -> Tensor:
         ValueError: a shape or a device that does not fit.
         RuntimeError: the graph was changed in place.
     """
-    _check_graph(graph)
+    check_graph(graph)
     _check_features("a", a, graph, graph.num_dst)
     _check_features("b", b, graph, graph.num_src)
     if a.dtype != b.dtype and torch.is_autocast_enabled(a.device.type):
@@ -105,17 +109,14 @@ def sddmm(a: Tensor, b: Tensor, graph: Graph) -> Tensor:
         a, b = a.to(common), b.to(common)
     if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype:
         raise ValueError(f"a is {_about(a)} and b is {_about(b)}; they need as many features, of one type")
-    back = _csr(graph.transpose) if b.requires_grad and torch.is_grad_enabled() else NO_CSR
-    out: Tensor = torch.ops.dlbench.sddmm.default(a, b, *_csr(graph), *back, None, graph.is_checked)
+    back = graph.transpose.csr if b.requires_grad and torch.is_grad_enabled() else NO_CSR
+    out: Tensor = torch.ops.dlbench.sddmm.default(a, b, *graph.csr, *back, None, graph.is_checked)
     return out
 
 
-def _csr(graph: Graph) -> Csr:
-    return graph.rowptr, graph.col, graph.edge_id
-
-
 def _wants_transpose(x: Tensor, reduce: str) -> bool:
-    return x.requires_grad and torch.is_grad_enabled() and reduce not in ("max", "min")
+    needs_it = x.is_cuda or reduce not in ("max", "min")  # winners are scattered by rows on the CPU
+    return needs_it and x.requires_grad and torch.is_grad_enabled()
 
 
 def _about(tensor: Tensor) -> str:
@@ -123,7 +124,7 @@ def _about(tensor: Tensor) -> str:
 
 
 def _check(x: Tensor, graph: Graph, weight: Tensor | None, reduce: str, reductions: tuple[str, ...]) -> None:
-    _check_graph(graph)
+    check_graph(graph)
     _check_features("x", x, graph, graph.num_src)
     if weight is not None:
         _check_weight(weight, x, graph)
@@ -131,26 +132,18 @@ def _check(x: Tensor, graph: Graph, weight: Tensor | None, reduce: str, reductio
         raise ValueError(f"reduce={reduce!r} is unknown; give one of {', '.join(map(repr, reductions))}")
 
 
-def _check_graph(graph: object) -> None:
-    if not isinstance(graph, Graph):
-        raise TypeError(f"graph is a {type(graph).__name__}; make one with Graph.from_edge_index or Graph.from_csr")
-
-
 def _check_features(name: str, x: Tensor, graph: Graph, nodes: int) -> None:
-    if x.dtype not in FLOATS:
-        raise TypeError(f"{name} is {x.dtype}; it must be float64, float32, bfloat16 or float16")
+    check_floats(name, x)
     if x.dim() not in (2, 3) or x.shape[0] != nodes:
         raise ValueError(
             f"{name} has shape {list(x.shape)}; for this graph it must be [{nodes}, features] "
             f"or [{nodes}, heads, features]"
         )
-    if x.device != graph.device:
-        raise ValueError(f"{name} is on {x.device} but the graph is on {graph.device}; try graph.to(x.device)")
+    check_device(name, x, graph)
 
 
 def _check_weight(weight: Tensor, x: Tensor, graph: Graph) -> None:
-    if weight.dtype not in FLOATS:
-        raise TypeError(f"weight is {weight.dtype}; it must be float64, float32, bfloat16 or float16")
+    check_floats("weight", weight)
     edges = graph.num_edges
     if weight.shape != (edges,) and not (x.dim() == 3 and weight.shape == (edges, x.shape[1])):
         heads = f" or [{edges}, {x.shape[1]}]" if x.dim() == 3 else ""
@@ -183,6 +176,9 @@ def _scatter_winners_fake(
     col: Tensor,
     edge_id: Tensor | None,
     weight: Tensor | None,
+    t_rowptr: Tensor | None,
+    t_col: Tensor | None,
+    t_edge_id: Tensor | None,
     num_src: int,
     checked: bool = False,
 ) -> Tensor:

@@ -39,5 +39,10 @@ def check_on_graph(name: str, tensor: Tensor, graph: Graph, rows: int, *rest: in
     if not fits:
         shape = ", ".join(map(str, wanted))
         raise ValueError(f"{name} has shape {list(tensor.shape)}; for this graph it must be [{shape}]")
+    check_device(name, tensor, graph)
+
+
+def check_device(name: str, tensor: Tensor, graph: Graph) -> None:
+    """Raises ValueError unless the tensor is where the graph is."""
     if tensor.device != graph.device:
         raise ValueError(f"{name} is on {tensor.device} but the graph is on {graph.device}; try graph.to(x.device)")

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dlbench.ops.loader import bound
+
 INDICES = (torch.int32, torch.int64)
 INT32_MAX = 2**31 - 1
 
@@ -42,6 +44,8 @@ class Graph:
     # The tensors and how often each was changed in place when they were checked, as far as torch counts it (not in
     # inference mode); None in a graph that was put together by hand.
     _versions: tuple[tuple[Tensor, int], ...] | None = field(default=None, init=False, repr=False)
+    # The same for the extension, whose ``aggregate`` it has.
+    _bound: Any = field(default=None, init=False, repr=False)
 
     @classmethod
     def from_csr(cls, rowptr: Tensor, col: Tensor, num_src: int | None = None) -> Graph:
@@ -268,6 +272,7 @@ class Graph:
             rowptr, col, edge_id = torch.ops.dlbench.csr_transpose(*self.csr, self.num_src)
             reverse = Graph(rowptr, col, self.num_dst, edge_id)
             self._kept["transpose"] = reverse._vouched() if self.is_checked else reverse
+            self._tie()
         kept: Graph = self._kept["transpose"]
         return kept
 
@@ -342,7 +347,15 @@ class Graph:
         if not torch.compiler.is_compiling():
             tensors = [t for t in self.csr if t is not None and not t.is_inference()]
             object.__setattr__(self, "_versions", tuple((t, t._version) for t in tensors))
+            object.__setattr__(self, "_bound", bound(*self.csr, self.num_src))
+            self._tie()
         return self
+
+    def _tie(self) -> None:
+        """Makes the transpose known to the extension, where both are."""
+        reverse = self._kept.get("transpose")
+        if self._bound is not None and reverse is not None and reverse._bound is not None:
+            self._bound.set_back(reverse._bound)
 
     @property
     def _numbers(self) -> Tensor:
@@ -359,7 +372,7 @@ class Graph:
 
     def __getstate__(self) -> dict[str, Any]:
         """All there is, unless it was changed in place."""
-        return self.__dict__ | {"_versions": () if self.is_checked else None}
+        return self.__dict__ | {"_versions": () if self.is_checked else None, "_bound": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Copies count their changes from new."""

@@ -53,6 +53,7 @@ class Status:
 
 _status: Status | None = None
 _library: torch.library.Library | None = None  # what is registered from Python lives as long as this
+_module: Any = None  # the extension, where it serves
 
 
 def load() -> Status:
@@ -76,6 +77,11 @@ def load() -> Status:
 def status() -> Status:
     """What serves the operators in this process, and why."""
     return load()
+
+
+def bound(rowptr: torch.Tensor, col: torch.Tensor, edge_id: torch.Tensor | None, num_src: int) -> Any:
+    """A graph as the extension keeps it, for the short way to its operators; None where the reference serves."""
+    return _module and _module.BoundGraph(rowptr, col, edge_id, num_src)
 
 
 def register(name: str, reference: Any, fake: Any = None) -> None:
@@ -165,12 +171,15 @@ def _unfit(ahead: Path, identity: recipe.Identity) -> str | None:
 
 
 def _opened(built: Built, reason: str | None = None) -> Status:
+    global _module
     try:
-        facts = recipe.load(built.library).facts()
+        module = recipe.load(built.library)
+        facts = module.facts()
     except (ImportError, OSError) as error:
         raise BuildError(f"{built.library} does not load: {error}") from error
     finally:
         if built.origin == "temporary":  # loaded, it needs its file no longer; and nothing is left if this is killed
             shutil.rmtree(built.library.parent, ignore_errors=True)
+    _module = module
     devices = ("cpu", "cuda") if facts["with_cuda"] else ("cpu",)
     return Status("native", built.origin, reason, built.library, facts, devices)

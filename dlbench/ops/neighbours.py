@@ -22,7 +22,8 @@ def knn_graph(pos: Tensor, k: int, rowptr: Tensor | None = None, loop: bool = Fa
     threads, and of points equally far the one of the smaller number comes first. Points that coincide are neighbours
     like others. A point of a cloud with fewer than k others gets them all.
 
-    Nothing is differentiated through. Without ``rowptr`` the sizes depend on no data, and it can be compiled whole.
+    Nothing is differentiated through. Without ``rowptr`` sizes depend on no data, and it can be compiled whole; with
+    one they do, so that ``torch.compile`` breaks its graph here.
 
     Args:
         pos: [N, D] points of any dimension and any float type; half types are compared in float32.
@@ -94,7 +95,7 @@ def _graph(pos: Tensor, clouds: Tensor, starts: Tensor, edges: int, loop: bool) 
     points = pos.shape[0]
     if max(points, edges) <= INT32_MAX:
         starts = starts.int()
-    return Graph(starts, torch.ops.dlbench.nearest(pos, clouds, starts, edges, loop), points)
+    return Graph(starts, torch.ops.dlbench.nearest(pos, clouds, starts, edges, loop), points)._vouched()
 
 
 def _points(pos: Tensor) -> Tensor:

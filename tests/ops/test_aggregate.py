@@ -9,17 +9,10 @@ from hypothesis import strategies as st
 
 from dlbench.ops import Graph, aggregate, reference, sddmm, status
 
+from .made_graphs import edges_of, graphs, random_graph
+
 HALF = {torch.bfloat16: 2**-8, torch.float16: 2**-11}
 WIDTHS = [0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 260, 300]
-
-
-def edges_of(graph):
-    """Source and target of every edge in the caller's order."""
-    target = torch.repeat_interleave(torch.arange(graph.num_dst), graph.in_degree)
-    number = torch.arange(graph.num_edges) if graph.edge_id is None else graph.edge_id.long()
-    order = torch.empty_like(number)
-    order[number] = torch.arange(graph.num_edges)
-    return graph.col.long()[order], target[order]
 
 
 def dense(graph, weight=None):
@@ -37,24 +30,6 @@ def assert_within_bound(out, graph, x, weight=None):
     bound = (graph.in_degree + 2).unsqueeze(1) * unit * sizes + HALF.get(x.dtype, 0) * (want.abs() + 1e-3) + 1e-300
     assert out.dtype == x.dtype and out.shape == want.shape
     assert ((out.double() - want).abs() <= bound).all()
-
-
-def random_graph(edges, num_src, num_dst, seed=0, skew=1):
-    random = torch.Generator().manual_seed(seed)
-
-    def nodes(n):
-        return (torch.rand(edges, generator=random) ** skew * n).long().clamp(max=n - 1)
-
-    return Graph.from_edge_index(torch.stack([nodes(num_src), nodes(num_dst)]), (num_src, num_dst))
-
-
-@st.composite
-def graphs(draw):
-    num_src, num_dst = draw(st.integers(0, 9)), draw(st.integers(0, 9))
-    ends = st.tuples(st.integers(0, max(num_src - 1, 0)), st.integers(0, max(num_dst - 1, 0)))
-    edges = draw(st.lists(ends, max_size=40)) if num_src and num_dst else []
-    index = draw(st.sampled_from([torch.int32, torch.int64]))
-    return Graph.from_edge_index(torch.tensor(edges, dtype=index).reshape(-1, 2).T, (num_src, num_dst))
 
 
 @settings(deadline=None, max_examples=150)
@@ -279,7 +254,7 @@ def test_the_raw_operator_reads_nothing_outside():
         ((torch.tensor([], dtype=torch.long), good[1], None), ValueError, "rowptr must have shape"),
         ((good[0].int(), good[1], None), TypeError, "col is Long but rowptr is Int"),
         ((good[0].float(), good[1], None), TypeError, "rowptr must be int32 or int64"),
-        ((*good[:2], torch.tensor([0])), ValueError, "edge_id has shape"),
+        ((*good[:2], torch.tensor([0])), ValueError, "edge_id must have shape"),
     ]:
         with pytest.raises(error, match=says):
             torch.ops.dlbench.aggregate(x, rowptr, col, edge_id, weight, None, None, None, "sum")
@@ -293,7 +268,7 @@ def test_the_raw_operator_reads_nothing_outside():
         torch.ops.dlbench.aggregate_arg(x, *good, None, None, None, None, "sum")
     for position in (torch.full((2, 4), 2), torch.full((2, 4), -1)):
         with pytest.raises(IndexError, match="position"):
-            torch.ops.dlbench.scatter_winners(x[:2], position, *good, None, 3)
+            torch.ops.dlbench.scatter_winners(x[:2], position, *good, None, None, None, None, 3)
         with pytest.raises(IndexError, match="position"):
             torch.ops.dlbench.winner_dots(x[:2], x, position, *good, False)
     with pytest.raises(ValueError, match="a must have a row for each"):

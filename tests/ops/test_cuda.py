@@ -197,6 +197,23 @@ def test_reductions(reduce, shape, edges):
         assert torch.equal(aggregate_arg(x.cuda(), there, weight.cuda(), reduce)[1].cpu(), arg)
 
 
+@pytest.mark.parametrize("shape", [(1,), (33,), (3, 8), (2, 5)])
+@pytest.mark.parametrize("reduce", ["max", "min"])
+def test_winners_get_the_same_gradients_as_on_the_cpu_and_the_same_bits_again(reduce, shape):
+    graph = Graph.from_edge_index(torch.randint(0, 20, (2, 600)), (30, 24))  # some rows are empty, some edges twice
+    x, weight = torch.randint(-9, 10, (30, *shape)).float(), torch.randint(-2, 3, (600, *shape[:-1])).float()
+    grad = torch.randint(-9, 10, (24, *shape)).float()  # sums of integers are exact in any order
+
+    def gradients(device):
+        leaves = [t.detach().to(device).requires_grad_() for t in (x, weight)]
+        out = aggregate(leaves[0], graph.to(device), leaves[1], reduce)
+        return torch.autograd.grad(out, leaves, grad.to(device))
+
+    first, second = gradients("cuda"), gradients("cuda")
+    for got, again, want in zip(first, second, gradients("cpu"), strict=True):
+        assert torch.equal(got, again) and torch.equal(got.cpu(), want)
+
+
 def test_derivatives():
     graph = Graph.from_edge_index(torch.randint(0, 5, (2, 14)), (6, 5)).to("cuda")
     x = torch.randn(6, 3, dtype=torch.float64, device="cuda", requires_grad=True)

@@ -11,16 +11,12 @@ from hypothesis import strategies as st
 
 from dlbench.ops import Graph, aggregate, aggregate_arg, reference, sddmm, status
 
+from .made_graphs import graphs, random_graph
+
 REDUCTIONS = ["sum", "mean", "max", "min", "std"]
 WIDTHS = [0, 1, 7, 15, 16, 17, 64, 129, 1000]
 ROUNDING = {torch.float64: 1e-13, torch.float32: 2e-6, torch.bfloat16: 2**-8, torch.float16: 2**-10}
 NAN, INF = float("nan"), float("inf")
-
-
-def random_graph(edges, num_src, num_dst, seed=0):
-    ends = torch.Generator().manual_seed(seed)
-    index = torch.stack([torch.randint(0, n, (edges,), generator=ends) for n in (num_src, num_dst)])
-    return Graph.from_edge_index(index, (num_src, num_dst))
 
 
 def messages_of(x, graph, weight):
@@ -55,15 +51,6 @@ def assert_right(out, x, graph, weight, reduce):
     terms = graph.in_degree.max() + 2 if reduce == "sum" and graph.num_dst else 2
     assert out.dtype == x.dtype and out.shape == want.shape
     torch.testing.assert_close(out.double(), want, rtol=0, atol=float(ROUNDING[x.dtype] * terms * (size + 1e-3)))
-
-
-@st.composite
-def graphs(draw):
-    num_src, num_dst = draw(st.integers(0, 9)), draw(st.integers(0, 9))
-    ends = st.tuples(st.integers(0, max(num_src - 1, 0)), st.integers(0, max(num_dst - 1, 0)))
-    edges = draw(st.lists(ends, max_size=40)) if num_src and num_dst else []
-    index = draw(st.sampled_from([torch.int32, torch.int64]))
-    return Graph.from_edge_index(torch.tensor(edges, dtype=index).reshape(-1, 2).T, (num_src, num_dst))
 
 
 @settings(deadline=None, max_examples=200)
@@ -121,7 +108,7 @@ def test_the_operator_and_its_reference_agree(reduce, index):
     want, where = reference.aggregate_arg(*arguments)
     assert torch.equal(out, want) and torch.equal(position, where)
     grad = torch.randn_like(out)
-    for name, rest in (("scatter_winners", (*csr, weight, 40)), ("winner_dots", (*csr, True))):
+    for name, rest in (("scatter_winners", (*csr, weight, None, None, None, 40)), ("winner_dots", (*csr, True))):
         given = (grad, position) if name == "scatter_winners" else (grad, x, position)
         ours, theirs = getattr(torch.ops.dlbench, name)(*given, *rest), getattr(reference, name)(*given, *rest)
         torch.testing.assert_close(ours, theirs)

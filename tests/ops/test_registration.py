@@ -149,7 +149,7 @@ CASES = {
     ),
     "winners' gradients": (
         "scatter_winners",
-        lambda: (sample(4, 3, 2), winners(4, 3, 2), *CSR, sample(7, 3), 5, False),
+        lambda: (sample(4, 3, 2), winners(4, 3, 2), *CSR, sample(7, 3), *BACK, 5, False),
     ),
     "winners' dots": ("winner_dots", lambda: (sample(4, 6), sample(5, 6), winners(4, 6), *CSR, False)),
     "winners' dots by heads": (

@@ -122,6 +122,9 @@ def scatter_winners(
     col: Tensor,
     edge_id: Tensor | None,
     weight: Tensor | None,
+    t_rowptr: Tensor | None,
+    t_col: Tensor | None,
+    t_edge_id: Tensor | None,
     num_src: int,
     checked: bool = False,
 ) -> Tensor:
