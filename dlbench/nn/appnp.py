@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
+from dlbench.nn.checks import check_nodes
 from dlbench.ops import Graph, aggregate
 
 
@@ -35,6 +36,7 @@ class APPNP(nn.Module):
 
     def forward(self, x: Tensor, graph: Graph, weight: Tensor) -> Tensor:
         """What x [n, F] is after K steps, [n, F]."""
+        check_nodes(x, graph)
         out = x
         for _ in range(self.steps):
             kept = dropout(weight, self.dropout, self.training)

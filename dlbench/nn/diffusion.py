@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dlbench.nn.checks import check_nodes
 from dlbench.ops import Graph, aggregate
 
 
@@ -47,6 +48,7 @@ class DiffusionConv(nn.Module):
 
     def forward(self, x: Tensor, graph: Graph, weight: Tensor) -> Tensor:
         """Node features [n, F'] from x [n, F]."""
+        check_nodes(x, graph)
         walks = [x]
         for way, share in zip((graph, graph.transpose), weight, strict=True):
             here = x
@@ -76,5 +78,5 @@ def diffusion_norm(graph: Graph, weight: Tensor | None = None) -> Tensor:
     ones = weight.new_ones(max(graph.num_src, graph.num_dst), 1)
     arriving = aggregate(ones[: graph.num_src], graph, weight)[target, 0]
     leaving = aggregate(ones[: graph.num_dst], graph.transpose, weight)[source, 0]
-    shares = weight / torch.stack([arriving, leaving])
-    return shares.masked_fill(weight == 0, 0)  # also where all edges of a node weigh 0
+    total = torch.stack([arriving, leaving])
+    return weight / total.masked_fill(total == 0, 1)  # where all edges of a node weigh 0, so do their shares

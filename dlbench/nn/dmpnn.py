@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dlbench.nn.checks import check_nodes, check_square
 from dlbench.ops import Graph, segment_reduce
+from dlbench.ops.checks import check_on_graph
 
 
 class DMPNN(nn.Module):
@@ -47,6 +49,13 @@ class DMPNN(nn.Module):
 
     def forward(self, x: Tensor, graph: Graph, edges: Tensor, reverse: Tensor) -> Tensor:
         """States of the atoms, [n, F'], from x [n, F] and edges [E, D]."""
+        check_nodes(x, graph)
+        check_on_graph("edges", edges, graph, graph.num_edges, "features")
+        if reverse.shape != (graph.num_edges,):
+            raise ValueError(
+                f"reverse has shape {list(reverse.shape)}; for this graph it must be [{graph.num_edges}], "
+                "as reverse_edges gives it"
+            )
         source = graph.edge_index[0]
         first = self.start(torch.cat([x[source], edges], dim=1))  # [E, F']
         h = first.relu()
@@ -64,12 +73,12 @@ def reverse_edges(graph: Graph) -> Tensor:
     the reverse is the edge itself.
 
     Raises:
-        ValueError: an edge without its way back.
+        ValueError: an edge without its way back, or two sets of nodes.
     """
+    check_square(graph)
     source, target = graph.edge_index
-    nodes = max(graph.num_src, graph.num_dst)
-    there, edge = (source * nodes + target).sort(stable=True)
-    back, reversed_edge = (target * nodes + source).sort(stable=True)
+    there, edge = (source * graph.num_dst + target).sort(stable=True)
+    back, reversed_edge = (target * graph.num_dst + source).sort(stable=True)
     if not torch.equal(there, back):
         lonely = edge[~torch.isin(there, back)]
         which = f"edge {int(lonely[0])}" if len(lonely) else "one of several edges between the same two nodes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from dlbench.nn.checks import check_nodes
 from dlbench.nn.sparse import Linear
 from dlbench.ops import Graph, edge_conv, knn_graph
 
@@ -37,6 +38,7 @@ class EdgeConv(nn.Module):
 
     def forward(self, x: Tensor, graph: Graph) -> Tensor:
         """Node features [n, F'] from x [n, F]."""
+        check_nodes(x, graph)
         own, apart = self.linear.weight.chunk(2, dim=1)  # W [x_i ; x_j - x_i] = (own - apart) x_i + apart x_j
         return edge_conv(linear(x, own - apart, self.linear.bias), linear(x, apart), graph, self.negative_slope)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dlbench.nn.checks import check_nodes
 from dlbench.nn.sparse import Linear, SparseMatrix
 from dlbench.ops import Graph, gat_aggregate
 
@@ -62,6 +63,7 @@ class GATConv(nn.Module):
 
     def forward(self, x: Tensor | SparseMatrix, graph: Graph) -> Tensor:
         """Node features from x [n, F]."""
+        check_nodes(x, graph)
         h = self.linear(x).unflatten(-1, (self.heads, -1))  # [n, H, F']
         score_src, score_dst = (h * self.attend_src).sum(-1), (h * self.attend_dst).sum(-1)  # [n, H]
         drop = self.dropout if self.training else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dlbench.nn.checks import check_nodes
 from dlbench.nn.sparse import SparseMatrix
 from dlbench.ops import Graph, aggregate
 
@@ -48,6 +49,7 @@ class GCNConv(nn.Module):
 
     def forward(self, x: Tensor | SparseMatrix, graph: Graph, weight: Tensor) -> Tensor:
         """Node features [n, F'] from x [n, F]."""
+        check_nodes(x, graph)
         out = aggregate(x @ self.weight, graph, weight)  # features first: F' is the narrower side as a rule
         return out if self.bias is None else out + self.bias
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dlbench.nn.checks import check_nodes
 from dlbench.ops import Graph, aggregate
 
 
@@ -41,5 +42,6 @@ class GINConv(nn.Module):
 
     def forward(self, x: Tensor, graph: Graph, weight: Tensor | None = None) -> Tensor:
         """Node features [n, F'] from x [n, F]."""
+        check_nodes(x, graph)
         out: Tensor = self.net((1 + self.eps) * x + aggregate(x, graph, weight))
         return out

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from dlbench.nn.checks import check_nodes
 from dlbench.nn.diffusion import DiffusionConv
 from dlbench.nn.gcn import GCNConv
 from dlbench.ops import Graph
@@ -43,8 +44,11 @@ class GraphGRU(nn.Module):
 
     def forward(self, x: Tensor, graph: Graph, weight: Tensor, h: Tensor | None = None) -> Tensor:
         """The next state of every node, from x, and from the last state h: zeros where it is not given."""
+        check_nodes(x, graph)
         if h is None:
             h = x.new_zeros(*x.shape[:-1], self.hidden)
+        elif h.shape != (*x.shape[:-1], self.hidden):
+            raise ValueError(f"h has shape {list(h.shape)}; beside this x it must be {[*x.shape[:-1], self.hidden]}")
         reset, update = self.gates(torch.cat([x, h], dim=-1), graph, weight).sigmoid().chunk(2, dim=-1)
         candidate = self.candidate(torch.cat([x, reset * h], dim=-1), graph, weight).tanh()
         out: Tensor = update * h + (1 - update) * candidate

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dlbench.nn.checks import check_nodes
 from dlbench.nn.sparse import Linear
 from dlbench.ops import Graph, aggregate
+from dlbench.ops.checks import check_on_graph
 
 
 class NNConv(nn.Module):
@@ -49,6 +51,8 @@ class NNConv(nn.Module):
 
     def forward(self, x: Tensor, graph: Graph, edges: Tensor) -> Tensor:
         """Node features [n, F'] from x [n, F] and edges [E, D]."""
+        check_nodes(x, graph)
+        check_on_graph("edges", edges, graph, graph.num_edges, "features")
         shares = nn.functional.pad(self.edge_net(edges), (0, 1), value=1.0)  # [E, K + 1]
         copies = x.unsqueeze(1).expand(-1, shares.shape[1], -1)  # [n, K + 1, F]
         out = aggregate(copies, graph, shares).flatten(1) @ self.matrices.flatten(0, 1)
@@ -91,6 +95,7 @@ class MPNN(nn.Module):
 
     def forward(self, x: Tensor, graph: Graph, edges: Tensor) -> Tensor:
         """States of the nodes, [n, F'], from x [n, F] and edges [E, D]."""
+        check_nodes(x, graph)
         h: Tensor = self.embed(x).relu()
         for _ in range(self.steps):
             h = self.gru(self.conv(h, graph, edges), h)

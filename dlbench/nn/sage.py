@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from dlbench.nn.checks import check_nodes
 from dlbench.nn.sparse import Linear, SparseMatrix
 from dlbench.ops import Graph, aggregate
 
@@ -38,6 +39,7 @@ class SAGEConv(nn.Module):
 
     def forward(self, x: Tensor | SparseMatrix, graph: Graph, weight: Tensor | None = None) -> Tensor:
         """Node features [n, F'] from x [n, F]."""
+        check_nodes(x, graph)
         if self.reduce in LINEAR:  # features first: F' is the narrower side as a rule
             near = aggregate(self.neighbours(x), graph, weight, self.reduce)
         elif isinstance(x, SparseMatrix):
