@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dlbench.nn.checks import check_nodes
 from dlbench.nn.sparse import SparseMatrix
 from dlbench.ops import Graph, aggregate
 
@@ -30,7 +31,8 @@ class GCNConv(nn.Module):
         bias: whether b is there (the paper's own code has none).
 
     Shapes:
-        x [n, F], dense or :class:`~dlbench.nn.SparseMatrix`; weight [E]; the result [n, F'].
+        x [n, F], dense or :class:`~dlbench.nn.SparseMatrix`, or [n, B, F] for B signals on one graph; weight [E]; the
+        result [n, F'] or [n, B, F'].
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
@@ -47,6 +49,7 @@ class GCNConv(nn.Module):
 
     def forward(self, x: Tensor | SparseMatrix, graph: Graph, weight: Tensor) -> Tensor:
         """Node features [n, F'] from x [n, F]."""
+        check_nodes(x, graph)
         out = aggregate(x @ self.weight, graph, weight)  # features first: F' is the narrower side as a rule
         return out if self.bias is None else out + self.bias
 

@@ -1,4 +1,4 @@
-"""The graph convolution against dense float64 algebra, and against PyTorch Geometric's."""
+"""The graph convolution against dense float64 algebra."""
 
 import pytest
 import torch
@@ -108,22 +108,3 @@ def test_dropout_keeps_its_share_and_the_mean(kind):
     assert values.max().item() == pytest.approx(1 / 0.7)
     assert (values == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)  # 7 standard deviations
     assert dropout(x, 0.3, training=False) is x and dropout(x, 0.0, training=True) is x
-
-
-# ----------------------------------------------------------------------------------------------------------- peers
-
-
-@pytest.mark.peers
-@pytest.mark.filterwarnings("default")  # theirs
-def test_agrees_with_pytorch_geometric():
-    geometric = pytest.importorskip("torch_geometric.nn")
-    nodes = 60
-    links = random_edges(nodes, 200, seed=1)
-    edge_index = torch.cat([links, links.flip(0), torch.tensor([[3], [3]])], dim=1).unique(dim=1)
-    theirs, ours = geometric.GCNConv(8, 5).double(), GCNConv(8, 5).double()
-    with torch.no_grad():
-        ours.weight.copy_(theirs.lin.weight.T)
-        ours.bias.copy_(torch.nn.init.normal_(theirs.bias))
-    x = torch.randn(nodes, 8, dtype=torch.float64)
-    graph, weight = gcn_norm(Graph.from_edge_index(edge_index, num_nodes=nodes), torch.float64)
-    torch.testing.assert_close(ours(x, graph, weight), theirs(x, edge_index), atol=1e-10, rtol=0)

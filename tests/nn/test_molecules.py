@@ -1,0 +1,124 @@
+"""Message passing with edge features, over bonds, and its readouts, each against its formula edge by edge."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from dlbench import nn
+from dlbench.ops import Graph
+
+from .small_graphs import F64, assert_same, directed, normal, shaken, undirected
+
+NODES, FEATURES, EDGE_FEATURES = 11, 5, 3
+
+
+def per_edge(conv, x, graph, edges):
+    """The convolution with a matrix for every edge."""
+    shares = torch.cat([conv.edge_net(edges), torch.ones(len(edges), 1, dtype=F64)], dim=1)
+    matrices = torch.einsum("ek,kio->eio", shares, conv.matrices)
+    source, target = graph.edge_index
+    messages = torch.einsum("ei,eio->eo", x[source], matrices)
+    return torch.zeros(len(x), messages.shape[1], dtype=F64).index_add(0, target, messages)
+
+
+def test_edge_conditioned_convolution_is_its_formula():
+    graph, x = directed(NODES, 40), normal(NODES, FEATURES).requires_grad_()
+    edges = normal(graph.num_edges, EDGE_FEATURES).requires_grad_()
+    net = torch.nn.Sequential(torch.nn.Linear(EDGE_FEATURES, 6), torch.nn.Tanh())
+    conv = shaken(nn.NNConv(FEATURES, 4, net, 6))
+    expected = per_edge(conv, x, graph, edges) + x @ conv.root.weight.T + conv.bias
+    assert_same(conv(x, graph, edges), expected, [x, edges, *conv.parameters()])
+
+
+def test_message_passing_is_its_steps():
+    graph, x = directed(NODES, 40), normal(NODES, FEATURES).requires_grad_()
+    edges = normal(graph.num_edges, EDGE_FEATURES)
+    net = shaken(nn.MPNN(FEATURES, EDGE_FEATURES, 4, steps=3, edge_width=6))
+    h = net.embed(x).relu()
+    for _ in range(3):
+        h = net.gru(per_edge(net.conv, h, graph, edges) + net.conv.bias, h)
+    assert_same(net(x, graph, edges), h, [x, *net.parameters()])
+
+
+def test_edges_that_do_not_fit_are_named():
+    graph, x = undirected(NODES, 20), torch.randn(NODES, FEATURES)
+    reverse, edges = nn.reverse_edges(graph), torch.randn(graph.num_edges + 1, EDGE_FEATURES)
+    with pytest.raises(ValueError, match="edges has shape"):
+        nn.MPNN(FEATURES, EDGE_FEATURES)(x, graph, edges)
+    with pytest.raises(ValueError, match="edges has shape"):
+        nn.DMPNN(FEATURES, EDGE_FEATURES)(x, graph, edges, reverse)
+    with pytest.raises(ValueError, match="reverse has shape"):
+        nn.DMPNN(FEATURES, EDGE_FEATURES)(x, graph, edges[1:], reverse[1:])
+
+
+# ----------------------------------------------------------------------------------------------------------- D-MPNN
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_bonds_hear_of_all_bonds_but_their_own_way_back(steps):
+    graph, x = undirected(NODES, 25), normal(NODES, FEATURES).requires_grad_()
+    edges = normal(graph.num_edges, EDGE_FEATURES)
+    net = shaken(nn.DMPNN(FEATURES, EDGE_FEATURES, 4, steps=steps))
+    source, target = graph.edge_index
+    # hears[a, b]: bond b leads to where bond a starts, and does not come from where a goes.
+    hears = (source[:, None] == target[None]) & (target[:, None] != source[None])
+    first = torch.cat([x[source], edges], dim=1) @ net.start.weight.T
+    h = first.relu()
+    for _ in range(steps - 1):
+        h = (first + hears.double() @ h @ net.update.weight.T).relu()
+    arriving = (torch.arange(NODES)[:, None] == target[None]).double() @ h
+    expected = net.finish(torch.cat([x, arriving], dim=1)).relu()
+    leaves = [x, *(p for name, p in net.named_parameters() if steps > 1 or name != "update.weight")]
+    assert_same(net(x, graph, edges, nn.reverse_edges(graph)), expected, leaves)
+
+
+def test_without_steps_there_is_nothing_to_sum():
+    with pytest.raises(ValueError, match="steps=0"):
+        nn.DMPNN(3, 3, steps=0)
+
+
+def test_the_way_back_of_every_edge():
+    graph = undirected(NODES, 25)
+    back = nn.reverse_edges(graph)
+    assert torch.equal(graph.edge_index[:, back], graph.edge_index.flip(0))
+    assert torch.equal(back[back], torch.arange(graph.num_edges))
+    twice = Graph.from_edge_index(torch.tensor([[0, 1, 0, 1, 2], [1, 0, 1, 0, 2]]))  # double edge; loop
+    assert nn.reverse_edges(twice).tolist() == [1, 0, 3, 2, 4]
+    assert nn.reverse_edges(Graph.from_edge_index(torch.empty(2, 0, dtype=torch.int64), 3)).tolist() == []
+
+
+def test_an_edge_without_its_way_back_is_named():
+    with pytest.raises(ValueError, match="edge 2 has no way back; give every edge in both directions"):
+        nn.reverse_edges(Graph.from_edge_index(torch.tensor([[0, 1, 1], [1, 0, 2]]), 3))
+    with pytest.raises(ValueError, match="one of several edges between the same two nodes has no way back"):
+        nn.reverse_edges(Graph.from_edge_index(torch.tensor([[0, 1, 1], [1, 0, 0]]), 3))
+
+
+# ---------------------------------------------------------------------------------------------------------- set2set
+
+
+def test_set2set_is_its_formula_graph_by_graph():
+    x, rowptr = normal(15, 4).requires_grad_(), torch.tensor([0, 6, 6, 7, 15])  # the second has no nodes
+    readout = shaken(nn.Set2Set(4, steps=3))
+    rows = []
+    for first, end in pairwise(rowptr):
+        nodes, asked = x[first:end], torch.zeros(1, 8, dtype=F64)
+        state = (torch.zeros(1, 4, dtype=F64),) * 2
+        for _ in range(3):
+            state = readout.lstm(asked, state)
+            attention = (nodes @ state[0][0]).softmax(0)
+            asked = torch.cat([state[0], (attention @ nodes)[None]], dim=1)
+        rows.append(asked)
+    assert_same(readout(x, rowptr), torch.cat(rows), [x, *readout.parameters()])
+
+
+def test_set2set_does_not_see_the_order_of_the_nodes():
+    x, rowptr, readout = normal(9, 4), torch.tensor([0, 9]), nn.Set2Set(4).double()
+    torch.testing.assert_close(readout(x[torch.randperm(9)], rowptr), readout(x, rowptr), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("rowptr", [[0, 4, 3, 9], [0, 4, 8], [1, 9]])
+def test_set2set_needs_rows_that_fit(rowptr):
+    with pytest.raises(ValueError, match="rowptr"):
+        nn.Set2Set(4)(torch.randn(9, 4), torch.tensor(rowptr))
