@@ -11,7 +11,7 @@
 #include "aggregate/csr_build.h"
 #include "aggregate/sddmm.h"
 
-namespace dlbench {
+namespace dlbench::aggregate_on_cpu {
 namespace {
 
 constexpr int64_t kSerialWork = 131072;  // edges times features below which threads cost more than they save
@@ -207,4 +207,4 @@ TORCH_LIBRARY_IMPL(dlbench, CPU, m) {
 }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::aggregate_on_cpu

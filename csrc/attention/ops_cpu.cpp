@@ -4,7 +4,7 @@
 #include "attention/arguments.h"
 #include "attention/edge_softmax.h"
 
-namespace dlbench {
+namespace dlbench::attention_on_cpu {
 namespace {
 
 // kernel(graph, from, to, heads, begin, end)
@@ -93,4 +93,4 @@ TORCH_LIBRARY_IMPL(dlbench, CPU, m) {
 }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::attention_on_cpu

@@ -7,7 +7,7 @@
 
 #include "neighbours/arguments.h"
 
-namespace dlbench {
+namespace dlbench::neighbours_on_cpu {
 namespace {
 
 constexpr int64_t kSerialDifferences = 32768;  // of coordinates, below which threads cost more than they save
@@ -108,4 +108,4 @@ TORCH_LIBRARY_IMPL(dlbench, CPU, m) {
 }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::neighbours_on_cpu

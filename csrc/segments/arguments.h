@@ -9,23 +9,23 @@ namespace dlbench {
 
 struct SegmentArguments {
   at::Tensor x, rowptr, out, arg;
-  Reduction reduction;
+  SegmentReduction reduction;
 
   SegmentArguments(const at::Tensor& x_, const at::Tensor& rowptr_, c10::string_view reduce)
       : x(x_.contiguous()), rowptr(checked_rowptr(rowptr_, x_.device())) {
     check_floats("x", x);
     TORCH_CHECK_VALUE(x.dim() == 2, "x must have shape [rows, features], not ", x.sizes());
     if (reduce == "sum")
-      reduction = Reduction::sum;
+      reduction = SegmentReduction::sum;
     else if (reduce == "mean")
-      reduction = Reduction::mean;
+      reduction = SegmentReduction::mean;
     else if (reduce == "max")
-      reduction = Reduction::max;
+      reduction = SegmentReduction::max;
     else if (reduce == "min")
-      reduction = Reduction::min;
+      reduction = SegmentReduction::min;
     else
       TORCH_CHECK_VALUE(false, "reduce must be 'sum', 'mean', 'max' or 'min', not '", reduce, "'");
-    const bool chosen = reduction == Reduction::max || reduction == Reduction::min;
+    const bool chosen = reduction == SegmentReduction::max || reduction == SegmentReduction::min;
     out = at::empty({segments(), x.size(1)}, x.options().dtype(widened(x.scalar_type())));
     arg = at::empty({chosen ? segments() : 0, chosen ? x.size(1) : 0}, x.options().dtype(at::kLong));
   }

@@ -3,7 +3,7 @@
 
 #include "segments/arguments.h"
 
-namespace dlbench {
+namespace dlbench::segments_on_cpu {
 namespace {
 
 std::tuple<at::Tensor, at::Tensor> segment_reduce(const at::Tensor& x, const at::Tensor& rowptr,
@@ -21,4 +21,4 @@ std::tuple<at::Tensor, at::Tensor> segment_reduce(const at::Tensor& x, const at:
 TORCH_LIBRARY_IMPL(dlbench, CPU, m) { m.impl("segment_reduce", segment_reduce); }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::segments_on_cpu

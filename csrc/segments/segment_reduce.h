@@ -10,7 +10,7 @@
 
 namespace dlbench {
 
-enum class Reduction { sum, mean, max, min };
+enum class SegmentReduction { sum, mean, max, min };
 
 template <typename Element, typename Real, typename Index>
 struct Segments {
@@ -22,18 +22,18 @@ struct Segments {
 };
 
 // Whether `value` takes the place of `best`; the first value always does.
-template <Reduction reduction, typename Real>
+template <SegmentReduction reduction, typename Real>
 DLBENCH_SHARED bool takes_over(Real value, Real best) {
-  const bool better = reduction == Reduction::max ? value > best : value < best;
+  const bool better = reduction == SegmentReduction::max ? value > best : value < best;
   return better || (value != value && best == best);
 }
 
 // Segments [begin, end) only. Element: float, double, Half, BFloat16; Real: what it is widened to.
 template <typename Element, typename Real, typename Index>
-void segment_reduce_cpu(const Segments<Element, Real, Index>& task, Reduction reduction, int64_t begin, int64_t end);
+void segment_reduce_cpu(const Segments<Element, Real, Index>& task, SegmentReduction reduction, int64_t begin, int64_t end);
 
 // All segments, on the current device, in `stream`.
 template <typename Element, typename Real, typename Index>
-void segment_reduce_cuda(const Segments<Element, Real, Index>& task, Reduction reduction, CUstream_st* stream);
+void segment_reduce_cuda(const Segments<Element, Real, Index>& task, SegmentReduction reduction, CUstream_st* stream);
 
 }  // namespace dlbench

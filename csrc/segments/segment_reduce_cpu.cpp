@@ -22,7 +22,7 @@ void sum_strip(const Element* x, int64_t stride, int64_t rows, int64_t width, Re
   for (int64_t f = 0; f < width; ++f) out[f] = sum[f] / divisor;
 }
 
-template <Reduction reduction, typename Element, typename Real>
+template <SegmentReduction reduction, typename Element, typename Real>
 void best_strip(const Element* x, int64_t stride, int64_t first, int64_t rows, int64_t width, Real* out, int64_t* arg) {
   Real best[kStrip];
   int64_t place[kStrip];
@@ -42,31 +42,31 @@ void best_strip(const Element* x, int64_t stride, int64_t first, int64_t rows, i
 }  // namespace
 
 template <typename Element, typename Real, typename Index>
-void segment_reduce_cpu(const Segments<Element, Real, Index>& task, Reduction reduction, int64_t begin, int64_t end) {
+void segment_reduce_cpu(const Segments<Element, Real, Index>& task, SegmentReduction reduction, int64_t begin, int64_t end) {
   for (int64_t segment = begin; segment < end; ++segment) {
     const int64_t first = task.rowptr[segment], rows = task.rowptr[segment + 1] - first;
     for (int64_t from = 0; from < task.features; from += kStrip) {
       const int64_t width = std::min(kStrip, task.features - from), place = segment * task.features + from;
       const Element* x = task.x + first * task.features + from;
       Real* out = task.out + place;
-      if (reduction == Reduction::sum || reduction == Reduction::mean) {
-        const Real divisor = reduction == Reduction::mean ? std::max<int64_t>(rows, 1) : 1;
+      if (reduction == SegmentReduction::sum || reduction == SegmentReduction::mean) {
+        const Real divisor = reduction == SegmentReduction::mean ? std::max<int64_t>(rows, 1) : 1;
         sum_strip(x, task.features, rows, width, divisor, out);
       } else if (rows == 0) {
         std::fill_n(out, width, Real(0));
         std::fill_n(task.arg + place, width, task.rows);
-      } else if (reduction == Reduction::max) {
-        best_strip<Reduction::max>(x, task.features, first, rows, width, out, task.arg + place);
+      } else if (reduction == SegmentReduction::max) {
+        best_strip<SegmentReduction::max>(x, task.features, first, rows, width, out, task.arg + place);
       } else {
-        best_strip<Reduction::min>(x, task.features, first, rows, width, out, task.arg + place);
+        best_strip<SegmentReduction::min>(x, task.features, first, rows, width, out, task.arg + place);
       }
     }
   }
 }
 
 #define DLBENCH_INSTANTIATE(Element, Real)                                                                         \
-  template void segment_reduce_cpu(const Segments<Element, Real, int32_t>&, Reduction, int64_t, int64_t);          \
-  template void segment_reduce_cpu(const Segments<Element, Real, int64_t>&, Reduction, int64_t, int64_t);
+  template void segment_reduce_cpu(const Segments<Element, Real, int32_t>&, SegmentReduction, int64_t, int64_t);          \
+  template void segment_reduce_cpu(const Segments<Element, Real, int64_t>&, SegmentReduction, int64_t, int64_t);
 DLBENCH_INSTANTIATE(float, float)
 DLBENCH_INSTANTIATE(double, double)
 DLBENCH_INSTANTIATE(Half, float)

@@ -11,18 +11,18 @@ namespace {
 constexpr int kThreads = 256;
 
 // A thread goes down one feature of one segment, its neighbours beside it.
-template <Reduction reduction, typename Element, typename Real, typename Index>
+template <SegmentReduction reduction, typename Element, typename Real, typename Index>
 __global__ void segment_reduce_kernel(Segments<Element, Real, Index> task) {
   const int64_t place = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (place >= task.segments * task.features) return;
   const int64_t segment = place / task.features;
   const int64_t begin = task.rowptr[segment], end = task.rowptr[segment + 1];
   const Element* x = task.x + place % task.features;
-  if constexpr (reduction == Reduction::sum || reduction == Reduction::mean) {
+  if constexpr (reduction == SegmentReduction::sum || reduction == SegmentReduction::mean) {
     Real sum = 0;
 #pragma unroll 4
     for (int64_t row = begin; row < end; ++row) sum += Real(widened(x[row * task.features]));
-    task.out[place] = reduction == Reduction::mean && end > begin ? sum / Real(end - begin) : sum;
+    task.out[place] = reduction == SegmentReduction::mean && end > begin ? sum / Real(end - begin) : sum;
   } else {
     Real best = 0;
     int64_t from = task.rows;
@@ -39,24 +39,24 @@ __global__ void segment_reduce_kernel(Segments<Element, Real, Index> task) {
 }  // namespace
 
 template <typename Element, typename Real, typename Index>
-void segment_reduce_cuda(const Segments<Element, Real, Index>& task, Reduction reduction, CUstream_st* stream) {
+void segment_reduce_cuda(const Segments<Element, Real, Index>& task, SegmentReduction reduction, CUstream_st* stream) {
   const int64_t blocks = (task.segments * task.features + kThreads - 1) / kThreads;
   if (blocks == 0) return;
   switch (reduction) {
-    case Reduction::sum:
-      return segment_reduce_kernel<Reduction::sum><<<blocks, kThreads, 0, stream>>>(task);
-    case Reduction::mean:
-      return segment_reduce_kernel<Reduction::mean><<<blocks, kThreads, 0, stream>>>(task);
-    case Reduction::max:
-      return segment_reduce_kernel<Reduction::max><<<blocks, kThreads, 0, stream>>>(task);
-    case Reduction::min:
-      return segment_reduce_kernel<Reduction::min><<<blocks, kThreads, 0, stream>>>(task);
+    case SegmentReduction::sum:
+      return segment_reduce_kernel<SegmentReduction::sum><<<blocks, kThreads, 0, stream>>>(task);
+    case SegmentReduction::mean:
+      return segment_reduce_kernel<SegmentReduction::mean><<<blocks, kThreads, 0, stream>>>(task);
+    case SegmentReduction::max:
+      return segment_reduce_kernel<SegmentReduction::max><<<blocks, kThreads, 0, stream>>>(task);
+    case SegmentReduction::min:
+      return segment_reduce_kernel<SegmentReduction::min><<<blocks, kThreads, 0, stream>>>(task);
   }
 }
 
 #define DLBENCH_INSTANTIATE(Element, Real)                                                                \
-  template void segment_reduce_cuda(const Segments<Element, Real, int32_t>&, Reduction, CUstream_st*);    \
-  template void segment_reduce_cuda(const Segments<Element, Real, int64_t>&, Reduction, CUstream_st*);
+  template void segment_reduce_cuda(const Segments<Element, Real, int32_t>&, SegmentReduction, CUstream_st*);    \
+  template void segment_reduce_cuda(const Segments<Element, Real, int64_t>&, SegmentReduction, CUstream_st*);
 DLBENCH_INSTANTIATE(float, float)
 DLBENCH_INSTANTIATE(double, double)
 DLBENCH_INSTANTIATE(Half, float)

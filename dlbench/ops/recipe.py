@@ -41,7 +41,8 @@ def sources_root() -> Path | None:
 def sources(root: Path, with_cuda: bool) -> list[str]:
     """What is compiled, relative to ``root``."""
     found = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.suffix in (".cpp", ".cu"))
-    return [name for name in found if with_cuda or not name.endswith(("_cuda.cpp", ".cu"))]
+    skipped = ["/ops_cpu.cpp"] if with_cuda else ["/ops_cpu.cpp", "_cuda.cpp", ".cu"]  # the first are in glue_cpu.cpp
+    return [name for name in found if not name.endswith(tuple(skipped))]
 
 
 def source_hash(root: Path) -> str:

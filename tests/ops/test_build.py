@@ -1,6 +1,6 @@
 """How the operators come to be: built on first use, once, whatever is killed, missing, damaged or in the way.
 
-A build takes twenty seconds, so most of these tests give the builder a compiler of their own: it checks what it is
+A build takes two minutes, so most of these tests give the builder a compiler of their own: it checks what it is
 asked for, counts, waits, fails or hands out the library that this process has already loaded.
 """
 

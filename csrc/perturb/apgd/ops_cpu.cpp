@@ -7,7 +7,7 @@
 #include "perturb/apgd/arguments.h"
 #include "perturb/limit_rows.h"
 
-namespace dlbench {
+namespace dlbench::apgd_on_cpu {
 namespace {
 
 constexpr int64_t kGrain = 16384;  // elements below which a thread costs more than it saves
@@ -118,4 +118,4 @@ void apgd_step_(const at::Tensor& x_adv, const at::Tensor& x_prev, const at::Ten
 TORCH_LIBRARY_IMPL(dlbench, CPU, m) { m.impl("apgd_step_", apgd_step_); }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::apgd_on_cpu

@@ -6,7 +6,7 @@
 
 #include "perturb/ball/arguments.h"
 
-namespace dlbench {
+namespace dlbench::ball_on_cpu {
 namespace {
 
 constexpr int64_t kGrain = 8192;  // elements below which a thread costs more than it saves
@@ -84,4 +84,4 @@ TORCH_LIBRARY_IMPL(dlbench, CPU, m) {
 }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::ball_on_cpu

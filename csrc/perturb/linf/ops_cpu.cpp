@@ -6,7 +6,7 @@
 #include "perturb/limit_rows.h"
 #include "perturb/linf/linf_step.h"
 
-namespace dlbench {
+namespace dlbench::linf_on_cpu {
 namespace {
 
 constexpr int64_t kGrain = 32768;  // elements below which a thread costs more than it saves
@@ -68,4 +68,4 @@ void linf_step_(const at::Tensor& x_adv, const at::Tensor& x, const at::Tensor& 
 TORCH_LIBRARY_IMPL(dlbench, CPU, m) { m.impl("linf_step_", linf_step_); }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::linf_on_cpu

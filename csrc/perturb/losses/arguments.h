@@ -54,10 +54,10 @@ struct LossArguments {
   }
 };
 
-struct ScatterArguments {
+struct SlopeArguments {
   at::Tensor places, slopes, grad, out;
 
-  ScatterArguments(const at::Tensor& places_, const at::Tensor& slopes_, const at::Tensor& grad_, int64_t classes)
+  SlopeArguments(const at::Tensor& places_, const at::Tensor& slopes_, const at::Tensor& grad_, int64_t classes)
       : places(places_.contiguous()), slopes(slopes_.contiguous()), grad(grad_.contiguous()) {
     TORCH_CHECK_TYPE(places.scalar_type() == at::kLong, "places must be int64, not ", places.scalar_type());
     TORCH_CHECK_TYPE(slopes.scalar_type() == at::kFloat || slopes.scalar_type() == at::kDouble,

@@ -7,7 +7,7 @@
 
 #include "perturb/losses/arguments.h"
 
-namespace dlbench {
+namespace dlbench::losses_on_cpu {
 namespace {
 
 constexpr int64_t kGrain = 32768;  // logits below which a thread costs more than it saves
@@ -43,7 +43,7 @@ Loss dlr_loss(const at::Tensor& logits, const at::Tensor& y, const std::optional
 }
 
 at::Tensor scatter_slopes(const at::Tensor& places, const at::Tensor& slopes, const at::Tensor& grad, int64_t classes) {
-  const ScatterArguments args(places, slopes, grad, classes);
+  const SlopeArguments args(places, slopes, grad, classes);
   check_range("places", args.places, classes);
   args.visit([&](auto real) {
     const auto task = args.task<decltype(real)>();
@@ -60,4 +60,4 @@ TORCH_LIBRARY_IMPL(dlbench, CPU, m) {
 }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::losses_on_cpu

@@ -31,7 +31,7 @@ Loss dlr_loss(const at::Tensor& logits, const at::Tensor& y, const std::optional
 
 at::Tensor scatter_slopes(const at::Tensor& places, const at::Tensor& slopes, const at::Tensor& grad, int64_t classes) {
   const c10::cuda::CUDAGuard guard(grad.device());
-  const ScatterArguments args(places, slopes, grad, classes);
+  const SlopeArguments args(places, slopes, grad, classes);
   args.visit([&](auto real) {
     scatter_slopes_cuda(args.task<decltype(real)>(), c10::cuda::getCurrentCUDAStream().stream());
   });

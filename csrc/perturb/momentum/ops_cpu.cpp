@@ -5,7 +5,7 @@
 #include "perturb/limit_rows.h"
 #include "perturb/momentum/arguments.h"
 
-namespace dlbench {
+namespace dlbench::momentum_on_cpu {
 namespace {
 
 constexpr int64_t kGrain = 16384;  // elements below which a thread costs more than it saves
@@ -50,4 +50,4 @@ void momentum_step_(const at::Tensor& x_adv, const at::Tensor& x, const at::Tens
 TORCH_LIBRARY_IMPL(dlbench, CPU, m) { m.impl("momentum_step_", momentum_step_); }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::momentum_on_cpu

@@ -7,7 +7,7 @@
 #include "perturb/rows/compact.h"
 #include "perturb/rows/arguments.h"
 
-namespace dlbench {
+namespace dlbench::rows_on_cpu {
 namespace {
 
 constexpr int64_t kGrain = 32768;  // elements, or bytes to move, below which a thread costs more than it saves
@@ -45,4 +45,4 @@ TORCH_LIBRARY_IMPL(dlbench, CPU, m) {
 }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::rows_on_cpu

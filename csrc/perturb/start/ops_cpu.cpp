@@ -5,7 +5,7 @@
 
 #include "perturb/start/arguments.h"
 
-namespace dlbench {
+namespace dlbench::start_on_cpu {
 namespace {
 
 constexpr int64_t kGrain = 16384;  // elements below which a thread costs more than it saves
@@ -30,4 +30,4 @@ at::Tensor random_start(const at::Tensor& x, const at::Tensor& streams, c10::str
 TORCH_LIBRARY_IMPL(dlbench, CPU, m) { m.impl("random_start", random_start); }
 
 }  // namespace
-}  // namespace dlbench
+}  // namespace dlbench::start_on_cpu
