@@ -46,7 +46,7 @@ class Links(NamedTuple):
     """Weighted links of a graph, without self loops."""
 
     ends: NDArray  # [2, E], from and to
-    weight: NDArray  # [E], or one row a step, [T, E]
+    weight: NDArray  # [E], or a row a step, [T, E]
 
     def over(self, nodes: NDArray) -> Links:
         """The same graph over permuted nodes: all is kept but whose neighbours they are."""
@@ -56,16 +56,25 @@ class Links(NamedTuple):
         """No links."""
         return Links(self.ends[:, :0], self.weight[..., :0])
 
+    def until(self, last: int) -> Links:
+        """What is known at step ``last``, of links with a row of weights a step."""
+        return Links(self.ends, self.weight[: last + 1])
+
     def both(self) -> list[Links]:
         """Along the links and against them."""
         return [self, Links(self.ends[::-1], self.weight)]
 
+    def arriving(self, nodes: int, values: NDArray | float = 1.0) -> NDArray:
+        """For every step and node, the weighted sum of what its links bring, [T, n], from values a link [T, E]."""
+        links = np.arange(self.ends.shape[1])
+        into = sparse.coo_array((np.ones(links.size), (links, self.ends[1])), shape=(links.size, nodes)).tocsr()
+        return np.atleast_2d(self.weight * values) @ into
+
     def mean(self, values: NDArray) -> NDArray:
-        """For every node, the weighted mean of the values [T, n] where its links come from; 0 without any."""
-        n = values.shape[1]
-        matrix = sparse.coo_array((self.weight, (self.ends[1], self.ends[0])), shape=(n, n)).tocsr()
-        total = np.asarray(matrix.sum(axis=1)).ravel()
-        return (matrix @ values.T / np.where(total > 0, total, 1)[:, None]).T
+        """For every step and node, the weighted mean of the values [T, n] where its links come from; 0 without any."""
+        nodes = values.shape[1]
+        total = self.arriving(nodes)
+        return self.arriving(nodes, values[:, self.ends[0]]) / np.where(total > 0, total, 1)
 
 
 # ------------------------------------------------------------------------------------------------------------- linear
@@ -119,7 +128,9 @@ def train(
         net: is trained in place; it ends with the weights of its best epoch by ``validate``, or with the last.
         forecast: (net, numbers of windows [B]) → [B, leads, n].
         came: [windows, leads, n], NaN where it is not known.
-        learning_rate, epochs, batch: as their names say.
+        learning_rate: at the start.
+        epochs: passes over all windows.
+        batch: windows a step.
         rng: draws the order of the windows.
         validate: an error to be small.
     """
