@@ -91,11 +91,11 @@ class EpidemicGraph(Experiment):
 
     tasks: tuple[str, ...] = one_of("sir", "england", "france", default=("sir",))
     days: int = between(60, 1000, default=160)  # of the made epidemics
-    every: int = between(1, 100, default=45)  # days between two T of the made epidemics
+    every: int = between(1, 100, default=60)  # days between two T of the made epidemics
     every_real: int = between(1, 100, default=4)  # and of the real ones
     hidden: int = between(1, 1024, default=16)
-    epochs: int = between(1, 10_000, default=20)
-    batch: int = between(1, 10_000, default=64)
+    epochs: int = between(1, 10_000, default=10)
+    batch: int = between(1, 10_000, default=16)
     learning_rate: float = between(1e-6, 1.0, default=0.02)
 
     title = "Where people go tells where an epidemic goes"

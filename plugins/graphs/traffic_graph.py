@@ -101,7 +101,7 @@ class TrafficGraph(Experiment):
     networks: tuple[str, ...] = one_of("dcgru", "tgcn", default=("dcgru",))
     hidden: int = between(1, 1024, default=16)
     diffusion: int = between(1, 8, default=1)  # steps of the random walks
-    epochs: int = between(1, 10_000, default=10)
+    epochs: int = between(1, 10_000, default=6)
     batch: int = between(1, 10_000, default=32)
     stride: int = between(1, 100, default=8)  # every so many steps a training window starts
     learning_rate: float = between(1e-6, 1.0, default=0.02)
