@@ -335,9 +335,13 @@ class Task:
     def usual(self) -> NDArray:
         """The history average, [T + 12, n]: of the training days within five minutes of the time of day."""
         slots = np.arange(len(self.seen)) % STEPS
-        by_slot = np.stack([np.nanmean(self.seen[slots == slot], axis=0) for slot in range(STEPS)])
-        smooth = sum(np.roll(by_slot, shift, axis=0) for shift in (-1, 0, 1)) / 3
-        return filled(smooth)[np.arange(len(self.speed) + LEADS[-1]) % STEPS]
+        measured = ~np.isnan(self.seen)
+        total, count = np.zeros((2, STEPS, self.seen.shape[1]))
+        np.add.at(total, slots, np.nan_to_num(self.seen))
+        np.add.at(count, slots, measured)
+        total, count = (sum(np.roll(x, shift, axis=0) for shift in (-1, 0, 1)) for x in (total, count))
+        by_slot = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return filled(by_slot)[np.arange(len(self.speed) + LEADS[-1]) % STEPS]
 
     @cached_property
     def filled(self) -> NDArray:
