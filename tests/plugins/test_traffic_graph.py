@@ -124,7 +124,7 @@ def test_nothing_after_the_origin_is_seen(task):
 
 
 def test_networks_start_alike_and_say_at_first_that_all_stays(task):
-    untrained = TrafficGraph(days=4, epochs=1, stride=1000, learning_rate=1e-6, hidden=4)
+    untrained = TrafficGraph(days=4, epochs=1, stride=100, learning_rate=1e-6, hidden=4)
     for subject in ("dcgru", "tgcn"):
         said = forecast(subject, task, study_=untrained).forecast
         np.testing.assert_allclose(said, forecast("last_value", task).forecast, atol=0.02)
