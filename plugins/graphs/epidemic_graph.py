@@ -52,6 +52,7 @@ from dlbench import (
     paired,
     where,
 )
+from dlbench.errors import ParameterError
 from dlbench.ops import Graph, aggregate
 from dlbench_plugins.graphs.forecasting import Links, Ridge, mae, rmse, targets, train, windows
 
@@ -111,6 +112,14 @@ class EpidemicGraph(Experiment):
         "parameters": Metric("trained parameters"),
     }
     presets = {"quick": {}, "full": {"tasks": ("sir", "england", "france"), "every": 10}}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.days - LEADS[-1] <= max(self.every, 2 * LENGTH):
+            raise ParameterError(
+                f"EpidemicGraph: days is {self.days} and every is {self.every}; no forecast fits in. Expected days above "
+                f"every (or {2 * LENGTH}, where that is more) plus {LEADS[-1]}"
+            )
 
     def datasets(self):
         return tuple(f"covid_{country}" for country in ("england", "france") if country in self.tasks)

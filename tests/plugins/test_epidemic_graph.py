@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from dlbench import Context, Control
+from dlbench.errors import ParameterError
 from dlbench.ops import Graph
 from dlbench_plugins.graphs import epidemic_graph as study
 from dlbench_plugins.graphs.epidemic_graph import AHEAD, ARMS, ENGLAND, LEADS, SIR, STILL, WAVE, EpidemicGraph
@@ -60,6 +61,11 @@ def test_a_real_country_is_cut_to_days_with_movements():
     np.testing.assert_array_equal(task.cases, [[1, 2], [1, 5]])  # a missing count repeats the last
     np.testing.assert_array_equal(task.moves.ends, [[0, 1], [1, 0]])
     np.testing.assert_array_equal(task.moves.weight, [[1, 2], [3, 0]])
+
+
+def test_days_that_hold_no_forecast_are_refused():
+    with pytest.raises(ParameterError, match="days is 70 and every is 60; no forecast fits in"):
+        EpidemicGraph(days=70, every=60)
 
 
 # -------------------------------------------------------------------------------------------------------------- arms
