@@ -117,8 +117,8 @@ class EpidemicGraph(Experiment):
         super().__post_init__()
         if self.days - LEADS[-1] <= max(self.every, 2 * LENGTH):
             raise ParameterError(
-                f"EpidemicGraph: days is {self.days} and every is {self.every}; no forecast fits in. Expected days above "
-                f"every (or {2 * LENGTH}, where that is more) plus {LEADS[-1]}"
+                f"EpidemicGraph: days is {self.days} and every is {self.every}; no forecast fits in. Expected days "
+                f"above every (or {2 * LENGTH}, where that is more) plus {LEADS[-1]}"
             )
 
     def datasets(self):
