@@ -145,7 +145,7 @@ def scaffolds(molecules: Sequence[Any]) -> NDArray[np.str_]:
 def identities(molecules: Sequence[Any]) -> NDArray[np.str_]:
     """What two records of one drug share [n]: the first block of the InChIKey of the largest part.
 
-    Salts, protons and stereochemistry make no difference to it, so what counts as a duplicate is rather too much than too
+    Salts, protons and stereochemistry make no difference to it, so rather too much counts as a duplicate than too
     little. Where InChI gives no key the canonical SMILES stands for it.
     """
     chem = _rdkit()
