@@ -30,7 +30,8 @@ class GCNConv(nn.Module):
         bias: whether b is there (the paper's own code has none).
 
     Shapes:
-        x [n, F], dense or :class:`~dlbench.nn.SparseMatrix`; weight [E]; the result [n, F'].
+        x [n, F], dense or :class:`~dlbench.nn.SparseMatrix`, or [n, B, F] for B signals on one graph; weight [E]; the
+        result [n, F'] or [n, B, F'].
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:

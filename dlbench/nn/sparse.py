@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlbench.ops import Graph, aggregate
 
@@ -49,6 +49,27 @@ class SparseMatrix:
     def __matmul__(self, dense: Tensor) -> Tensor:
         """The product [n, K] with a dense matrix [F, K], differentiable in the latter."""
         return aggregate(dense, self.graph, self.values)
+
+
+class Linear(nn.Linear):
+    """``torch.nn.Linear`` that takes sparse features as well, with Glorot's uniform weights and biases 0.
+
+    Shapes:
+        x [..., F] or a :class:`SparseMatrix` [n, F]; the result [..., F'].
+    """
+
+    def reset_parameters(self) -> None:
+        """Glorot's uniform weights; biases 0."""
+        nn.init.xavier_uniform_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor | SparseMatrix) -> Tensor:
+        """The linear map of x."""
+        if isinstance(x, Tensor):
+            return super().forward(x)
+        out = x @ self.weight.T
+        return out if self.bias is None else out + self.bias
 
 
 def dropout(x: Tensor | SparseMatrix, p: float, training: bool) -> Tensor | SparseMatrix:
