@@ -109,6 +109,33 @@ def test_sgc_is_two_hops_of_a_linear_map():
     torch.testing.assert_close(net(task.x, *task.wirings["given"][:2]), a @ a @ task.x @ w)
 
 
+def test_gat_is_attention_over_the_neighbours():
+    task = block_task(nodes=60)
+    wiring = task.wirings["given"]
+    net = study.GAT(16, 8, 3, study.PAPER).eval()
+    linked, h = dense(wiring) > 0, task.x
+    for layer in (net.first, net.second):
+        mapped = layer.linear(h).unflatten(1, (layer.heads, -1))
+        sent, got = (mapped * layer.attend_src).sum(2), (mapped * layer.attend_dst).sum(2)
+        scores = torch.nn.functional.leaky_relu(got[:, None] + sent[None], 0.2)  # [target, source, head]
+        weights = scores.masked_fill(~linked[:, :, None], -torch.inf).softmax(dim=1)
+        out = torch.einsum("tsh,shf->thf", weights, mapped)
+        h = out.flatten(1) + layer.bias if layer.concat else out.mean(1) + layer.bias
+        h = torch.nn.functional.elu(h) if layer is net.first else h
+    torch.testing.assert_close(net(task.x, *wiring[:2]), h, atol=1e-5, rtol=1e-4)
+    assert {tuple(weight.shape) for weight in net.decayed()} == {(64, 16), (8, 8), (3, 64), (1, 3)}  # all but biases
+
+
+def test_appnp_walks_from_what_the_mlp_predicts():
+    task = block_task()
+    net = study.PredictThenPropagate(16, 8, 3, study.PAPER).eval()
+    a = dense(task.wirings["given"])
+    h = z = net.second(net.first(task.x).relu())
+    for _ in range(10):
+        z = 0.9 * a @ z + 0.1 * h
+    torch.testing.assert_close(net(task.x, *task.wirings["given"][:2]), z, atol=1e-5, rtol=1e-4)
+
+
 def test_label_propagation_reaches_its_closed_form():
     task = block_task()
     fit = study.propagate_labels(task, task.wirings["given"], study.PAPER, TINY, steps=400)
@@ -146,6 +173,28 @@ def test_training_stops_when_the_validation_loss_rises(monkeypatch):
     task = block_task()
     study.train(study.SGC, task, task.wirings["given"], study.PAPER, GCNNodes())
     assert len(seen) == 13  # the first epoch after eleven whose loss, 3, is above the mean of the ten before it, 2.5
+
+
+def test_with_patience_it_goes_back_to_the_lowest_validation_loss(monkeypatch):
+    seen = []
+
+    def scripted(scores, task, nodes):
+        if nodes is task.train:
+            return scores.sum()
+        seen.append(scores)
+        return torch.tensor(abs(len(seen) - 5.0))  # lowest in the fifth epoch
+
+    monkeypatch.setattr(shared, "loss", scripted)
+    task = block_task()
+    patient = study.PAPER._replace(patience=3)
+    fit = study.train(study.SGC, task, task.wirings["given"], patient, GCNNodes())
+    assert len(seen) == 8 and fit.scores is seen[4]
+
+
+def test_nodes_without_a_class_are_in_no_split():
+    y = np.repeat([-1, 0, 1, -1], 40)
+    nodes = np.concatenate(study.random_split(np.random.default_rng(0), y, 10, 10))
+    assert (y[nodes] >= 0).all() and nodes.size == 60
 
 
 # ------------------------------------------------------------------------------------------------- choosing a setting
