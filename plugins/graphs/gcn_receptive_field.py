@@ -191,7 +191,9 @@ class GCNReceptiveField(Experiment):
         Claim(
             "The energy of a GCN's last layer falls with depth",
             lambda rows: every(
-                where(depths(rows), subject="gcn"), "task", lambda r: below(slope(r, "layers", "log_energy"), 0)
+                where(depths(rows), subject="gcn").dropna(subset="log_energy"),
+                "task",
+                lambda r: below(slope(r, "layers", "log_energy"), 0),
             ),
             source="Oono & Suzuki 2020, theorem 2",
         ),
@@ -377,11 +379,11 @@ def influences(net: GCN, x: Tensor, graph: Graph, weight: Tensor, node: int) -> 
 
 
 def log_energy(h: Tensor, wiring) -> float:
-    """log10 of tr(Hᵀ (I - Â) H) / tr(Hᵀ H); NaN where H is zero, or the same but for rounding."""
+    """log10 of tr(Hᵀ (I - Â) H) / tr(Hᵀ H), no less than the -16 of rounding; NaN where H is zero."""
     h = h.double()
     norm = h.square().sum()
     energy = norm - (h * aggregate(h, wiring.graph, wiring.weight.double())).sum()
-    return math.log10(energy / norm) if norm > 0 and energy / norm > 1e-14 else math.nan
+    return math.log10(max(energy / norm, 1e-16)) if norm > 0 else math.nan
 
 
 def mean_distance(h: Tensor) -> float:
@@ -414,9 +416,9 @@ def draw_radius(axes, rows) -> None:
     """Accuracy for every radius and number of layers."""
     axes.set_title("what K layers learn", fontsize=9)
     axes.set(xlabel="layers K", ylabel="radius r of the task")
-    if rows.empty:
-        return
     table = rows.pivot_table(index="radius", columns="layers", values="accuracy")
+    if table.empty:
+        return
     axes.imshow(table, origin="lower", vmin=0, vmax=1, cmap="viridis", aspect="auto")
     axes.set_xticks(range(table.shape[1]), [f"{k:.0f}" for k in table.columns])
     axes.set_yticks(range(table.shape[0]), [f"{r:.0f}" for r in table.index])
