@@ -101,7 +101,8 @@ def _triangles(numbers: NDArray[np.int64], faces: int) -> NDArray[np.int64]:
     """Of faces that follow one another, each the number of its corners and then the corners."""
     if numbers.size == 4 * faces and (numbers[::4] == 3).all():  # as good as always
         return numbers.reshape(faces, 4)[:, 1:]
-    triangles, at = [], 0
+    triangles: list[tuple[int, int, int]] = []
+    at = 0
     for _ in range(faces):
         corners = numbers[at + 1 : at + 1 + numbers[at]]
         if corners.size < numbers[at] or corners.size < 3:
