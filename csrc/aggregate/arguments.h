@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include "aggregate/aggregate.h"
+#include "fresh.h"
 #include "row_arguments.h"
 
 namespace dlbench {
@@ -71,11 +72,11 @@ struct AggregateArguments {
         parts(x, graph, weight), reduction(reduction_of(reduce)) {
     at::DimVector shape(x.sizes());
     shape[0] = graph.rows();
-    out = at::empty(shape, x.options());
+    out = fresh(shape, x.options());
     if (!wants_position) return;
     TORCH_CHECK_VALUE(reduction == Reduction::max || reduction == Reduction::min, "'", reduce,
                       "' has no winners; reduce must be 'max' or 'min'");
-    position = at::empty(shape, col.options());
+    position = fresh(shape, col.options());
   }
 
   bool empty() const { return out.numel() == 0; }

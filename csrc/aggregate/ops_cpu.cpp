@@ -95,7 +95,7 @@ at::Tensor scatter_winners(const at::Tensor& grad, const at::Tensor& position, c
   const ScatterArguments args(grad, position, rowptr, col, edge_id, weight);
   const HeadArguments& parts = args.parts;
   const int64_t edges = args.graph.edges(), width = parts.heads * parts.features;
-  const at::Tensor out = at::zeros(args.shape(num_src), args.grad.options());
+  const at::Tensor out = fresh(args.shape(num_src), args.grad.options()).zero_();
   args.visit([&](auto index, auto real) {
     using Index = decltype(index);
     using Real = decltype(real);

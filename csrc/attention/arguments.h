@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 
 #include "attention/gat.h"
+#include "fresh.h"
 #include "row_arguments.h"
 
 namespace dlbench {
@@ -67,7 +68,7 @@ struct GatArguments {
     return given.to(x.scalar_type()).contiguous();
   }
 
-  at::Tensor fresh(at::IntArrayRef sizes) const { return at::empty(sizes, x.options()); }
+  at::Tensor fresh(at::IntArrayRef sizes) const { return dlbench::fresh(sizes, x.options()); }
 
   template <typename Real>
   Gat<Real> view() const {
