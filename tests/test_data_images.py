@@ -56,7 +56,7 @@ def mnist(tmp_path, monkeypatch):
         images = np.broadcast_to((index % 256)[:, None, None], (n, 28, 28))
         labels = index % 10 if labels is None else np.asarray(labels)
         for name, values in ((f"{part}-images-idx3-ubyte.gz", images), (f"{part}-labels-idx1-ubyte.gz", labels)):
-            (tmp_path / "mnist" / name).write_bytes(gzip.compress(idx(values), compresslevel=1))
+            (tmp_path / "mnist" / name).write_bytes(gzip.compress(idx(values), compresslevel=1, mtime=0))
         return tmp_path / "mnist"
 
     return write
@@ -120,11 +120,11 @@ GOOD = idx(np.arange(6).reshape(1, 2, 3))
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (gzip.compress(GOOD[:-1]), "announces 6 values and 5 follow"),
-        (gzip.compress(GOOD + b"x"), "announces 6 values and 7 follow"),
-        (gzip.compress(GOOD[:9]), "error"),
-        (gzip.compress(b""), "error"),
-        (gzip.compress(GOOD)[:-9], "EOFError"),
+        (gzip.compress(GOOD[:-1], mtime=0), "announces 6 values and 5 follow"),
+        (gzip.compress(GOOD + b"x", mtime=0), "announces 6 values and 7 follow"),
+        (gzip.compress(GOOD[:9], mtime=0), "error"),
+        (gzip.compress(b"", mtime=0), "error"),
+        (gzip.compress(GOOD, mtime=0)[:-9], "EOFError"),
         (gzip.compress(idx(np.zeros(4), kind=13)), "IDX file of bytes"),
         (gzip.compress(idx(np.zeros(0), shape=(2**32 - 1,) * 3)), "announces"),
         (GOOD, "BadGzipFile"),
@@ -140,7 +140,7 @@ def test_damaged_idx_files_are_refused_with_the_reason(tmp_path, content, reason
 
 def test_good_idx_file(tmp_path):
     path = tmp_path / "images.gz"
-    path.write_bytes(gzip.compress(GOOD))
+    path.write_bytes(gzip.compress(GOOD, mtime=0))
     assert read_idx(path).tolist() == [[[0, 1, 2], [3, 4, 5]]]
 
 

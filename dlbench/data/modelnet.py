@@ -68,7 +68,7 @@ def cloud(path: Path, rng: np.random.Generator) -> NDArray[np.float32]:
     shares = rng.dirichlet(np.ones(3), POINTS)  # evenly over a triangle
     points = (shares[:, :, None] * chosen).sum(axis=1)
     points -= points.mean(axis=0)
-    return (points / np.linalg.norm(points, axis=1).max()).astype(np.float32)
+    return np.asarray(points / np.linalg.norm(points, axis=1).max(), np.float32)
 
 
 def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -65,7 +65,7 @@ def read(speed_file: Path, adjacency_file: Path) -> dict[str, np.ndarray]:
 def numbers(path: Path, header: int | None) -> NDArray[np.float32]:
     """A table of numbers; an empty cell is NaN."""
     try:
-        return pd.read_csv(path, header=header).to_numpy(np.float32)
+        return np.asarray(pd.read_csv(path, header=header).to_numpy(np.float32))
     except (ValueError, OSError) as problem:
         raise DataDamaged(f"{path} was not read: {problem}. Expected a table of numbers, one column a detector") from (
             problem
