@@ -23,6 +23,7 @@ from .turns import in_turns
 pytestmark = [
     pytest.mark.benchmark,
     pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta"),
+    pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled"),
     pytest.mark.filterwarnings("ignore:scatter_reduce:UserWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # torch.compile warns of its own parts
 ]
