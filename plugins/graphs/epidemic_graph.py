@@ -16,8 +16,8 @@ every T on a grid; what lies after T is not looked at, and errors are means over
     graph_lstm, _shuffled       the same with two layers of messages along each day's movements before it
     graph                       the messages of the week at once and no LSTM: a graph without time
 
-Networks add what they say to the week's average, start with it, and share width, rate and number of epochs; those and
-the ridges' penalty were fixed on development seeds of the made epidemic. Negative control: an epidemic that does not
+Networks add what they say to the week's average, start with it, and share width, rate and number of epochs, which
+with the ridges' penalty were set on a few made epidemics of other seeds and not searched. Negative control: an epidemic that does not
 travel. Positive control: one that begins in two regions and reaches the others only by travel, where a ridge without
 its neighbours cannot see it coming. On real data the seeds vary first weights and wrong graphs only; there is one
 spring.

@@ -18,7 +18,7 @@ Three parts, all of one stack: a linear map of every node's features, K convolut
     jk        as gcn, and the classes are read from the maximum over all layers (Xu et al., ICML 2018)
     mlp       no layer between the two maps
 
-Every subject has the same setting, chosen on development seeds for the ring to be learned with K = r and nothing else.
+Every subject has the same setting, set on one other seed for the ring to be learned with K = r and nothing else.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ that differ in nothing but the roads they read: none, the given ones, the same l
     tgcn                           the same with graph convolutions, for the comparison with what is published
 
 A ridge takes the best of four penalties on the validation days, a network the best of its epochs; rate, width and
-number of epochs were fixed on development seeds, the same for all networks. Two worlds keep the ridges honest: one
+number of epochs are the same for all networks, set on a few other seeds and not searched. Two worlds keep the ridges honest: one
 where jams stay where they are, so that roads must be worth nothing, and one where every detector repeats what the next
 one showed a quarter of an hour ago, so that they must be worth a lot.
 
