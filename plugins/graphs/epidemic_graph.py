@@ -17,10 +17,10 @@ every T on a grid; what lies after T is not looked at, and errors are means over
     graph                       the messages of the week at once and no LSTM: a graph without time
 
 Networks add what they say to the week's average, start with it, and share width, rate and number of epochs, which
-with the ridges' penalty were set on a few made epidemics of other seeds and not searched. Negative control: an epidemic that does not
-travel. Positive control: one that begins in two regions and reaches the others only by travel, where a ridge without
-its neighbours cannot see it coming. On real data the seeds vary first weights and wrong graphs only; there is one
-spring.
+with the ridges' penalty were set on a few made epidemics of other seeds and not searched. Negative control: an epidemic
+that does not travel. Positive control: one that begins in two regions and reaches the others only by travel, where a
+ridge without its neighbours cannot see it coming. On real data the seeds vary first weights and wrong graphs only;
+there is one spring.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ that differ in nothing but the roads they read: none, the given ones, the same l
     tgcn                           the same with graph convolutions, for the comparison with what is published
 
 A ridge takes the best of four penalties on the validation days, a network the best of its epochs; rate, width and
-number of epochs are the same for all networks, set on a few other seeds and not searched. Two worlds keep the ridges honest: one
-where jams stay where they are, so that roads must be worth nothing, and one where every detector repeats what the next
-one showed a quarter of an hour ago, so that they must be worth a lot.
+number of epochs are the same for all networks, set on a few other seeds and not searched. Two worlds keep the ridges
+honest: one where jams stay where they are, so that roads must be worth nothing, and one where every detector repeats
+what the next one showed a quarter of an hour ago, so that they must be worth a lot.
 
 On METR-LA the week is one and the same: there seeds vary the first weights and the wrong roads, and an interval tells
 nothing about other weeks. T-GCN's numbers are means over all steps up to the horizon, of the epoch that is best on the
