@@ -7,7 +7,7 @@ SHORTER = {
     "adversarial_gan": {"attacked": 40, "steps": 5, "generator_epochs": 2, "judge_updates": 20},
     "adversarial_gradient": {"attacked": 40, "steps": 6, "restarts": 2, "queries": 40, "epochs": 3},
     "adversarial_training": {"attacked": 40, "steps": 6, "queries": 40, "epochs": 3, "validated": 40},
-    "gcn_nodes": {"epochs": 10, "trials": 1, "sweep": (0.002, 0.010, 0.021)},
+    "gcn_nodes": {"epochs": 10, "trials": 1},
     "gcn_receptive_field": {"epochs": 3, "depths": (2, 8)},
     "mpnn_molecules": {"epochs": 2, "train": 200, "test": 300, "trials": 1, "trees": 20},
     "point_clouds": {"epochs": 2, "training_clouds": 80, "test_clouds": 80},
