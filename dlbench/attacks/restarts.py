@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
@@ -27,7 +28,7 @@ class Turn(NamedTuple):
     kind: int = 0
 
 
-class Restarts(Generic[R]):
+class Restarts(ABC, Generic[R]):
     """Restarts of an attack on all samples of a search; how one begins and goes on is the attack's.
 
     A step is asked for by its :class:`Turn` and changes the rows and the branch in place, without looking at a number
@@ -54,9 +55,9 @@ class Restarts(Generic[R]):
         """How many restarts there will be of so many wanted, now that the logits on the samples are known."""
         return restarts
 
+    @abstractmethod
     def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> R:
         """Where restarts [n] of the samples ``jobs`` [n] of the search begin."""
-        raise NotImplementedError
 
     def _turn(self, age: int) -> Turn:
         """The step that comes after so many."""
@@ -70,9 +71,9 @@ class Restarts(Generic[R]):
         branch.visit(rows.points, logits, losses=losses, start=turn.first)
         return gradient
 
+    @abstractmethod
     def _step(self, branch: Search, rows: R, gradient: Tensor, turn: Turn) -> None:
         """Takes the rows a step further."""
-        raise NotImplementedError
 
     def _score(self, branch: Search, rows: R, logits: Tensor) -> Tensor | None:
         """By what points are compared, where that is not their loss (see :meth:`Search.visit`)."""

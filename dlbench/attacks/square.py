@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -143,13 +144,13 @@ class Windows(Restarts[Searching]):
         self.queries, self.p_init, self.seed = queries, p_init, seed
         self.channels, self.height, self.width = search.x.shape[1:]
 
+    @abstractmethod
     def _first(self, branch: Search, rows: Searching) -> Tensor:
         """What the first query asks about."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _changed(self, branch: Search, rows: Searching, side: int) -> Tensor:
         """The best points with another window."""
-        raise NotImplementedError
 
     def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Searching:
         x = branch.centres
