@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
@@ -102,7 +103,9 @@ def render(
 
 
 def _of(frame: pd.DataFrame, one: Measured) -> list[dict[str, Any]]:
-    rows = frame[(frame["experiment"] == one.name) & (frame["run"] == one.run)]
+    # one by one: numpy, which compares whole columns for pandas, drops a NUL at the end of a text
+    mine = [(name, run) == (one.name, one.run) for name, run in zip(frame["experiment"], frame["run"], strict=True)]
+    rows = frame[np.array(mine, dtype=bool)]
     return [{str(key): value for key, value in record.items()} for record in rows.to_dict("records")]
 
 
