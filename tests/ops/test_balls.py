@@ -97,13 +97,11 @@ def test_projections_are_exact_optimal_and_final(data, state, norm, eps, size):
     z = v.clone()
     assert project_(z, x, eps=eps, norm=norm) is z
     assert (z >= 0).all() and (z <= 1).all() and exact_norm_is_within(z, x, eps, norm)
-    torch.testing.assert_close(
-        z[0].double(),
-        nearest(v, x, eps, norm),
-        rtol=0,
-        atol=tolerance(v.clamp(-3, 3), x, norm, eps)
-        + torch.finfo(state).eps * float(v.abs().max()),  # v - x is rounded in the type of the state
-    )
+    # Of several elements from far away it matters in L1 which is farther, and that is lost where v - x is rounded.
+    tie = norm == "l1" and (v.abs() > 1e6).sum() > 1
+    far = (torch.finfo(state).eps if tie else 1e-16) * float(v.abs().max())
+    atol = tolerance(v.clamp(-3, 3), x, norm, eps) + far
+    torch.testing.assert_close(z[0].double(), nearest(v, x, eps, norm), rtol=0, atol=atol)
     assert torch.equal(project_(z.clone(), x, eps=eps, norm=norm), z)
     if eps == 0:
         assert torch.equal(z, x)
