@@ -18,7 +18,6 @@ from torch import Tensor
 from dlbench.attacks.oracle import Oracle
 from dlbench.attacks.rows import Rows, tensors
 
-WARM = 1  # times that a step is done before it is recorded, in which libraries prepare themselves
 TOLERANCE = 1e-4  # of logits and gradients, relative to the largest
 
 Work = Callable[[], Any]
@@ -51,7 +50,7 @@ class Replays:
         The work has no arguments and no result: it changes the rows and what belongs to them, in place or by giving
         the rows other tensors.
         """
-        done: dict[Hashable, int] = {}
+        done: set[Hashable] = set()  # each once before it is recorded, in which libraries prepare themselves
         recorded: dict[Hashable, Work] = {}
         size = len(rows.job)
 
@@ -63,15 +62,17 @@ class Replays:
                 recorded.clear()
             if self.possible:  # what is recorded stays true only if nothing moves to other memory in between
                 work = partial(_in_place, rows, work)
-            if turn not in recorded and done.get(turn, 0) >= WARM and self._trusts(rows, oracle):
+            if turn in done and turn not in recorded and self._trusts(rows, oracle):
                 with contextlib.suppress(Exception):  # what cannot be recorded, such as a model that waits for the GPU
                     recorded[turn] = record(work)
-                self.possible = turn in recorded
+                if turn not in recorded:
+                    self.possible = False
+                    recorded.clear()  # for from now on things move
             if turn in recorded:
                 recorded[turn]()
             else:
                 work()
-                done[turn] = done.get(turn, 0) + 1
+                done.add(turn)
 
         yield step
         recorded.clear()

@@ -190,6 +190,24 @@ def test_a_step_that_cannot_be_recorded_leaves_no_trace(problem, monkeypatch):
     assert torch.equal(attacks.apgd(model, x, y, eps=0.02, steps=20).x_adv, want.x_adv)
 
 
+def test_where_one_kind_of_step_cannot_be_recorded_none_is_replayed(problem, monkeypatch):
+    model, x, y = problem
+    settings = {"eps": 0.02, "steps": 60, "restarts": 2}
+    want = attacks.apgd(model, x, y, **settings)
+    kinds = []
+
+    def record(work):
+        kinds.append(work)
+        if len(kinds) == 3:  # after the proof and the first kind
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return Tape(work).replay
+
+    monkeypatch.setattr(replay, "can_record", lambda device: True)
+    monkeypatch.setattr(replay, "record", record)
+    assert torch.equal(attacks.apgd(model, x, y, **settings).x_adv, want.x_adv)
+    assert len(kinds) == 3
+
+
 def test_old_counts_are_read_late_on_a_gpu_only():
     counts = census.Census(torch.device("cpu"))
     assert counts(torch.tensor([3, 1])) == [3, 1]

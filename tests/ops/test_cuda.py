@@ -19,19 +19,13 @@ from dlbench.ops import (
     momentum_step_,
     project_,
     sddmm,
-    status,
 )
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+    pytest.mark.usefixtures("cuda_kernels"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def kernels():
-    if "cuda" not in status().devices:
-        pytest.skip(f"no kernels for CUDA: {status()}")
 
 
 @pytest.mark.parametrize("gradient", [torch.float32, torch.float64, torch.bfloat16, torch.float16])

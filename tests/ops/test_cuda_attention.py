@@ -5,20 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlbench.ops import edge_softmax, gat_aggregate, knn_graph, radius_graph, segment_reduce, status
+from dlbench.ops import edge_softmax, gat_aggregate, knn_graph, radius_graph, segment_reduce
 
 from .made_graphs import random_graph
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+    pytest.mark.usefixtures("cuda_kernels"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def kernels():
-    if "cuda" not in status().devices:
-        pytest.skip(f"no kernels for CUDA: {status()}")
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.6])

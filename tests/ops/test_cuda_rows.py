@@ -7,19 +7,14 @@ import math
 import pytest
 import torch
 
-from dlbench.ops import compact, dlr_loss, lp_norms, margin_loss, random_start, status
+from dlbench.ops import compact, dlr_loss, lp_norms, margin_loss, random_start
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here"),
+    pytest.mark.usefixtures("cuda_kernels"),
 ]
 SHAPES = [(0, 3), (3, 0), (5,), (4, 1), (3, 1030), (2, 3, 5, 7), (3, 3, 64, 64), (2, 200_003)]
-
-
-@pytest.fixture(autouse=True)
-def kernels():
-    if "cuda" not in status().devices:
-        pytest.skip(f"no kernels for CUDA: {status()}")
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])

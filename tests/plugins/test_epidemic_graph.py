@@ -1,18 +1,17 @@
 """epidemic_graph: the worlds, that nothing after T is seen, arms against known forecasts, rules on known frames."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from dlbench import Context, Control
 from dlbench.errors import ParameterError
 from dlbench.ops import Graph
 from dlbench_plugins.graphs import epidemic_graph as study
 from dlbench_plugins.graphs.epidemic_graph import AHEAD, ARMS, ENGLAND, LEADS, SIR, STILL, WAVE, EpidemicGraph
+
+from .drawing import drawn
 
 TINY = EpidemicGraph(days=60, every=40, epochs=1, hidden=4)
 
@@ -211,18 +210,11 @@ def test_real_countries_count_too():
 # ----------------------------------------------------------------------------------------------------------- picture
 
 
-def drawn(rows, artefacts):
-    figure = Figure()
-    EpidemicGraph().plot(rows, figure, artefacts)
-    figure.savefig(io.BytesIO(), format="svg")
-    return figure
-
-
 def test_the_picture(trial):
-    figure = drawn(frame(), {0: trial[1]})
+    figure = drawn(EpidemicGraph(), frame(), {0: trial[1]})
     assert figure.axes[1].get_title() == SIR and len(figure.legends[0].texts) == len(ARMS)
 
 
 @pytest.mark.parametrize("rows", [pd.DataFrame(), frame(seeds=1), frame()[frame().subject == "graph"]])
 def test_a_picture_of_little(rows):
-    drawn(rows, {})
+    drawn(EpidemicGraph(), rows, {})

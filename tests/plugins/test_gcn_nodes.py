@@ -1,6 +1,5 @@
 """gcn_nodes: the block model, the arms against closed forms, how a setting is chosen, rules on known frames."""
 
-import io
 import os
 from collections import Counter
 from pathlib import Path
@@ -9,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from dlbench import Context, Control
 from dlbench.data.planetoid import CORA
@@ -17,6 +15,8 @@ from dlbench_plugins.graphs import gcn_nodes as study
 from dlbench_plugins.graphs import nodes as shared
 from dlbench_plugins.graphs.gcn_nodes import ARMS, BLOCKS, PUBLIC, RANDOM, SWEEP, GCNNodes
 from dlbench_plugins.graphs.nodes import Task
+
+from .drawing import drawn
 
 CORA_PUBLIC, CORA_RANDOM = f"cora {PUBLIC}", f"cora {RANDOM}"
 
@@ -409,24 +409,17 @@ def test_cora_needs_its_random_splits_and_the_chosen_setting():
 # ------------------------------------------------------------------------------------------------------------ picture
 
 
-def drawn(rows, artefacts):
-    figure = Figure()
-    GCNNodes().plot(rows, figure, artefacts)
-    figure.savefig(io.BytesIO(), format="svg")
-    return figure
-
-
 def test_the_picture():
     context = Context(seed=0)
     list(GCNNodes(nodes=240, sweep=(), epochs=15, trials=1).trial(context))
-    figure = drawn(frame(), {0: context.kept})
+    figure = drawn(GCNNodes(), frame(), {0: context.kept})
     graph, sweep = figure.axes
     assert sum(len(points.get_offsets()) for points in graph.collections) == 240
     assert "homophily" in sweep.get_xlabel() and len(figure.legends[0].texts) == 8
 
 
 def test_the_picture_of_cora(small):
-    figure = drawn(pd.concat([frame(), small]), {})
+    figure = drawn(GCNNodes(), pd.concat([frame(), small]), {})
     assert [axes.get_title() for axes in figure.axes][2:] == ["Cora"]
 
 
@@ -436,5 +429,5 @@ def test_the_picture_of_cora(small):
     ids=["empty", "one seed", "one subject", "no sweep"],
 )
 def test_a_picture_of_little(rows):
-    drawn(rows, {})
-    drawn(rows, {0: {"links": np.zeros((2, 0), np.int32)}})
+    drawn(GCNNodes(), rows, {})
+    drawn(GCNNodes(), rows, {0: {"links": np.zeros((2, 0), np.int32)}})

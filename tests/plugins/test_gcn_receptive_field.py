@@ -1,18 +1,18 @@
 """gcn_receptive_field: the ring, derivatives by hop, energies against dense formulas, rules on known frames."""
 
-import io
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from dlbench import Context, Control
 from dlbench.ops import aggregate
 from dlbench_plugins.graphs import gcn_receptive_field as study
 from dlbench_plugins.graphs.gcn_receptive_field import BLOCKS, CORA, GAP, RADIUS, REACH, SUBJECTS, GCNReceptiveField
+
+from .drawing import drawn
 
 TINY = GCNReceptiveField(radii=(1,), most_layers=2, depths=(2, 4), nodes=180, hidden=8, epochs=2)
 
@@ -193,7 +193,5 @@ def test_cora_counts_where_it_is_there():
 @pytest.mark.parametrize("part", [slice(None), [REACH], [RADIUS], [BLOCKS]], ids=str)
 def test_the_picture(part):
     rows = frame() if isinstance(part, slice) else frame().query("task in @part")
-    figure = Figure()
-    GCNReceptiveField().plot(rows, figure, {})
-    figure.savefig(io.BytesIO(), format="svg")
+    figure = drawn(GCNReceptiveField(), rows, {})
     assert len(figure.axes) == 4

@@ -1,6 +1,5 @@
 """mpnn_molecules: the made molecules, what each arm may see, metrics on known lists, rules on known frames."""
 
-import io
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +13,8 @@ from dlbench_plugins.graphs import made_molecules as made
 from dlbench_plugins.graphs import mpnn_molecules as study
 from dlbench_plugins.graphs.made_molecules import CARBON, FLUORINE, NITROGEN, OXYGEN, Made
 from dlbench_plugins.graphs.mpnn_molecules import ECOLI_RANDOM, ECOLI_SCAFFOLD, HUB, LIBRARY, PROPERTY, MPNNMolecules
+
+from .drawing import drawn
 
 TINY = MPNNMolecules(train=60, test=100, hidden=8, steps=2, epochs=1, trees=5)
 
@@ -272,9 +273,7 @@ def test_controls_are_of_all_kinds():
 
 def test_the_picture(run):
     rows, kept = run
-    figure = Figure()
-    TINY.plot(rows.set_index(pd.Index([0] * len(rows), name="seed")), figure, {0: kept})
-    figure.savefig(io.BytesIO(), format="svg")
+    figure = drawn(TINY, rows.set_index(pd.Index([0] * len(rows), name="seed")), {0: kept})
     parity, found = figure.axes
     assert len(parity.get_lines()[0].get_xdata()) == 100
     ends = [line.get_ydata()[-1] for line in found.get_lines()]

@@ -1,17 +1,16 @@
 """point_clouds: the surfaces, neighbours, what each network may and may not know, rules on known frames."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from dlbench import Context, Control
 from dlbench.nn import PointNet
 from dlbench_plugins.graphs import point_clouds as study
 from dlbench_plugins.graphs.point_clouds import SURFACES, PointClouds
+
+from .drawing import drawn
 
 TINY = PointClouds(
     models=("edge_conv", "edge_conv_random", "dgcnn", "pointnet", "flat_mlp", "histogram_svm"),
@@ -214,19 +213,12 @@ def test_a_change_under_permutation_is_noticed():
 # ------------------------------------------------------------------------------------------------------------ picture
 
 
-def drawn(rows, artefacts):
-    figure = Figure()
-    PointClouds().plot(rows, figure, artefacts)
-    figure.savefig(io.BytesIO(), format="svg")
-    return figure
-
-
 def test_the_picture(trial):
     rows, kept = trial
-    figure = drawn(rows, {100: kept})
+    figure = drawn(PointClouds(), rows, {100: kept})
     assert {axes.get_title() for axes in figure.axes} >= {*SURFACES, "edge convolution"}
 
 
 @pytest.mark.parametrize("rows", [frame(seeds=1), frame()[frame().subject == "pointnet"]], ids=["one seed", "one"])
 def test_a_picture_of_little(rows):
-    drawn(rows, {})
+    drawn(PointClouds(), rows, {})

@@ -1,12 +1,9 @@
 """traffic_graph: the worlds, parts of the week, arms against known forecasts, rules on known frames, the picture."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from dlbench import Context, Control
 from dlbench_plugins.graphs import traffic_graph as study
@@ -23,6 +20,8 @@ from dlbench_plugins.graphs.traffic_graph import (
     TrafficGraph,
     Week,
 )
+
+from .drawing import drawn
 
 TINY = TrafficGraph(days=4, epochs=1, batch=64, stride=40, hidden=4)
 
@@ -237,19 +236,12 @@ def test_metr_la_counts_too():
 # ----------------------------------------------------------------------------------------------------------- picture
 
 
-def drawn(rows, artefacts):
-    figure = Figure()
-    TrafficGraph().plot(rows, figure, artefacts)
-    figure.savefig(io.BytesIO(), format="svg")
-    return figure
-
-
 def test_the_picture(trial):
-    figure = drawn(frame(), {0: trial[1]})
+    figure = drawn(TrafficGraph(), frame(), {0: trial[1]})
     assert RING in [axes.get_title() for axes in figure.axes]
     assert len(figure.legends[0].texts) == 8
 
 
 @pytest.mark.parametrize("rows", [pd.DataFrame(), frame(seeds=1), frame()[frame().subject == "dcgru"]])
 def test_a_picture_of_little(rows):
-    drawn(rows, {})
+    drawn(TrafficGraph(), rows, {})
