@@ -121,8 +121,9 @@ def train(
     batch: int,
     rng: np.random.Generator,
     validate: Callable[[nn.Module], float] | None = None,
+    loss: Callable[[Tensor], Tensor] = torch.abs,
 ) -> int:
-    """Adam on the absolute error of what was measured, its rate falling to zero; returns the number of the epoch kept.
+    """Adam on the error of what was measured, its rate falling to zero; returns the number of the epoch kept.
 
     Args:
         net: is trained in place; it ends with the weights of its best epoch by ``validate``, or with the last.
@@ -133,6 +134,7 @@ def train(
         batch: windows a step.
         rng: draws the order of the windows.
         validate: an error to be small.
+        loss: of a difference; its mean is made small.
     """
     known = torch.from_numpy(~np.isnan(came))
     truth = torch.from_numpy(np.nan_to_num(came)).float()
@@ -144,7 +146,7 @@ def train(
         net.train()
         for some in np.array_split(rng.permutation(len(came)), -(-len(came) // batch)):
             optimiser.zero_grad()
-            errors = (forecast(net, some) - truth[some]).abs()
+            errors = loss(forecast(net, some) - truth[some])
             (errors * known[some]).sum().div(known[some].sum().clamp(min=1)).backward()
             nn.utils.clip_grad_norm_(net.parameters(), 5.0)
             optimiser.step()
