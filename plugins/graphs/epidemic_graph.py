@@ -79,7 +79,7 @@ PENALTY = 0.01
 NOTHING = 0.01  # what a graph may be worth, on the scale of logarithms, where it is worth nothing
 MUCH = 0.02  # and the least where it is worth a lot
 LEVELS = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)  # quantiles, those of the COVID-19 Forecast Hub for cases
-SHOWN = 6  # regions whose forecasts are kept for the picture
+SHOWN = 3  # regions whose forecasts are kept for the picture
 
 
 def main(rows):
@@ -180,7 +180,7 @@ class EpidemicGraph(Experiment):
             forecast = np.stack([task.to_cases(result.logs) for result in results])
             quantiles = spread(task.to_logs(forecast), task.to_logs(came), last_days)
             if name == SIR and subject == "graph_lstm":
-                context.keep("forecast", forecast[:, :, :SHOWN].astype(np.float32))
+                context.keep("forecast", task.to_logs(forecast)[:, :, :SHOWN].astype(np.float32))
                 context.keep("quantiles", quantiles[:, :, :, :SHOWN].astype(np.float32))
             for ahead in AHEAD:
                 yield {
@@ -223,12 +223,12 @@ class EpidemicGraph(Experiment):
             source="Kapoor et al. 2020",
         ),
         Control(
-            f"Where infections do not travel, a ridge errs as much on the right graph as on a wrong one, within {NOTHING}",
+            f"Where infections do not travel, a right graph is worth to a ridge what a wrong one is, within {NOTHING}",
             lambda rows: equivalent(worth(rows, STILL, "ar_shuffled"), NOTHING),
             kind="negative",
         ),
         Control(
-            f"Where they come by travel alone, a ridge errs less on it than on none or a wrong one, by more than {MUCH}",
+            f"Where they come by travel alone, it is worth more than {MUCH}, against none and against a wrong one",
             lambda rows: all_of(*(below(worth(rows, ABROAD, other), -MUCH) for other in ("ar", "ar_shuffled"))),
             kind="positive",
         ),
@@ -241,14 +241,23 @@ class EpidemicGraph(Experiment):
 
     def plot(self, rows, figure, artefacts):
         tasks = [task for task in (SIR, ENGLAND, FRANCE) if "task" in rows and (rows.task == task).any()]
-        figure.set_size_inches(9, 4.2)
+        figure.set_size_inches(9, 6.8)
         figure.set_layout_engine("constrained")
-        axes = figure.subplots(1, 1 + max(1, len(tasks)), width_ratios=[1.3] + [1] * max(1, len(tasks)))
-        draw_fans(axes[0], artefacts)
-        for panel, task in zip(axes[1:], tasks, strict=False):
+        top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1.6])
+        seeds = [seed for seed, kept in artefacts.items() if set(kept) >= KEPT]
+        if seeds:
+            draw_maps(top, artefacts[min(seeds)])
+        left, right = bottom.subfigures(1, 2, width_ratios=[1, max(1, len(tasks))])
+        if seeds:
+            draw_fans(left, artefacts[min(seeds)])
+        else:
+            left.text(0.5, 0.5, "no seed kept its forecasts", ha="center", color="0.4")
+        panels = right.subplots(1, max(1, len(tasks)), squeeze=False)[0]
+        for panel, task in zip(panels, tasks, strict=False):
             draw_horizons(panel, rows[rows.task == task], task)
-        if axes[1].lines:
-            figure.legend(*axes[1].get_legend_handles_labels(), loc="outside lower center", ncols=5, **LEGEND)
+        panels[0].set_ylabel("root mean squared error of logarithms")
+        if panels[0].lines:
+            figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, **LEGEND)
 
 
 def errors(forecast: NDArray, came: NDArray, task: Task) -> Measurement:
@@ -567,6 +576,7 @@ RIDGES = ("ar", "ar_graph", "ar_shuffled")
 STYLES = {  # Okabe & Ito; a family has one colour
     "last_value": ("#999999", "-."),
     "week_average": ("#CC79A7", "-."),
+    "sir_fit": ("#D55E00", "-."),
     "ar": ("#E69F00", "--"),
     "ar_graph": ("#E69F00", "-"),
     "ar_shuffled": ("#E69F00", ":"),
@@ -578,28 +588,50 @@ STYLES = {  # Okabe & Ito; a family has one colour
 LEGEND = {"frameon": False, "fontsize": 8, "handletextpad": 0.4, "columnspacing": 1.2}
 
 
-def draw_fans(axes, artefacts) -> None:
-    """New cases of three regions of one seed's made epidemic, and what graph_lstm said at every T."""
-    axes.set_title("three regions of the SIR, forecasts by graph_lstm", fontsize=10)
-    axes.set(xlabel="day", ylabel="new cases", yticks=[])
-    seeds = [seed for seed, kept in artefacts.items() if {"cases", "last_days", "graph_lstm"} <= set(kept)]
-    if not seeds:
-        axes.text(0.5, 0.5, "no seed kept its forecasts", ha="center", color="0.4", transform=axes.transAxes)
-        return
-    kept = artefacts[min(seeds)]
-    height = max(float(kept["cases"][:, :3].max()), 1.0)
-    for i in range(3):
-        axes.plot(kept["cases"][:, i] + i * height, color="0.6", linewidth=0.8)
-        for last, said in zip(kept["last_days"], kept["graph_lstm"], strict=True):
-            axes.plot(
-                last + np.array(LEADS), np.minimum(said[:, i], height) + i * height, color="#0072B2", linewidth=1.4
-            )
+KEPT = {"logs", "at", "ends", "last_days", "forecast", "quantiles"}  # what maps and fans are drawn from
+
+
+def draw_maps(figure, kept) -> None:
+    """New cases of one seed's made epidemic where they are, on six days of its first wave."""
+    days = [day for day in (5, 15, 25, 35, 45, 55) if day < len(kept["logs"])]
+    panels = figure.subplots(1, len(days), squeeze=False)[0]
+    at, ticks = kept["at"], np.array([0, 10, 100])
+    colours = {"cmap": "YlOrRd", "vmin": 0, "vmax": np.log1p(300), "edgecolors": "0.5", "linewidths": 0.3}
+    for axes, day in zip(panels, days, strict=True):
+        axes.plot(*at[kept["ends"]].transpose(2, 0, 1), color="0.85", linewidth=0.5, zorder=0)
+        dots = axes.scatter(*at.T, c=kept["logs"][day], s=18, **colours)
+        axes.set_title(f"day {day}", fontsize=9)
+        axes.set(xticks=[], yticks=[], aspect="equal")
+    bar = figure.colorbar(dots, ax=panels, ticks=np.log1p(ticks), shrink=0.8, pad=0.01)
+    bar.set_ticklabels([str(tick) for tick in ticks], fontsize=7)
+    bar.set_label("new cases per 10,000", fontsize=8)
+
+
+def draw_fans(figure, kept) -> None:
+    """New cases of three regions, what graph_lstm said at every T, and the halves and 95 % that it expected."""
+    panels = figure.subplots(SHOWN, 1, sharex=True, sharey=True)
+    panels[0].set_title("three regions, forecasts by graph_lstm", fontsize=10)
+    ticks = np.array([0, 10, 100])
+    for i, axes in enumerate(panels):
+        axes.plot(kept["logs"][:, i], color="0.4", linewidth=0.8)
+        for last, said, quantiles in zip(
+            kept["last_days"], kept["forecast"], kept["quantiles"].swapaxes(0, 1), strict=True
+        ):
+            days = last + np.array(LEADS)
+            axes.plot(days, said[:, i], color="#0072B2", linewidth=1.2)
+            for inner in (0, 2):
+                axes.fill_between(
+                    days, quantiles[inner, :, i], quantiles[-1 - inner, :, i], color="#0072B2", alpha=0.2, linewidth=0
+                )
+        axes.set_yticks(np.log1p(ticks), ticks)
+    panels[SHOWN // 2].set_ylabel("new cases per 10,000")
+    panels[-1].set_xlabel("day")
 
 
 def draw_horizons(axes, rows, task: str) -> None:
     """Errors over the next days, with 95 % intervals over seeds."""
     axes.set_title(task, fontsize=10)
-    axes.set(xlabel="days ahead", ylabel="root mean squared error of logarithms", xticks=AHEAD)
+    axes.set(xlabel="days ahead", xticks=AHEAD)
     for subject, (colour, line) in STYLES.items():
         points = rows[rows.subject == subject].groupby("ahead").rmsle
         draw_means(
