@@ -19,10 +19,12 @@ every T on a grid; what lies after T is not looked at, and errors are means over
     graph                       the messages of the week at once and no LSTM: a graph without time
 
 Networks add what they say to the forecast of ``ar``, start with it, and at every T go on training from where they were.
-Width, batch and epochs are one for all; each kind of network has the best of the three rates .003, .01 and .03 by its
-error on made epidemics of seeds 202 to 204, which is all that was tuned. Quantiles, for the weighted interval score
-(Bracher et al., PLOS Comput. Biol. 2021, on logarithms as Bosse et al. 2023 advise), are an arm's forecast and the
-quantiles of its own errors, over all regions, at earlier T whose fourteen days have passed; other T are unscored.
+Width, batch and epochs are one for all, set by the time that ``quick`` may take; each kind of network has the best of
+the rates .003, .01 and .03 by its error on made epidemics of seeds 202 to 204 (then with three epochs at later T), the
+LSTMs the highest, so that more training may still help them. Nothing else was searched. Quantiles, for the weighted
+interval score (Bracher et al., PLOS Comput. Biol. 2021, on logarithms as Bosse et al. 2023 advise), are an arm's
+forecast and the quantiles of its own errors, over all regions, at earlier T whose fourteen days have passed; other T
+are unscored.
 
 The controls are the made epidemic with another share of infections caught abroad. With none, the right graph and a
 permuted one are by symmetry worth the same, whatever regions have in common; with all of them, neighbours must tell
@@ -30,8 +32,9 @@ more than a region's own past and than wrong neighbours do. On real data the see
 only; there is one spring.
 
 Version 1 was ``invalid`` on seeds 0 to 5, which had thus been seen: its negative control compared a graph with none,
-and regions shared a season, which any neighbour tells; its positive control had two T. Both worlds and the bounds' use
-were decided on seeds from 100 on; no threshold was moved.
+and regions shared a season, which any neighbour tells; its positive control had two T. What replaced them was decided by
+reasoning and tried on seeds from 100 on; no threshold was moved. Of 150 draws of six such seeds, all passed the
+negative control, and 99 in 100 the positive one.
 """
 
 from __future__ import annotations
@@ -113,7 +116,7 @@ class EpidemicGraph(Experiment):
     every_real: int = between(1, 100, default=2)  # and of the real ones
     hidden: int = between(1, 1024, default=16)
     epochs: int = between(1, 10_000, default=20)  # at the first T
-    more_epochs: int = between(1, 10_000, default=3)  # at every later one
+    more_epochs: int = between(1, 10_000, default=2)  # at every later one
     batch: int = between(1, 10_000, default=16)
     lstm_rate: float = between(1e-6, 1.0, default=0.03)  # the learning rate of networks with an LSTM
     graph_rate: float = between(1e-6, 1.0, default=0.003)  # and of those without
@@ -124,6 +127,7 @@ class EpidemicGraph(Experiment):
     sources = (
         "Panagopoulos et al., AAAI 2021, arXiv:2009.08388 (data, protocol, MPNN+LSTM)",
         "Kapoor et al. 2020, arXiv:2007.03113",
+        "Bracher et al., PLOS Comput. Biol. 2021 (weighted interval score)",
     )
     metrics = {
         "rmsle": Metric("root mean squared error of log(1 + cases)", better="lower", main=True, low=0),
@@ -255,7 +259,7 @@ class EpidemicGraph(Experiment):
         panels = right.subplots(1, max(1, len(tasks)), squeeze=False)[0]
         for panel, task in zip(panels, tasks, strict=False):
             draw_horizons(panel, rows[rows.task == task], task)
-        panels[0].set_ylabel("root mean squared error of logarithms, above that of ar")
+        panels[0].set_ylabel("error of logarithms, above that of ar")
         if panels[0].lines:
             figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, **LEGEND)
 
@@ -444,7 +448,7 @@ def sir_fit(task: Task, moves: Links) -> Result:
         return np.concatenate([(run(numbers, days) - np.log1p(seen)).ravel(), 0.1 * (numbers - usual.ravel())])
 
     own = sparse.csr_array(np.tile(np.eye(n, dtype=bool), (days + 3, 3)))  # a region's numbers move its cases alone
-    fit = least_squares(residuals, usual.ravel(), jac_sparsity=own, max_nfev=20, xtol=1e-3, ftol=1e-3)
+    fit = least_squares(residuals, usual.ravel(), jac_sparsity=own, max_nfev=10, xtol=1e-3, ftol=1e-3)
     return Result(run(fit.x, days + len(LEADS))[days:], 3 * n)
 
 
@@ -601,7 +605,8 @@ def draw_maps(figure, kept) -> None:
         axes.plot(*at[kept["ends"]].transpose(2, 0, 1), color="0.85", linewidth=0.5, zorder=0)
         dots = axes.scatter(*at.T, c=kept["logs"][day], s=18, **colours)
         axes.set_title(f"day {day}", fontsize=9)
-        axes.set(xticks=[], yticks=[], aspect="equal")
+        axes.set_aspect("equal")
+        axes.axis("off")
     bar = figure.colorbar(dots, ax=panels, ticks=np.log1p(ticks), shrink=0.8, pad=0.01)
     bar.set_ticklabels([str(tick) for tick in ticks], fontsize=7)
     bar.set_label("new cases per 10,000", fontsize=8)
@@ -632,6 +637,10 @@ def draw_horizons(axes, rows, task: str) -> None:
     """How far errors over the next days are above those of ``ar``, with 95 % intervals over seeds."""
     axes.set_title(task, fontsize=10)
     axes.set(xlabel="days ahead", xticks=AHEAD)
+    axes.set_yscale("symlog", linthresh=0.05)  # the arms that matter differ by little, the simplest ones by a lot
+    ticks = (-0.05, -0.025, 0, 0.025, 0.05, 0.1, 0.2, 0.5)
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     for subject, (colour, line) in STYLES.items():
         above = {ahead: paired(where(rows, ahead=ahead), "rmsle", subject, "ar") for ahead in AHEAD}
         draw_means(axes, above, above.values(), color=colour, linestyle=line, label=subject, linewidth=1.2)
