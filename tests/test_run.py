@@ -148,7 +148,7 @@ def test_json_on_standard_output_is_only_json(dlbench, toys):
     assert done.err == ""
 
 
-@pytest.mark.parametrize("moment", range(6))
+@pytest.mark.parametrize("moment", [0, 1, *(pytest.param(i, marks=pytest.mark.slow) for i in range(2, 6))])
 def test_a_driver_killed_at_any_moment_loses_only_what_was_in_flight(dlbench, toys, environment, tmp_path, moment):
     """SIGKILL at a random moment, then the same command: all results there, each stored once, equal to a calm run's."""
     arguments = ["run", "healthy", "--set", "healthy.sleep=0.15", "--jobs", 2, "--out", "o"]

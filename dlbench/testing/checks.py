@@ -63,12 +63,12 @@ def frame_of(cls: type[Experiment], result: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def draw(experiment: Experiment, rows: pd.DataFrame, artefacts: Any) -> Figure:
-    """The picture, drawn all the way to SVG, as some mistakes show only then."""
+    """The picture, laid out, as many mistakes show only then."""
     figure = Figure()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         experiment.plot(rows.copy(), figure, artefacts)
-        figure.savefig(io.BytesIO(), format="svg")
+        figure.draw_without_rendering()
     return figure
 
 
@@ -176,11 +176,14 @@ def plot(experiment: Experiment, frame: pd.DataFrame, artefacts: Any) -> str:
         ("an empty frame", empty, {}),
         ("one seed", frame[frame.seed == 0], {0: artefacts[0]}),
         ("no artefacts", frame, {}),
-        ("the full frame", frame, artefacts),
     ):
         if problem := _drawing_fails(experiment, rows, kept):
             return f"plot fails on {what}: {problem}"
-    figure = draw(experiment, frame, artefacts)
+    try:
+        figure = draw(experiment, frame, artefacts)
+        figure.savefig(io.BytesIO(), format="svg")
+    except Exception as error:
+        return f"plot fails on the full frame: {_told(error)}"
     if not figure.axes:
         return "plot draws nothing"
     if not any(axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes):

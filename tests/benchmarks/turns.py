@@ -10,6 +10,8 @@ import os
 import statistics
 import time
 
+import torch
+
 from dlbench.ops import status
 
 HEAP = "warm heap" if "MALLOC_MMAP_THRESHOLD_" in os.environ else "default heap"
@@ -37,7 +39,8 @@ def in_turns(benchmark, ours, rivals, rounds, warmup=2, primed=False, **info):
     if benchmark.stats is None:
         return
     median = benchmark.stats.stats.median
-    benchmark.extra_info |= {"heap": HEAP, "implementation": status().implementation, **info}
+    about = {"heap": HEAP, "implementation": status().implementation, "threads": torch.get_num_threads()}
+    benchmark.extra_info |= about | info
     for name, seconds in taken.items():
         benchmark.extra_info[f"times {name}"] = round(statistics.median(seconds[warmup:]) / median, 2)
     print({"median_ms": round(median * 1e3, 4), **benchmark.extra_info})

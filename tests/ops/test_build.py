@@ -1,7 +1,8 @@
 """How the operators come to be: built on first use, once, whatever is killed, missing, damaged or in the way.
 
-A build takes two minutes, so most of these tests give the builder a compiler of their own: it checks what it is
-asked for, counts, waits, fails or hands out the library that this process has already loaded.
+A build takes two minutes of two cores, so all but one of these tests, which is not run by default, give the builder a
+compiler of their own: it checks what it is asked for, counts, waits, fails or hands out the library that this process
+has already loaded.
 """
 
 from __future__ import annotations
@@ -151,6 +152,7 @@ def built(cache):
     return [path for path in cache.glob("ops/*/") if not path.name.count(".building-")]
 
 
+@pytest.mark.slow
 def test_a_real_build_in_folders_with_spaces(start, cache, installed):
     told = report(start(), timeout=400)
     assert (told["implementation"], told["origin"]) == ("native", "built on first use")
