@@ -29,12 +29,13 @@ ATTACKS: dict[str, tuple[Attack, dict[str, Any]]] = {
     "apgd-dlr": (apgd, {"loss": "dlr", "steps": 100}),
     "apgd-t": (apgd, {"loss": "dlr_targeted", "steps": 100, "target_classes": 9}),
     "fab-t": (fab, {"steps": 100, "target_classes": 9}),
+    "fab": (fab, {"steps": 100, "targeted": False, "target_classes": 9}),
     "square": (square, {"queries": 5000}),
 }
-RESTARTS_PLUS = {"apgd-ce": 5, "apgd-dlr": 5}
+RESTARTS_PLUS = {"apgd-ce": 5, "apgd-dlr": 5, "fab": 5}
 VERSIONS: dict[str, tuple[str, ...]] = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
-    "plus": ("apgd-ce", "apgd-dlr", "fab-t", "square", "apgd-t"),
+    "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
     "rand": ("apgd-ce", "apgd-dlr"),
 }
 ANSWERS_RAND = 20  # of a random model, to each question
@@ -59,9 +60,9 @@ def autoattack(
 
     ``"standard"`` runs APGD on the cross-entropy (100 steps), targeted APGD on the difference of logits ratio (100
     steps for each of 9 classes), targeted FAB (the same) and Square (5,000 queries). ``"plus"`` gives APGD five
-    restarts and adds the untargeted ratio (the authors' also runs FAB untargeted); ``"rand"`` is for random models,
-    APGD on both losses with 20 answers to each question; ``"custom"`` runs the ``attacks`` named. In the result
-    ``broken_by`` says which one each sample fell to.
+    restarts and adds the untargeted ratio and five restarts of untargeted FAB, to the nine likeliest classes;
+    ``"rand"`` is for random models, APGD on both losses with 20 answers to each question; ``"custom"`` runs the
+    ``attacks`` named. In the result ``broken_by`` says which one each sample fell to.
 
     Args:
         model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
@@ -70,7 +71,7 @@ def autoattack(
         eps: radius of the ball, in the units of x: a number, [N], or, in the L-infinity norm, [N or 1, C or 1, 1, ...].
         norm: of the ball.
         version: which attacks.
-        attacks: with ``"custom"``, their names: apgd-ce, apgd-dlr, apgd-t, fab-t, square.
+        attacks: with ``"custom"``, their names: apgd-ce, apgd-dlr, apgd-t, fab-t, fab, square.
         bounds: least and greatest value that an input can have.
         seed: of all random numbers.
         sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.

@@ -1,4 +1,4 @@
-"""FAB-T: the nearest adversarial point, found by walking along the decision boundary (Croce & Hein, ICML 2020)."""
+"""FAB and FAB-T: the nearest adversarial point, by a walk along decision boundaries (Croce & Hein, ICML 2020)."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def fab(
     norm: Literal["linf", "l2"] = "linf",
     steps: int = 100,
     restarts: int = 1,
+    targeted: bool = True,
     target_classes: int = 9,
     bounds: Bounds = (0.0, 1.0),
     seed: int = 0,
@@ -42,12 +43,13 @@ def fab(
     rewrite: Literal["auto", "compile", "off"] = "auto",
     mask: Tensor | None = None,
 ) -> AttackResult:
-    """The fast adaptive boundary attack, targeted as in AutoAttack (Croce & Hein, ICML 2020, arXiv:1907.02044).
+    """The fast adaptive boundary attack, targeted as in AutoAttack or not (Croce & Hein, ICML 2020, arXiv:1907.02044).
 
     For each of the classes t with the highest other logits at x, the boundary z_t = z_y is linearised where the attack
     stands. That place, drawn back towards x if it is adversarial, and x itself are projected on this hyperplane inside
     the bounds; the next place lies between the two feet, a little beyond the hyperplane. eps plays no part in this
-    walk from x: it only says which of the points count.
+    walk from x: it only says which of the points count. Untargeted, there is one walk to all of these classes, at each
+    step to the one whose linearised boundary is nearest.
 
     AutoAttack's code asks for the gradient after drawing back, in a second forward pass. Here one pass gives label and
     gradient, and the hyperplane is that of a place just behind the boundary instead of one before it.
@@ -63,9 +65,10 @@ def fab(
             reaches across the bounds, with ``stop="never"``, asks for the robustness radius itself, of which ``norm``
             in the result is then an upper bound.
         norm: ``"linf"`` or ``"l2"``.
-        steps: gradients for each class and restart.
+        steps: of a walk. Each takes a gradient; untargeted, one for each class.
         restarts: the first starts at x, later ones at random in the ball of half the radius; a later one only attacks
             what withstood the earlier ones.
+        targeted: whether each class has a walk of its own.
         target_classes: how many other classes are tried, the likeliest on x first; all where there are fewer.
         bounds: least and greatest value that an input can have; numbers, or [C] each.
         seed: of the random starts.
@@ -105,7 +108,7 @@ def fab(
         work = steps * restarts * target_classes
         pieces = pieces_of(model, search.x, work, "off" if stop == "never" else rewrite)
         oracle, judge = oracles(pieces, _lead)
-        walk = Walk(search, oracle, judge, steps, eps, seed, target_classes, alpha_max, eta, beta)
+        walk = Walk(search, oracle, judge, steps, eps, seed, targeted, target_classes, alpha_max, eta, beta)
         return walk.run(restarts if checks.positive(eps) else 0)
 
 
@@ -115,19 +118,21 @@ class Walking(Rows):
 
     radius: Tensor  # float64, of the ball, in units
     unit: Tensor | float  # [n, C or 1, 1, ...], in which the norm measures coordinates
-    targets: Tensor  # the classes to go to
-    lead: Tensor  # of the target's logit over the label's, where last asked
+    targets: Tensor  # [n, k], the classes to go to, whichever is nearer
+    lead: Tensor  # of that class' logit over the label's, where last asked
     adversarial: Tensor  # whether the label was wrong there
 
 
 class Walk(Restarts[Walking]):
-    """Walks along the boundaries to the likeliest other classes, one class with all its restarts after the other.
+    """Walks along the boundaries to the likeliest other classes.
+
+    Targeted, one class with all its restarts comes after the other.
 
     Args:
         search, oracle, judge, count: as of all restarts; the oracle's loss is the lead, of pairs of label and target.
         eps: radius of the ball, a number or a row a sample.
         seed: of the random starts.
-        target_classes, alpha_max, eta, beta: as of :func:`fab`.
+        targeted, target_classes, alpha_max, eta, beta: as of :func:`fab`.
     """
 
     def __init__(
@@ -138,6 +143,7 @@ class Walk(Restarts[Walking]):
         count: int,
         eps: Number,
         seed: int,
+        targeted: bool,
         target_classes: int,
         alpha_max: float,
         eta: float,
@@ -145,14 +151,15 @@ class Walk(Restarts[Walking]):
     ) -> None:
         super().__init__(search, oracle, judge, count, random_start=True)
         self.eps = eps
-        self.seed, self.target_classes = seed, target_classes
+        self.seed, self.targeted, self.target_classes = seed, targeted, target_classes
         self.alpha_max, self.eta, self.beta = alpha_max, eta, beta
         self.lower, self.upper = box(search.bounds, search.x)
 
     def _plan(self, logits: Tensor, restarts: int) -> int:
-        """Chooses the target classes, each of which has so many restarts; what is wrong as it stands needs none."""
+        """Chooses the classes, for each walk [N, walks, k]; what is wrong as it stands needs none."""
         self.search.skipped = self.search.skipped | ~self.search.clean_correct
-        self.targets, self.restarts = rivals(logits, self.search.y, self.target_classes), restarts
+        likeliest = rivals(logits, self.search.y, self.target_classes)
+        self.targets, self.restarts = likeliest[:, :, None] if self.targeted else likeliest[:, None], restarts
         return restarts * self.targets.shape[1]
 
     def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Walking:
@@ -183,11 +190,22 @@ class Walk(Restarts[Walking]):
         )
 
     def _ask(self, branch: Search, rows: Walking, turn: Turn) -> Tensor:
-        aims = torch.stack([branch.aims, rows.targets], 1)
-        logits, rows.lead, gradient = self.oracle.slope(rows.points, aims, *self._moment(branch, rows))
+        first, *others = rows.targets.unbind(1)
+        logits, rows.lead, gradient = self._towards(first, branch, rows)
         rows.adversarial = logits.argmax(1) != branch.aims
+        branch.count_answers(self.oracle.answers * len(others))
         branch.visit(rows.points, logits, start=turn.first, score=self._score(branch, rows, logits))
+        for target in others:
+            _, lead, slope = self._towards(target, branch, rows)
+            there, best = (_distance(*line, rows.unit, branch.norm) for line in ((lead, slope), (rows.lead, gradient)))
+            nearer = there < best
+            rows.lead = torch.where(nearer, lead, rows.lead)
+            gradient = torch.where(nearer.view(-1, *[1] * (gradient.dim() - 1)), slope, gradient)
         return gradient
+
+    def _towards(self, target: Tensor, branch: Search, rows: Walking) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, the lead of a class and the lead's gradient, where the rows stand."""
+        return self.oracle.slope(rows.points, torch.stack([branch.aims, target], 1), *self._moment(branch, rows))
 
     def _score(self, branch: Search, rows: Walking, logits: Tensor) -> Tensor:
         """Of adversarial points the nearer is the better; others, and those outside the ball, do not count."""
@@ -200,7 +218,7 @@ class Walk(Restarts[Walking]):
         there, x, normal = rows.points.flatten(1), branch.centres.flatten(1), gradient.flatten(1)
         finite = normal.isfinite()
         tally = torch.stack([torch.zeros_like(rows.job)] * 3 + [(~finite).sum(1)], 1)
-        branch.count_steps(self.oracle.answers, tally)
+        branch.count_steps(self.oracle.answers * rows.targets.shape[1], tally)
         normal = torch.where(finite, normal, 0.0).repeat(2, 1)
 
         here = torch.where(rows.adversarial[:, None], x + self.beta * (there - x), there)
@@ -223,6 +241,13 @@ def _length(vectors: Tensor, norm: str) -> Tensor:
     """[n, 1] of vectors [n, ...]."""
     length: Tensor = torch.linalg.vector_norm(vectors.flatten(1), ORDER[norm], dim=1, keepdim=True)
     return length
+
+
+def _distance(lead: Tensor, gradient: Tensor, unit: Tensor | float, norm: str) -> Tensor:
+    """[n], how far the hyperplane is on which the linearised lead is 0, in units; bounds play no part."""
+    dual = torch.linalg.vector_norm((gradient * unit).flatten(1), {"linf": 1, "l2": 2}[norm], dim=1)
+    distance: Tensor = lead.abs() / dual.clamp(min=1e-12)
+    return distance
 
 
 def _measure(eps: Number, points: Tensor) -> tuple[Tensor, Tensor | float]:

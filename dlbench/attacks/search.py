@@ -262,6 +262,10 @@ class Search:
         self.first_step[now] = torch.where(reached, steps, -1)
         return refuted
 
+    def count_answers(self, answers: int) -> None:
+        """Note that the model gave so many answers for the samples that no visit tells of."""
+        self.forwards[self.active] += self.going() * answers
+
     def count_steps(self, answers: int, tally: Tensor) -> None:
         """Note that gradients of so many answers were used for the samples, and what was odd about them [n, 4]."""
         going = self.going()

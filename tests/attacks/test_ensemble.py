@@ -24,6 +24,7 @@ def test_the_budgets_are_the_official_ones():
     assert budgets["apgd-ce"] == {"loss": "ce", "steps": 100}
     assert budgets["apgd-t"] == {"loss": "dlr_targeted", "steps": 100, "target_classes": 9}
     assert budgets["fab-t"] == {"steps": 100, "target_classes": 9} and budgets["square"] == {"queries": 5000}
+    assert budgets["fab"] == {"steps": 100, "targeted": False, "target_classes": 9}
     assert ensemble.VERSIONS["standard"] == ("apgd-ce", "apgd-t", "fab-t", "square")
 
 
@@ -88,8 +89,8 @@ def test_versions(problem, monkeypatch):
     for name, (attack, budget) in ensemble.ATTACKS.items():
         monkeypatch.setitem(ensemble.ATTACKS, name, (recording(name, attack), budget))
     attacks.autoattack(model, x, y, eps=1e-6, version="plus")
-    assert [name for name, _ in seen] == ["apgd-ce", "apgd-dlr", "fab-t", "square", "apgd-t"]
-    assert [settings.get("restarts") for _, settings in seen] == [5, 5, None, None, None]
+    assert [name for name, _ in seen] == ["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"]
+    assert [settings.get("restarts") for _, settings in seen] == [5, 5, 5, None, None, None]
     seen.clear()
     attacks.autoattack(model, x, y, eps=1e-6, version="rand")
     assert [(name, settings["eot_samples"]) for name, settings in seen] == [("apgd-ce", 20), ("apgd-dlr", 20)]

@@ -47,6 +47,41 @@ def test_on_a_linear_model_it_finds_the_margin_over_the_dual_norm(norm, classes,
 
 
 @pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("classes", [2, 6])
+def test_untargeted_it_goes_to_the_nearest_of_all_classes(norm, classes):
+    """The likeliest class is often not the nearest; one walk finds which is."""
+    model = linear(classes)
+    x, y = samples(model, -0.2, 0.2)
+    margin = model(x).gather(1, y[:, None]) - model(x)
+    slope = torch.linalg.vector_norm(model.weight[y][:, None] - model.weight, DUAL[norm], dim=2)
+    distances = (margin / slope).nan_to_num(nan=torch.inf).detach()
+    wide = {"eps": 9.0, "norm": norm, "bounds": (-9.0, 9.0), "stop": "never"}
+    result = attacks.fab(model, x, y, steps=20, targeted=False, **wide)
+    nearest, second = distances.sort(1).values[:, :2].unbind(1)  # where they are alike the walk changes its mind
+    assert result.success.all() and (result.norm <= nearest * 1.05).all()
+    clear = second > 1.1 * nearest
+    assert torch.equal(model(result.x_adv).argmax(1)[clear], distances.argmin(1)[clear]) and clear.sum() > 20
+    others = classes - 1  # every step asks about each of them; where it ends is only looked at
+    assert (result.forwards == 2 + 20 * others).all() and (result.backwards == 20 * others).all()
+    to_the_likeliest = attacks.fab(model, x, y, steps=20, target_classes=1, **wide)
+    assert classes == 2 or (result.norm < to_the_likeliest.norm * 0.99).any()
+
+
+def test_untargeted_distances_are_measured_in_the_radius_of_a_channel():
+    """Where a channel may hardly move, a class that needs it is far."""
+    model = nn.Linear(2, 3, dtype=torch.float64)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 3.0]]))
+        model.bias.copy_(torch.tensor([2.0, 0.0, 0.0]))
+    x, y = torch.zeros(1, 2, dtype=torch.float64), torch.tensor([0])
+    reached = [
+        attacks.fab(model, x, y, eps=torch.tensor([radii], dtype=torch.float64), steps=5, targeted=False).x_adv[0]
+        for radii in ([1.0, 1.0], [0.1, 1.0])
+    ]
+    assert [model(point).argmax().item() for point in reached] == [1, 2]
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_where_the_bounds_are_in_the_way_it_goes_around_them(norm):
     model = linear(2)
     x, y = samples(model, -0.3, 1.3)

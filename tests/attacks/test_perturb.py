@@ -433,6 +433,7 @@ def test_arrays_are_no_tensors(problem):
         (attacks.apgd, {"steps": 10, "restarts": 2}),
         (attacks.apgd, {"steps": 6, "loss": "dlr_targeted"}),
         (attacks.fab, {"steps": 6, "restarts": 2}),
+        (attacks.fab, {"steps": 6, "restarts": 2, "targeted": False}),
         (attacks.square, {"queries": 60}),
         (attacks.autoattack, {"version": "custom", "attacks": ["apgd-t", "fab-t"], "apgd_t": {"steps": 5}}),
     ],

@@ -102,6 +102,7 @@ CASES = {
     "apgd, l2": (attacks.apgd, {"eps": 0.2, "steps": 25, "norm": "l2"}),
     "fab": (attacks.fab, {"eps": 0.02, "steps": 20}),
     "fab, l2": (attacks.fab, {"eps": 0.2, "steps": 20, "norm": "l2", "stop": "never"}),
+    "fab, untargeted": (attacks.fab, {"eps": 0.02, "steps": 20, "targeted": False}),
     "square": (attacks.square, {"eps": 0.03, "queries": 120}),
     "square, l2": (attacks.square, {"eps": 0.3, "queries": 120, "norm": "l2"}),
 }
