@@ -63,6 +63,8 @@ ECOLI_RANDOM, ECOLI_SCAFFOLD, HUB = "ecoli random split", "ecoli scaffold split"
 
 ACTIVES = 0.05  # share of a made library; 0.051 of the E. coli screen
 SHARES = (0.8, 0.1, 0.1)  # of the E. coli screen: to train, to choose a setting, to test
+SYMBOLS = ("B", "C", "N", "O", "F", "Na", "Si", "P", "S", "Cl", "K", "Se", "Br", "I", "?")  # of smiles.ELEMENTS
+FIRST = 6  # molecules of a list that are drawn
 
 
 class Setting(NamedTuple):
@@ -175,6 +177,7 @@ class MPNNMolecules(Experiment):
         task = made_task(context, self.train, self.test, activity=True)
         outcomes = self.compare([*PLAIN, "dmpnn_shuffled"], task, context, self.members)
         keep_found(context, "library", task, outcomes)
+        keep_first(context, "library", task, outcomes["dmpnn_ensemble"].scores)
         yield from (outcome.row for outcome in outcomes.values())
 
     def ecoli(self, context: Context) -> Iterator[Measurement]:
@@ -206,6 +209,7 @@ class MPNNMolecules(Experiment):
         (halicin,), _, _ = smiles.parse([published.HALICIN], [0])
         task = replace(task, sought=np.flatnonzero(hub.identity == smiles.identities([halicin])[0]))
         outcomes = self.compare(PLAIN, task, context, self.members, chosen)
+        keep_first(context, "hub", task, outcomes["dmpnn_ensemble"].scores)
         yield from (outcome.row for outcome in outcomes.values())
 
     def compare(
@@ -331,14 +335,19 @@ class MPNNMolecules(Experiment):
 
     def plot(self, rows, figure, artefacts):
         real = "task" in rows and rows.task.isin([ECOLI_RANDOM, ECOLI_SCAFFOLD]).any()
-        figure.set_size_inches(9, 7.5 if real else 3.9)
+        figure.set_size_inches(9, 9.5 if real else 5.4)
         figure.set_layout_engine("constrained")
-        axes = figure.subplots(2 if real else 1, 2).ravel()
-        draw_parity(axes[0], artefacts)
-        draw_enrichment(axes[1], artefacts, "library", "a made library, one in twenty active")
+        heights = [3.6, 1.5, 3.6, 1.5] if real else [3.6, 1.5]
+        charts, molecules, *more = figure.subfigures(len(heights), 1, height_ratios=heights)
+        parity, found = charts.subplots(1, 2)
+        draw_parity(parity, artefacts)
+        draw_enrichment(found, artefacts, "library", "a made library, one in twenty active")
+        draw_first(molecules, artefacts, "library")
         if real:
-            draw_areas(axes[2], rows, self.references)
-            draw_ranks(axes[3], rows, artefacts)
+            areas, ranks = more[0].subplots(1, 2)
+            draw_areas(areas, rows, self.references)
+            draw_ranks(ranks, rows, artefacts)
+            draw_first(more[1], artefacts, "hub")
 
 
 # ------------------------------------------------------------------------------------------------------------- tasks
@@ -358,6 +367,7 @@ class Task:
     test: np.ndarray
     identity: np.ndarray  # [n], equal for the same molecule
     sought: np.ndarray  # positions among the test molecules
+    symbols: Sequence[str]  # what the atoms' first columns stand for
     unread: int = 0
     duplicates: int = 0
 
@@ -429,6 +439,7 @@ def made_task(context: Context, train: int, test: int, activity: bool) -> Task:
         *np.split(order, [train - train // 5, train]),
         identity=np.array(list(drawn)),
         sought=np.flatnonzero(y[order[train:]] == 1) if activity else np.arange(0),
+        symbols="CNOF",
         unread=sum(not one.valid for one in made),
     )
 
@@ -486,6 +497,7 @@ class Records:
             *(train, validation, test),
             identity=self.identity,
             sought=np.arange(0),
+            symbols=SYMBOLS,
             unread=len(self.unread),
             duplicates=self.duplicates,
         )
@@ -742,6 +754,7 @@ COLOURS = {  # Okabe & Ito
     "formula_linear": "#CC79A7",
     "dmpnn_shuffled": "0.6",
 }
+ELEMENT_COLOURS = {"N": "#0072B2", "O": "#D55E00", "S": "#A6761D", "F": "#009E73", "Cl": "#009E73", "Br": "#8C510A"}
 LEGEND = {"frameon": False, "fontsize": 8, "handletextpad": 0.4}
 
 
@@ -750,6 +763,18 @@ def keep_found(context: Context, name: str, task: Task, outcomes: Mapping[str, O
     for subject, outcome in outcomes.items():
         order = np.argsort(-outcome.scores, kind="stable")
         context.keep(f"{name}_{subject}", task.y[task.test][order].astype(bool))
+
+
+def keep_first(context: Context, name: str, task: Task, scores: np.ndarray) -> None:
+    """For the picture: the molecules at the head of a list."""
+    chosen = task.test[np.argsort(-scores, kind="stable")[:FIRST]]
+    first = task.graphs.take(chosen)
+    elements = first.atoms[:, : len(task.symbols)].argmax(axis=1)
+    context.keep(f"{name}_first_atoms", np.array([task.symbols[element] for element in elements], dtype="U2"))
+    context.keep(f"{name}_first_orders", first.bond_features[:, :4].argmax(axis=1) + 1)
+    context.keep(f"{name}_first_active", task.y[chosen])
+    for part in ("bonds", "atom_ptr", "bond_ptr"):
+        context.keep(f"{name}_first_{part}", getattr(first, part))
 
 
 def draw_parity(axes, artefacts) -> None:
@@ -782,6 +807,52 @@ def draw_enrichment(axes, artefacts, name: str, title: str) -> None:
             axes.plot(share, np.mean(curves, axis=0), color=colour, linewidth=1.4, label=subject)
     axes.set_xlim(0.005, 1)
     axes.legend(loc="upper left", **LEGEND)
+
+
+def draw_first(figure, artefacts, name: str) -> None:
+    """The molecules that one seed's ensemble names first, without hydrogens; aromatic bonds as single ones."""
+    kept = next((kept for _, kept in sorted(artefacts.items()) if f"{name}_first_atoms" in kept), None)
+    axes = figure.subplots(1, FIRST)
+    for one in axes:
+        one.set_axis_off()
+    if kept is None:
+        return
+    words = {"library": "the made molecules that an ensemble names first", "hub": "the drugs that it names first"}
+    figure.suptitle(f"{words[name]}, one seed", fontsize=10)
+    atoms, orders, active, bonds, atom_ptr, bond_ptr = (
+        kept[f"{name}_first_{part}"] for part in ("atoms", "orders", "active", "bonds", "atom_ptr", "bond_ptr")
+    )
+    for i, one in enumerate(axes[: len(active)]):
+        symbols = atoms[atom_ptr[i] : atom_ptr[i + 1]]
+        own = slice(bond_ptr[i], bond_ptr[i + 1])
+        xy = flat_layout(len(symbols), bonds[:, own])
+        for (a, b), order in zip(bonds[:, own].T, orders[own], strict=True):
+            across = 0.08 * np.array([xy[a, 1] - xy[b, 1], xy[b, 0] - xy[a, 0]])
+            for side in {1: (0,), 2: (-1, 1), 3: (-1.6, 0, 1.6)}.get(int(order), (0,)):
+                one.plot(*(xy[[a, b]] + side * across).T, color="0.45", linewidth=0.9, zorder=1)
+        for (x, y), symbol in zip(xy, symbols, strict=True):
+            if symbol != "C":
+                colour = ELEMENT_COLOURS.get(str(symbol), "0.2")
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+                one.text(x, y, symbol, fontsize=7, color=colour, ha="center", va="center", bbox=box)
+        one.set_aspect("equal")
+        one.margins(0.12)
+        if not np.isnan(active[i]):
+            one.set_title("active" if active[i] else "inactive", fontsize=8, color="0.2" if active[i] else "#D55E00")
+
+
+def flat_layout(atoms: int, bonds: np.ndarray, rounds: int = 150) -> np.ndarray:
+    """Positions [n, 2] whose distances are those along the bonds as nearly as may be: stress majorisation (SMACOF)."""
+    apart = made_molecules.distances(atoms, bonds, atoms)
+    apart = np.where(np.isinf(apart), np.sqrt(atoms) + 1, apart)  # of parts of a salt
+    weight = 1 / np.maximum(apart, 1) ** 2 * (1 - np.eye(atoms))
+    inverse = np.linalg.pinv(np.diag(weight.sum(axis=1)) - weight)
+    xy = np.random.default_rng(0).normal(size=(atoms, 2))
+    for _ in range(rounds):
+        now = np.linalg.norm(xy[:, None] - xy[None], axis=2)
+        pull = weight * apart / np.maximum(now, 1e-9)
+        xy = inverse @ ((np.diag(pull.sum(axis=1)) - pull) @ xy)
+    return xy
 
 
 def draw_areas(axes, rows, references) -> None:
