@@ -18,7 +18,7 @@ Three parts, all of one stack: a linear map of every node's features, K convolut
     jk        as gcn, and the classes are read from the maximum over all layers (Xu et al., ICML 2018)
     mlp       no layer between the two maps
 
-Every subject has the same setting, set on one other seed for the ring to be learned with K = r and nothing else.
+Every subject has the same setting, set on a few other seeds (100 and up) for the ring to be learned with K = r.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ GAP = 18  # steps from one colour to the next: twice eight layers, and two
 MOST_LAYERS = (GAP - 2) // 2
 SOURCES = 20  # coloured nodes to train on; as many to test, and as many that are left for a validation
 
-RING_RATE, RING_EPOCHS = 0.02, 60  # Adam's rate; the last weights are taken
+RING_RATE, RING_EPOCHS = 0.02, 100  # Adam's; K = r = 4 was learned in 8 of 10 development seeds, 3 of 4 else
 DEEP = Setting(0.02, dropout=0.5, weight_decay=5e-4, patience=20)
 
 
@@ -208,9 +208,13 @@ class GCNReceptiveField(Experiment):
             source="Chen et al. 2020, table 3",
         ),
         Control(
-            "K layers do see what is K hops away",
+            "K layers do see what is K hops away: the logarithm of the derivative is above that of 1e-9",
             lambda rows: above(
-                per_seed(where(rows, task=REACH).query("hop == layers"), lambda r: r.influence.min()), 1e-9
+                per_seed(
+                    where(rows, task=REACH).query("hop == layers"),
+                    lambda r: math.log10(max(r.influence.min(), 1e-300)),  # spread over decades from seed to seed
+                ),
+                -9,
             ),
             kind="positive",
         ),
