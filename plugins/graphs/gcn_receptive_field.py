@@ -256,19 +256,25 @@ class GCNReceptiveField(Experiment):
     )
 
     def plot(self, rows, figure, artefacts):
-        figure.set_size_inches(10, 4.2)
+        figure.set_size_inches(9, 7)
         figure.set_layout_engine("constrained")
-        reach, radius, energy, accuracies = figure.subplots(1, 4)
+        upper, lower = figure.subfigures(2, 1)
+        reach, radius = upper.subplots(1, 2)
         draw_reach(reach, rows[rows.task == REACH])
         draw_radius(radius, rows[rows.task == RADIUS])
         name = CORA if (rows.task == CORA).any() else BLOCKS
         swept = depths(rows[rows.task == name])
-        draw_depth(energy, swept, "log_energy", "log10 energy of the last layer")
-        draw_depth(accuracies, swept, "accuracy", "accuracy on the test nodes")
-        for axes in (energy, accuracies):
-            axes.set_title(f"deeper on {'Cora' if name == CORA else 'the block model'}", fontsize=9)
-        if energy.lines:
-            figure.legend(*energy.get_legend_handles_labels(), loc="outside lower right", ncols=4, frameon=False)
+        swept_axes = lower.subplots(1, 3)
+        for axes, metric, label in zip(
+            swept_axes,
+            ("log_energy", "mad", "accuracy"),
+            ("log10 of the last layer's energy", "mean cosine distance of two nodes", "accuracy on the test nodes"),
+            strict=True,
+        ):
+            draw_depth(axes, swept, metric, label)
+        lower.suptitle(f"deeper on {'Cora' if name == CORA else 'the block model'}", fontsize=10)
+        if swept_axes[2].lines:
+            lower.legend(*swept_axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
 
 
 # ------------------------------------------------------------------------------------------------------------ graphs
@@ -441,13 +447,15 @@ def draw_reach(axes, rows) -> None:
     """Influence over distance, a line for each number of layers."""
     axes.set_title("how far K layers see", fontsize=9)
     axes.set(xlabel="hops away", ylabel="greatest derivative", yscale="log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     layers = sorted(rows.layers.dropna().unique()) if len(rows) else []
     for i, k in enumerate(layers):
         seen = rows[(rows.layers == k) & (rows.influence > 0)].groupby("hop").influence
         colour = (0.0, 0.25 + 0.6 * (1 - i / len(layers)), 0.75 - 0.3 * i / len(layers))
         draw_means(axes, list(seen.groups), [v for _, v in seen], log=True, color=colour, marker="o", markersize=3)
         if seen.groups:
-            axes.annotate(f"K={k:.0f}", (max(seen.groups), seen.mean().iloc[-1]), fontsize=7, color=colour)
+            at = (max(seen.groups) + 0.12, seen.mean().iloc[-1])
+            axes.annotate(f"K={k:.0f}", at, fontsize=7, color=colour, va="bottom")
 
 
 def draw_radius(axes, rows) -> None:
@@ -472,6 +480,8 @@ def draw_depth(axes, rows, metric: str, label: str) -> None:
     ticks = sorted(rows.layers.unique())
     axes.set_xticks(ticks, [f"{k:.0f}" for k in ticks])
     axes.minorticks_off()
+    if metric not in rows:
+        return
     for subject, colour in LINES.items():
         of = rows[rows.subject == subject].groupby("layers")[metric]
         draw_means(axes, list(of.groups), [v for _, v in of], color=colour, label=subject, marker="o", markersize=3)

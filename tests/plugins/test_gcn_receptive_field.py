@@ -209,4 +209,4 @@ def test_cora_counts_where_it_is_there():
 def test_the_picture(part):
     rows = frame() if isinstance(part, slice) else frame().query("task in @part")
     figure = drawn(GCNReceptiveField(), rows, {})
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 5
