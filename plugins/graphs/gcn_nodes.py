@@ -76,7 +76,10 @@ RANDOM, PUBLIC = "random splits", "public split"  # of a citation network, whose
 
 # The block model.
 CLASSES, FEATURES = 3, 16
-SIGNAL = 0.7  # distance of a class's mean from the origin; the noise has standard deviation 1 in every feature
+# Distance of a class's mean from the origin; the noise has standard deviation 1 in every feature. At 0.7 a linear
+# classifier was 9 points above the commonest class with a standard deviation of 4.5 (seeds 100 to 111), too little for
+# six seeds to tell from 5; at 0.85 it is 13 points.
+SIGNAL = 0.85
 P_IN, P_OUT = 0.03, 0.006  # probability of a link within a block and between two
 NO_SIGNAL = (P_IN + (CLASSES - 1) * P_OUT) / CLASSES  # where both are the same at the same mean degree
 
@@ -158,13 +161,13 @@ class GCNNodes(Experiment):
 
     dataset: str = one_of("none", *NETWORKS, default="none")  # the citation network beside the block model
     nodes: int = between(150, 20_000, default=600)  # of the block model
-    sweep: tuple[float, ...] = between(0, 0.021, default=(0.002, 0.006, 0.010, 0.014, 0.021))  # values of p_out
+    sweep: tuple[float, ...] = between(0, 0.021, default=(0.002, 0.006, 0.014, 0.021))  # values of p_out
     hidden: int = between(1, 1024, default=16)
     epochs: int = between(1, 10_000, default=200)
     trials: int = between(1, len(GRID), default=len(GRID))  # settings tried for every arm
     splits: int = between(1, 100, default=10)  # random splits of the citation network for every seed
 
-    version = 2
+    version = 3
     title = "A graph convolution collects what a node's neighbours know"
     chapter = "graphs"
     sources = (
@@ -227,8 +230,9 @@ class GCNNodes(Experiment):
         for i, (name, split) in enumerate(splits):
             context.progress(i / len(splits), name)
             task = Task.of(x, y, edges, split, context.rng("permutation", i))
+            fits: dict[tuple[str, Setting], Fit] = {}  # most papers' settings are in the grid
             for tuning, settings in (("paper", lambda subject: [ARMS[subject].paper]), ("validation", self.grid)):
-                for outcome in self.compare(ARMS, task, settings, context, i).values():
+                for outcome in self.compare(ARMS, task, settings, context, i, fits=fits).values():
                     rows.append({"task": name, "tuning": tuning, **outcome.row})
         means = pd.DataFrame(rows).groupby(["task", "tuning", "subject"], sort=False, as_index=False).mean()
         yield from means.to_dict("records")
@@ -244,15 +248,20 @@ class GCNNodes(Experiment):
         settings: Callable[[str], Sequence[Setting]],
         context: Context,
         *axis: str | int,
+        fits: dict[tuple[str, Setting], Fit] | None = None,
     ) -> dict[str, Outcome]:
-        """Each arm with each of its settings; the best on the validation nodes is asked for the test nodes."""
-        outcomes = {}
+        """Each arm with each of its settings; the best on the validation nodes is asked for the test nodes.
+
+        What is in ``fits`` is not fitted again, and what is fitted is added.
+        """
+        outcomes, fits = {}, {} if fits is None else fits
         for subject in subjects:
             arm, wiring = ARMS[subject], task.wirings[ARMS[subject].wiring]
-            tried = []
             for setting in settings(subject):
-                with context.seeded("fit", *axis):  # the same first weights for every arm of one shape
-                    tried.append(arm.fit(task, wiring, setting, self))
+                if (subject, setting) not in fits:
+                    with context.seeded("fit", *axis):  # the same first weights for every arm of one shape
+                        fits[subject, setting] = arm.fit(task, wiring, setting, self)
+            tried = [fits[subject, setting] for setting in settings(subject)]
             best = max(tried, key=lambda model: accuracy(model, task, task.validation))  # the first of equals
             row = {
                 "subject": subject,

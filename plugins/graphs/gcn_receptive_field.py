@@ -18,13 +18,13 @@ Three parts, all of one stack: a linear map of every node's features, K convolut
     jk        as gcn, and the classes are read from the maximum over all layers (Xu et al., ICML 2018)
     mlp       no layer between the two maps
 
-Every subject has the same setting, set on one other seed for the ring to be learned with K = r and nothing else.
+Every subject has the same setting, set on a few other seeds (100 and up) for the ring to be learned with K = r.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,18 +53,17 @@ from dlbench import (
 from dlbench.nn import GCNConv, Linear, SparseMatrix, dropout, gcn_norm
 from dlbench.ops import Graph, aggregate
 from dlbench_plugins.graphs.gcn_nodes import P_OUT, block_features, block_links
-from dlbench_plugins.graphs.nodes import Setting, Task, accuracy, both_ways, fit, random_split
+from dlbench_plugins.graphs.nodes import Fit, Setting, Task, accuracy, both_ways, fit, loss, random_split
 
 REACH, RADIUS, BLOCKS, CORA = "reach", "radius", "block model", "cora public split"
 
 COLOURS = 4
 GAP = 18  # steps from one colour to the next: twice eight layers, and two
 MOST_LAYERS = (GAP - 2) // 2
-SOURCES = 20  # coloured nodes to train on; as many to validate and to test
+SOURCES = 20  # coloured nodes to train on; as many to test, and as many that are left for a validation
 
-RING = Setting(0.05, dropout=0.0, weight_decay=0.0, patience=15)
-RING_EPOCHS = 20  # five times as many, while the validation loss falls
-DEEP = Setting(0.01, dropout=0.5, weight_decay=5e-4, patience=40)
+RING_RATE, RING_EPOCHS = 0.02, 100  # Adam's; K = r = 4 was learned in 8 of 10 development seeds, 3 of 4 else
+DEEP = Setting(0.02, dropout=0.5, weight_decay=5e-4, patience=20)
 
 
 def jump(rows):
@@ -94,8 +93,9 @@ class GCNReceptiveField(Experiment):
     depths: tuple[int, ...] = between(2, 128, default=(2, 8, 32))
     nodes: int = between(150, 20_000, default=600)  # of the block model
     hidden: int = between(1, 1024, default=16)
-    epochs: int = between(1, 10_000, default=40)  # five times as many, while the validation loss falls
+    epochs: int = between(1, 10_000, default=20)  # five times as many, while the validation loss falls
 
+    version = 2
     title = "Layer by layer, a graph convolution moves on to the next neighbours"
     chapter = "graphs"
     sources = (
@@ -144,15 +144,15 @@ class GCNReceptiveField(Experiment):
                 yield {"subject": "gcn", "task": REACH, "layers": layers, "hop": hop, "influence": at}
 
     def radius(self, context: Context) -> Iterator[Measurement]:
-        """One training for every radius and number of layers."""
-        for radius in self.radii:
-            task = ring(context.rng("ring", radius), radius, context.device)
-            for layers in range(self.most_layers + 1):
-                with context.seeded("radius", radius, layers):
-                    net = GCN(COLOURS, self.hidden, COLOURS, layers, RING.dropout)
-                    found = fit(net, task, task.wirings["given"], RING, RING_EPOCHS)
-                scored = {"layers": layers, "radius": radius, "accuracy": accuracy(found, task, task.test)}
-                yield {"subject": "gcn" if layers else "mlp", "task": RADIUS, **scored}
+        """For every number of layers one training, of a network for each radius."""
+        tasks = [ring(context.rng("ring"), radius, context.device) for radius in self.radii]
+        for layers in range(self.most_layers + 1):
+            with context.seeded("radius", layers):
+                nets = [GCN(COLOURS, self.hidden, COLOURS, layers, 0.0) for _ in tasks]
+            for radius, task, scores in zip(self.radii, tasks, train_on_ring(nets, tasks), strict=True):
+                right = accuracy(Fit(scores, 0), task, task.test)
+                subject = "gcn" if layers else "mlp"
+                yield {"subject": subject, "task": RADIUS, "layers": layers, "radius": radius, "accuracy": right}
 
     def depth(self, name: str, task: Task, context: Context) -> Iterator[Measurement]:
         """Every subject with every depth."""
@@ -208,9 +208,13 @@ class GCNReceptiveField(Experiment):
             source="Chen et al. 2020, table 3",
         ),
         Control(
-            "K layers do see what is K hops away",
+            "K layers do see what is K hops away: the logarithm of the derivative is above that of 1e-9",
             lambda rows: above(
-                per_seed(where(rows, task=REACH).query("hop == layers"), lambda r: r.influence.min()), 1e-9
+                per_seed(
+                    where(rows, task=REACH).query("hop == layers"),
+                    lambda r: math.log10(max(r.influence.min(), 1e-300)),  # spread over decades from seed to seed
+                ),
+                -9,
             ),
             kind="positive",
         ),
@@ -252,19 +256,25 @@ class GCNReceptiveField(Experiment):
     )
 
     def plot(self, rows, figure, artefacts):
-        figure.set_size_inches(10, 4.2)
+        figure.set_size_inches(9, 7)
         figure.set_layout_engine("constrained")
-        reach, radius, energy, accuracies = figure.subplots(1, 4)
+        upper, lower = figure.subfigures(2, 1)
+        reach, radius = upper.subplots(1, 2)
         draw_reach(reach, rows[rows.task == REACH])
         draw_radius(radius, rows[rows.task == RADIUS])
         name = CORA if (rows.task == CORA).any() else BLOCKS
         swept = depths(rows[rows.task == name])
-        draw_depth(energy, swept, "log_energy", "log10 energy of the last layer")
-        draw_depth(accuracies, swept, "accuracy", "accuracy on the test nodes")
-        for axes in (energy, accuracies):
-            axes.set_title(f"deeper on {'Cora' if name == CORA else 'the block model'}", fontsize=9)
-        if energy.lines:
-            figure.legend(*energy.get_legend_handles_labels(), loc="outside lower right", ncols=4, frameon=False)
+        swept_axes = lower.subplots(1, 3)
+        for axes, metric, label in zip(
+            swept_axes,
+            ("log_energy", "mad", "accuracy"),
+            ("log10 of the last layer's energy", "mean cosine distance of two nodes", "accuracy on the test nodes"),
+            strict=True,
+        ):
+            draw_depth(axes, swept, metric, label)
+        lower.suptitle(f"deeper on {'Cora' if name == CORA else 'the block model'}", fontsize=10)
+        if swept_axes[2].lines:
+            lower.legend(*swept_axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
 
 
 # ------------------------------------------------------------------------------------------------------------ graphs
@@ -367,6 +377,40 @@ class JumpingKnowledge(GCN):
 SUBJECTS = {"gcn": GCN, "residual": Residual, "gcnii": GCNII, "jk": JumpingKnowledge}
 
 
+class SideBySide(nn.Module):
+    """GCNs of one shape on one graph, each with weights of its own: what they give together, [n, networks, classes]."""
+
+    def __init__(self, nets: Sequence[GCN]) -> None:
+        super().__init__()
+        maps = [[net.encode.weight.T for net in nets]]
+        maps += [[net.layers[i].weight for net in nets] for i in range(len(nets[0].layers))]
+        maps += [[net.decode.weight.T for net in nets]]
+        self.maps = nn.ParameterList(torch.stack(one).detach() for one in maps)  # [networks, in, out]
+        self.shifts = nn.ParameterList(torch.zeros(len(nets), 1, one.shape[2]) for one in self.maps)
+
+    def forward(self, x: Tensor, graph: Graph, weight: Tensor) -> Tensor:
+        encode, *layers, decode = zip(self.maps, self.shifts, strict=True)
+        h = (x @ encode[0] + encode[1]).relu()  # [networks, n, hidden]
+        for linear, shift in layers:
+            h = aggregate((h @ linear).transpose(0, 1).contiguous(), graph, weight).transpose(0, 1)
+            h = (h + shift).relu()
+        return (h @ decode[0] + decode[1]).transpose(0, 1)
+
+
+def train_on_ring(nets: Sequence[GCN], tasks: Sequence[Task]) -> Iterator[Tensor]:
+    """Scores [n, classes] for every task; Adam on the sum of all losses, which does to each what it would do alone."""
+    x, wiring = tasks[0].x, tasks[0].wirings["given"]
+    net = SideBySide(nets).to(x.device)
+    optimiser = torch.optim.Adam(net.parameters(), lr=RING_RATE, fused=True)
+    for _ in range(RING_EPOCHS):
+        optimiser.zero_grad()
+        scores = net(x, wiring.graph, wiring.weight)
+        sum(loss(scores[:, i], task, task.train) for i, task in enumerate(tasks)).backward()
+        optimiser.step()
+    with torch.no_grad():
+        yield from net(x, wiring.graph, wiring.weight).unbind(1)
+
+
 # ------------------------------------------------------------------------------------------------------ measurements
 
 
@@ -403,13 +447,15 @@ def draw_reach(axes, rows) -> None:
     """Influence over distance, a line for each number of layers."""
     axes.set_title("how far K layers see", fontsize=9)
     axes.set(xlabel="hops away", ylabel="greatest derivative", yscale="log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     layers = sorted(rows.layers.dropna().unique()) if len(rows) else []
     for i, k in enumerate(layers):
         seen = rows[(rows.layers == k) & (rows.influence > 0)].groupby("hop").influence
         colour = (0.0, 0.25 + 0.6 * (1 - i / len(layers)), 0.75 - 0.3 * i / len(layers))
         draw_means(axes, list(seen.groups), [v for _, v in seen], log=True, color=colour, marker="o", markersize=3)
         if seen.groups:
-            axes.annotate(f"K={k:.0f}", (max(seen.groups), seen.mean().iloc[-1]), fontsize=7, color=colour)
+            at = (max(seen.groups) + 0.12, seen.mean().iloc[-1])
+            axes.annotate(f"K={k:.0f}", at, fontsize=7, color=colour, va="bottom")
 
 
 def draw_radius(axes, rows) -> None:
@@ -434,6 +480,8 @@ def draw_depth(axes, rows, metric: str, label: str) -> None:
     ticks = sorted(rows.layers.unique())
     axes.set_xticks(ticks, [f"{k:.0f}" for k in ticks])
     axes.minorticks_off()
+    if metric not in rows:
+        return
     for subject, colour in LINES.items():
         of = rows[rows.subject == subject].groupby("layers")[metric]
         draw_means(axes, list(of.groups), [v for _, v in of], color=colour, label=subject, marker="o", markersize=3)

@@ -6,7 +6,8 @@ that a group of atoms gives, whatever else there is.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,7 +95,10 @@ def distances(atoms: int, bonds: np.ndarray, farthest: int) -> np.ndarray:
     apart = np.where(reached > 0, 0.0, np.inf)
     for steps in range(1, farthest + 1):
         reached = reached @ linked
-        apart[(reached > 0) & np.isinf(apart)] = steps
+        new = (reached > 0) & np.isinf(apart)
+        if not new.any():
+            break
+        apart[new] = steps
     return apart
 
 
@@ -123,32 +127,34 @@ def active(made: Made) -> bool:
     )
 
 
-def surroundings(made: Made, radius: int) -> Counter[int]:
-    """How often each surrounding of an atom occurs, up to a radius: Weisfeiler and Lehman's colours, bonds counted."""
+def surroundings(made: Made, radius: int) -> list[list[int]]:
+    """For radii 0 to ``radius``, the surrounding of every atom: Weisfeiler and Lehman's colours, bonds counted."""
     around = made.neighbours()
-    colour = [hash((int(element),)) for element in made.element]
-    found = Counter(colour)
+    found = [[hash((int(element),)) for element in made.element]]
     for _ in range(radius):
-        colour = [
-            hash((colour[atom], *sorted((order, colour[other]) for other, order in bonded)))
-            for atom, bonded in enumerate(around)
-        ]
-        found.update(colour)
+        colour = found[-1]
+        found.append(
+            [
+                hash((colour[atom], *sorted([(order, colour[other]) for other, order in bonded])))
+                for atom, bonded in enumerate(around)
+            ]
+        )
     return found
 
 
 def identity(made: Made) -> int:
     """The same for the same molecule, however its atoms are numbered."""
-    return hash(tuple(sorted(surroundings(made, 4).items())))
+    return hash(tuple(sorted(chain.from_iterable(surroundings(made, 4)))))
 
 
-def fingerprints(molecules: list[Made], radius: int = 2, places: int = 512) -> np.ndarray:
-    """Counts of surroundings, hashed into places: [n, places] float32."""
-    table = np.zeros((len(molecules), places), dtype=np.float32)
-    for row, made in zip(table, molecules, strict=True):
-        for colour, count in surroundings(made, radius).items():
-            row[colour % places] += count
-    return table
+def fingerprints(molecules: Iterable[Made], radii: Sequence[int], places: int = 512) -> dict[int, np.ndarray]:
+    """For each radius, counts of surroundings up to it, hashed into places: [n, places] float32."""
+    found = [surroundings(made, max(radii)) for made in molecules]
+    tables = {}
+    for radius in radii:
+        colours = [np.array([*chain.from_iterable(one[: radius + 1])]) % places for one in found]
+        tables[radius] = np.stack([np.bincount(one, minlength=places) for one in colours]).astype(np.float32)
+    return tables
 
 
 def formulas(molecules: list[Made]) -> np.ndarray:
@@ -162,19 +168,23 @@ def graphs(molecules: list[Made]) -> Molecules:
     return Molecules.of([(one_hot[made.element], made.bonds, orders[made.order - 1]) for made in molecules])
 
 
-def library(rng: np.random.Generator, molecules: int, share: float) -> tuple[list[Made], np.ndarray]:
-    """Molecules, no two the same, of which a share is active: drawn one by one, and kept while there is room.
+def distinct(rng: np.random.Generator, molecules: int) -> dict[int, Made]:
+    """Molecules, no two the same, by their identity."""
+    found: dict[int, Made] = {}
+    while len(found) < molecules:
+        made = molecule(rng)
+        found.setdefault(identity(made), made)
+    return found
 
-    Returns:
-        The molecules, and which of them are active [n], bool.
-    """
+
+def library(rng: np.random.Generator, molecules: int, share: float) -> dict[int, Made]:
+    """The same, of which a share is active: drawn one by one, and kept while there is room."""
     room = {True: round(share * molecules), False: molecules - round(share * molecules)}
-    found: dict[int, tuple[Made, bool]] = {}
+    found: dict[int, Made] = {}
     while any(room.values()):
         made = molecule(rng)
         kind = active(made)
         if room[kind] and (key := identity(made)) not in found:
-            found[key] = made, kind
+            found[key] = made
             room[kind] -= 1
-    made, kinds = zip(*found.values(), strict=True)
-    return list(made), np.array(kinds)
+    return found

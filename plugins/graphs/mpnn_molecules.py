@@ -22,6 +22,7 @@ settings, of which the validation molecules choose one.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -62,6 +63,8 @@ ECOLI_RANDOM, ECOLI_SCAFFOLD, HUB = "ecoli random split", "ecoli scaffold split"
 
 ACTIVES = 0.05  # share of a made library; 0.051 of the E. coli screen
 SHARES = (0.8, 0.1, 0.1)  # of the E. coli screen: to train, to choose a setting, to test
+SYMBOLS = ("B", "C", "N", "O", "F", "Na", "Si", "P", "S", "Cl", "K", "Se", "Br", "I", "?")  # of smiles.ELEMENTS
+FIRST = 6  # molecules of a list that are drawn
 
 
 class Setting(NamedTuple):
@@ -109,16 +112,17 @@ class MPNNMolecules(Experiment):
 
     sets: tuple[str, ...] = one_of("made", "ecoli", default=("made",))
     train: int = between(50, 100_000, default=1000)  # made molecules, a fifth of them to choose a setting
-    test: int = between(100, 100_000, default=2000)  # made molecules that are ranked
-    hidden: int = between(1, 2048, default=48)
-    steps: int = between(1, 10, default=4)  # of message passing
-    epochs: int = between(1, 1000, default=20)
+    test: int = between(100, 100_000, default=1500)  # made molecules that are ranked
+    hidden: int = between(1, 2048, default=32)
+    steps: int = between(1, 10, default=3)  # of message passing
+    epochs: int = between(1, 1000, default=14)
     batch: int = between(1, 4096, default=64)
-    learning_rate: float = between(1e-6, 1.0, default=5e-3)
-    trees: int = between(1, 5000, default=100)
+    learning_rate: float = between(1e-6, 1.0, default=1e-2)  # at its highest
+    trees: int = between(1, 5000, default=50)
     members: int = between(1, 100, default=2)  # of the ensemble
     trials: int = between(1, len(GRID), default=len(GRID))  # settings tried for every arm
 
+    version = 2
     title = "Message passing over bonds finds active molecules"
     chapter = "graphs"
     sources = (
@@ -133,6 +137,7 @@ class MPNNMolecules(Experiment):
         "hits50": Metric("actives among the first 50", better="higher", low=0, high=50),
         "ece": Metric("expected calibration error, ten bins", better="lower", low=0, high=1),
         "rmse": Metric("error of the property, root mean square", better="lower", low=0),
+        "mae": Metric("error of the property, mean absolute", better="lower", low=0),
         "rank": Metric("share of the library ahead of the molecule sought (the median active)", better="lower", low=0),
         "candidates": Metric("test molecules"),
         "unread": Metric("SMILES that are no molecule, or made molecules that cannot be", low=0),
@@ -172,6 +177,7 @@ class MPNNMolecules(Experiment):
         task = made_task(context, self.train, self.test, activity=True)
         outcomes = self.compare([*PLAIN, "dmpnn_shuffled"], task, context, self.members)
         keep_found(context, "library", task, outcomes)
+        keep_first(context, "library", task, outcomes["dmpnn_ensemble"].scores)
         yield from (outcome.row for outcome in outcomes.values())
 
     def ecoli(self, context: Context) -> Iterator[Measurement]:
@@ -203,6 +209,7 @@ class MPNNMolecules(Experiment):
         (halicin,), _, _ = smiles.parse([published.HALICIN], [0])
         task = replace(task, sought=np.flatnonzero(hub.identity == smiles.identities([halicin])[0]))
         outcomes = self.compare(PLAIN, task, context, self.members, chosen)
+        keep_first(context, "hub", task, outcomes["dmpnn_ensemble"].scores)
         yield from (outcome.row for outcome in outcomes.values())
 
     def compare(
@@ -217,19 +224,32 @@ class MPNNMolecules(Experiment):
 
         Where settings were chosen before, each arm has its own and no other.
         """
+        settings = {subject: [chosen[subject]] if chosen else GRID[: self.trials] for subject in subjects}
+        tried = self.fitted(
+            [Job(subject, setting) for subject in subjects for setting in settings[subject]], task, context
+        )
         outcomes = {}
         for subject in subjects:
-            fit = partial(ARMS[subject], task, study=self, context=context)
-            settings = [chosen[subject]] if chosen else GRID[: self.trials]
-            tried = [fit(setting, member=0) for setting in settings]
-            best = int(np.argmax([task.quality(scores) for scores in tried]))
-            setting, scores = settings[best], tried[best][task.test]
-            outcomes[subject] = Outcome(task.row(subject, scores, len(settings)), scores, setting)
+            best = max(settings[subject], key=lambda setting: task.quality(tried[Job(subject, setting)]))
+            scores, trials = tried[Job(subject, best)][task.test], len(settings[subject])
+            outcomes[subject] = Outcome(task.row(subject, scores, trials), scores, best)
             if subject == "dmpnn" and task.activity:
-                more = [fit(setting, member=member)[task.test] for member in range(1, members)]
-                scores = np.mean([scores, *more], axis=0)
-                outcomes["dmpnn_ensemble"] = Outcome(task.row("dmpnn_ensemble", scores, len(settings)), scores, setting)
+                more = self.fitted([Job(subject, best, member) for member in range(1, members)], task, context)
+                scores = np.mean([scores, *(found[task.test] for found in more.values())], axis=0)
+                outcomes["dmpnn_ensemble"] = Outcome(task.row("dmpnn_ensemble", scores, trials), scores, best)
         return outcomes
+
+    def fitted(self, jobs: Sequence[Job], task: Task, context: Context) -> dict[Job, np.ndarray]:
+        """Scores [n] of every job's model, NaN for molecules that trained; networks on one graph train side by side."""
+        found = {}
+        for bonds in ("given", "permuted", "none"):
+            of_bonds = [job for job in jobs if isinstance(arm := ARMS[job.subject], Network) and arm.bonds == bonds]
+            if of_bonds:
+                found |= dict(zip(of_bonds, networks(of_bonds, bonds, task, self, context), strict=True))
+        for job in jobs:
+            if not isinstance(arm := ARMS[job.subject], Network):
+                found[job] = arm(task, job.setting, self, context)
+        return found
 
     claims = (
         Claim(
@@ -315,14 +335,19 @@ class MPNNMolecules(Experiment):
 
     def plot(self, rows, figure, artefacts):
         real = "task" in rows and rows.task.isin([ECOLI_RANDOM, ECOLI_SCAFFOLD]).any()
-        figure.set_size_inches(9, 7.5 if real else 3.9)
+        figure.set_size_inches(9, 9.5 if real else 5.4)
         figure.set_layout_engine("constrained")
-        axes = figure.subplots(2 if real else 1, 2).ravel()
-        draw_parity(axes[0], artefacts)
-        draw_enrichment(axes[1], artefacts, "library", "a made library, one in twenty active")
+        heights = [3.6, 1.5, 3.6, 1.5] if real else [3.6, 1.5]
+        charts, molecules, *more = figure.subfigures(len(heights), 1, height_ratios=heights)
+        parity, found = charts.subplots(1, 2)
+        draw_parity(parity, artefacts)
+        draw_enrichment(found, artefacts, "library", "a made library, one in twenty active")
+        draw_first(molecules, artefacts, "library")
         if real:
-            draw_areas(axes[2], rows, self.references)
-            draw_ranks(axes[3], rows, artefacts)
+            areas, ranks = more[0].subplots(1, 2)
+            draw_areas(areas, rows, self.references)
+            draw_ranks(ranks, rows, artefacts)
+            draw_first(more[1], artefacts, "hub")
 
 
 # ------------------------------------------------------------------------------------------------------------- tasks
@@ -342,6 +367,7 @@ class Task:
     test: np.ndarray
     identity: np.ndarray  # [n], equal for the same molecule
     sought: np.ndarray  # positions among the test molecules
+    symbols: Sequence[str]  # what the atoms' first columns stand for
     unread: int = 0
     duplicates: int = 0
 
@@ -364,7 +390,7 @@ class Task:
             "tuned_trials": trials,
         }
         if not self.activity:
-            return row | {"rmse": rmse(y, scores)}
+            return row | {"rmse": rmse(y, scores), "mae": float(np.abs(y - scores).mean())}
         if len(self.sought):
             row["rank"] = float(np.median([share_ahead(scores, at) for at in self.sought]))
         if np.isnan(y).any():
@@ -392,28 +418,28 @@ def made_task(context: Context, train: int, test: int, activity: bool) -> Task:
     """Made molecules, none of them twice, in random order."""
     name = LIBRARY if activity else PROPERTY
     rng = context.rng(name)
+    drawn = (
+        made_molecules.library(rng, train + test, ACTIVES) if activity else made_molecules.distinct(rng, train + test)
+    )
+    made = list(drawn.values())
     if activity:
-        made, kinds = made_molecules.library(rng, train + test, ACTIVES)
-        y = kinds.astype(float)
+        y = np.array([float(made_molecules.active(one)) for one in made])
     else:
-        drawn = {}
-        while len(drawn) < train + test:
-            one = made_molecules.molecule(rng)
-            drawn.setdefault(made_molecules.identity(one), one)
-        made = list(drawn.values())
         y = np.array([made_molecules.property_of(one) for one in made])
         y += made_molecules.NOISE * rng.normal(size=len(y))
     order = rng.permutation(train + test)
-    views = {f"fingerprint {radius}": made_molecules.fingerprints(made, radius) for radius in (1, 2)}
+    fingerprints = made_molecules.fingerprints(made, radii=(1, 2))
     return Task(
         name,
         made_molecules.graphs(made),
-        views | {"formula": made_molecules.formulas(made)},
+        {f"fingerprint {radius}": table for radius, table in fingerprints.items()}
+        | {"formula": made_molecules.formulas(made)},
         y,
         activity,
         *np.split(order, [train - train // 5, train]),
-        identity=np.array([made_molecules.identity(one) for one in made]),
+        identity=np.array(list(drawn)),
         sought=np.flatnonzero(y[order[train:]] == 1) if activity else np.arange(0),
+        symbols="CNOF",
         unread=sum(not one.valid for one in made),
     )
 
@@ -471,6 +497,7 @@ class Records:
             *(train, validation, test),
             identity=self.identity,
             sought=np.arange(0),
+            symbols=SYMBOLS,
             unread=len(self.unread),
             duplicates=self.duplicates,
         )
@@ -479,20 +506,70 @@ class Records:
 # -------------------------------------------------------------------------------------------------------------- arms
 
 
+class Network(NamedTuple):
+    """What a network sees: bonds ``given``, ``permuted`` or ``none``; labels ``given`` or ``shuffled``."""
+
+    bonds: str = "given"
+    labels: str = "given"
+
+
+class Job(NamedTuple):
+    """One model to be fitted; members differ in their first weights."""
+
+    subject: str
+    setting: Setting
+    member: int = 0
+
+
 class MoleculeNet(nn.Module):
     """Messages on directed bonds, atoms to one row a molecule, two layers: chemprop's shape."""
 
-    def __init__(self, atom_features: int, bond_features: int, study: MPNNMolecules, readout: str) -> None:
+    def __init__(self, atom_features: int, bond_features: int, study: MPNNMolecules, *readouts: str) -> None:
         super().__init__()
         self.messages = DMPNN(atom_features, bond_features, study.hidden, study.steps)
         self.first = nn.Linear(study.hidden, study.hidden)
         self.second = nn.Linear(study.hidden, 1)
-        self.readout = readout
+        self.readouts = readouts
 
     def forward(self, batch: Batch) -> Tensor:
-        h = self.messages(batch.atoms, batch.graph, batch.edges, batch.reverse)  # [atoms, hidden]
-        h = segment_reduce(h, batch.atom_ptr, self.readout)  # [molecules, hidden]
-        return self.second(self.first(h).relu()).squeeze(1)
+        h = self.messages(batch.atoms, batch.graph, batch.edges, batch.reverse)  # [atoms, networks * hidden]
+        parts = zip(h.chunk(len(self.readouts), dim=1), self.readouts, strict=True)
+        h = torch.cat([segment_reduce(part, batch.atom_ptr, readout) for part, readout in parts], dim=1)
+        return self.second(self.first(h).relu())  # [molecules, networks]
+
+
+def side_by_side(nets: Sequence[MoleculeNet]) -> MoleculeNet:
+    """One network that gives what all of them give, a column each: what is done once a step is done once for all.
+
+    Adam moves each weight by itself, so trained on the sum of their losses each becomes what it would become alone.
+    """
+    whole = copy.deepcopy(nets[0])
+    whole.readouts = tuple(readout for net in nets for readout in net.readouts)
+    atoms = nets[0].messages.finish.in_features - nets[0].messages.finish.out_features
+    for name, shared in (("start", None), ("update", 0), ("finish", atoms)):
+        whole.messages.register_module(name, Blocks([getattr(net.messages, name) for net in nets], shared))
+    whole.register_module("first", Blocks([net.first for net in nets], 0))
+    whole.register_module("second", Blocks([net.second for net in nets], 0))
+    return whole
+
+
+class Blocks(nn.Module):
+    """Linear maps side by side: all read the first ``shared`` columns (None: all), and each its own of the others."""
+
+    def __init__(self, maps: Sequence[nn.Linear], shared: int | None) -> None:
+        super().__init__()
+        self.shared = maps[0].in_features if shared is None else shared
+        self.weight = nn.Parameter(torch.stack([one.weight.detach() for one in maps]))  # [maps, out, in]
+        biases = [one.bias.detach() for one in maps if one.bias is not None]
+        self.bias = nn.Parameter(torch.cat(biases)) if biases else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        common, own = x[:, : self.shared], x[:, self.shared :]
+        out = functional.linear(common, self.weight[:, :, : self.shared].flatten(0, 1), self.bias)  # [n, maps * out]
+        if not own.shape[1]:
+            return out
+        maps = zip(own.chunk(len(self.weight), dim=1), self.weight[:, :, self.shared :], strict=True)
+        return out + torch.cat([functional.linear(part, weight) for part, weight in maps], dim=1)
 
 
 class Batch(NamedTuple):
@@ -514,51 +591,48 @@ class Batch(NamedTuple):
         )
 
 
-def network(
-    task: Task,
-    setting: Setting,
-    member: int,
-    study: MPNNMolecules,
-    context: Context,
-    bonds: str = "given",
-    labels: str = "given",
-) -> np.ndarray:
-    """Scores [n], NaN for molecules that trained: Adam, its rate rising and falling once, batches in random order."""
+def networks(
+    jobs: Sequence[Job], bonds: str, task: Task, study: MPNNMolecules, context: Context
+) -> Iterator[np.ndarray]:
+    """Scores [n] for every job: Adam, its rate rising and falling once, batches in random order, the same for all."""
     graphs = task.graphs
     if bonds == "none":
         graphs = bag_of_atoms(graphs)
     elif bonds == "permuted":
         graphs = rewired(graphs, context.rng("rewired", task.name))
-    y = torch.from_numpy(task.y).float()
     known = task.y[task.train]
-    if labels == "shuffled":
-        y[task.train] = torch.from_numpy(context.rng("shuffled", task.name).permutation(known)).float()
     shift, scale = (0.0, 1.0) if task.activity else (known.mean(), known.std())
+    labels = {"given": known, "shuffled": context.rng("shuffled", task.name).permutation(known)}
+    targets = torch.full((len(task.y), len(jobs)), torch.nan)
+    for column, job in enumerate(jobs):
+        targets[task.train, column] = torch.from_numpy((labels[ARMS[job.subject].labels] - shift) / scale).float()
+    nets = []
+    for job in jobs:
+        with context.seeded("fit", task.name, job.member):  # the same first weights for every arm of one shape
+            nets.append(MoleculeNet(graphs.atoms.shape[1], graphs.bond_features.shape[1], study, job.setting.readout))
+    net = side_by_side(nets).to(context.device)
     loss = functional.binary_cross_entropy_with_logits if task.activity else functional.mse_loss
-    rng = context.rng("batches", task.name, member)
-    with context.seeded("fit", task.name, member):  # the same first weights for every arm of one shape
-        net = MoleculeNet(graphs.atoms.shape[1], graphs.bond_features.shape[1], study, setting.readout)
-    net = net.to(context.device)
-    optimiser = torch.optim.Adam(net.parameters(), lr=study.learning_rate)
+    optimiser = torch.optim.Adam(net.parameters(), lr=study.learning_rate, fused=True)
     steps = study.epochs * -(-len(task.train) // study.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, study.learning_rate, total_steps=steps)
+    rng = context.rng("batches", task.name)
     for _ in range(study.epochs):
         order = rng.permutation(task.train)
         for start in range(0, len(order), study.batch):
             chosen = order[start : start + study.batch]
-            target = ((y[chosen] - shift) / scale).to(context.device)
             optimiser.zero_grad()
-            loss(net(Batch.of(graphs.take(chosen), context.device)), target).backward()
+            out = net(Batch.of(graphs.take(chosen), context.device))
+            (len(jobs) * loss(out, targets[chosen].to(context.device))).backward()  # the sum of their means
             optimiser.step()
             schedule.step()
-    scores = np.full(len(task.y), np.nan)
+    scores = np.full((len(task.y), len(jobs)), np.nan)
     asked = np.concatenate([task.validation, task.test])
     with torch.no_grad():
         for start in range(0, len(asked), 512):
             chosen = asked[start : start + 512]
             out = net(Batch.of(graphs.take(chosen), context.device)).double().cpu()
             scores[chosen] = (out.sigmoid() if task.activity else out * scale + shift).numpy()
-    return scores
+    yield from scores.T
 
 
 def bag_of_atoms(graphs: Molecules) -> Molecules:
@@ -573,7 +647,7 @@ def rewired(graphs: Molecules, rng: np.random.Generator) -> Molecules:
     return replace(graphs, atoms=graphs.atoms[np.lexsort((rng.random(len(owner)), owner))])
 
 
-def linear(task: Task, setting: Setting, member: int, study: MPNNMolecules, context: Context, view: str) -> np.ndarray:
+def linear(task: Task, setting: Setting, study: MPNNMolecules, context: Context, view: str) -> np.ndarray:
     """Ridge or logistic regression on standardised columns."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
@@ -583,7 +657,7 @@ def linear(task: Task, setting: Setting, member: int, study: MPNNMolecules, cont
     return fitted_scores(make_pipeline(StandardScaler(), model), task, columns(task, setting, view))
 
 
-def forest(task: Task, setting: Setting, member: int, study: MPNNMolecules, context: Context) -> np.ndarray:
+def forest(task: Task, setting: Setting, study: MPNNMolecules, context: Context) -> np.ndarray:
     """A random forest on fingerprints."""
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
@@ -608,11 +682,11 @@ def fitted_scores(model: Any, task: Task, x: np.ndarray) -> np.ndarray:
     return model.predict_proba(x)[:, 1] if task.activity else model.predict(x)
 
 
-ARMS: dict[str, Callable[..., np.ndarray]] = {
-    "dmpnn": network,
-    "dmpnn_rewired": partial(network, bonds="permuted"),
-    "dmpnn_shuffled": partial(network, labels="shuffled"),
-    "atoms_net": partial(network, bonds="none"),
+ARMS: dict[str, Network | Callable[[Task, Setting, MPNNMolecules, Context], np.ndarray]] = {
+    "dmpnn": Network(),
+    "dmpnn_rewired": Network(bonds="permuted"),
+    "dmpnn_shuffled": Network(labels="shuffled"),
+    "atoms_net": Network(bonds="none"),
     "formula_linear": partial(linear, view="formula"),
     "fingerprint_linear": partial(linear, view="fingerprint"),
     "fingerprint_forest": forest,
@@ -680,6 +754,7 @@ COLOURS = {  # Okabe & Ito
     "formula_linear": "#CC79A7",
     "dmpnn_shuffled": "0.6",
 }
+ELEMENT_COLOURS = {"N": "#0072B2", "O": "#D55E00", "S": "#A6761D", "F": "#009E73", "Cl": "#009E73", "Br": "#8C510A"}
 LEGEND = {"frameon": False, "fontsize": 8, "handletextpad": 0.4}
 
 
@@ -688,6 +763,18 @@ def keep_found(context: Context, name: str, task: Task, outcomes: Mapping[str, O
     for subject, outcome in outcomes.items():
         order = np.argsort(-outcome.scores, kind="stable")
         context.keep(f"{name}_{subject}", task.y[task.test][order].astype(bool))
+
+
+def keep_first(context: Context, name: str, task: Task, scores: np.ndarray) -> None:
+    """For the picture: the molecules at the head of a list."""
+    chosen = task.test[np.argsort(-scores, kind="stable")[:FIRST]]
+    first = task.graphs.take(chosen)
+    elements = first.atoms[:, : len(task.symbols)].argmax(axis=1)
+    context.keep(f"{name}_first_atoms", np.array([task.symbols[element] for element in elements], dtype="U2"))
+    context.keep(f"{name}_first_orders", first.bond_features[:, :4].argmax(axis=1) + 1)
+    context.keep(f"{name}_first_active", task.y[chosen])
+    for part in ("bonds", "atom_ptr", "bond_ptr"):
+        context.keep(f"{name}_first_{part}", getattr(first, part))
 
 
 def draw_parity(axes, artefacts) -> None:
@@ -720,6 +807,52 @@ def draw_enrichment(axes, artefacts, name: str, title: str) -> None:
             axes.plot(share, np.mean(curves, axis=0), color=colour, linewidth=1.4, label=subject)
     axes.set_xlim(0.005, 1)
     axes.legend(loc="upper left", **LEGEND)
+
+
+def draw_first(figure, artefacts, name: str) -> None:
+    """The molecules that one seed's ensemble names first, without hydrogens; aromatic bonds as single ones."""
+    kept = next((kept for _, kept in sorted(artefacts.items()) if f"{name}_first_atoms" in kept), None)
+    axes = figure.subplots(1, FIRST)
+    for one in axes:
+        one.set_axis_off()
+    if kept is None:
+        return
+    words = {"library": "the made molecules that an ensemble names first", "hub": "the drugs that it names first"}
+    figure.suptitle(f"{words[name]}, one seed", fontsize=10)
+    atoms, orders, active, bonds, atom_ptr, bond_ptr = (
+        kept[f"{name}_first_{part}"] for part in ("atoms", "orders", "active", "bonds", "atom_ptr", "bond_ptr")
+    )
+    for i, one in enumerate(axes[: len(active)]):
+        symbols = atoms[atom_ptr[i] : atom_ptr[i + 1]]
+        own = slice(bond_ptr[i], bond_ptr[i + 1])
+        xy = flat_layout(len(symbols), bonds[:, own])
+        for (a, b), order in zip(bonds[:, own].T, orders[own], strict=True):
+            across = 0.08 * np.array([xy[a, 1] - xy[b, 1], xy[b, 0] - xy[a, 0]])
+            for side in {1: (0,), 2: (-1, 1), 3: (-1.6, 0, 1.6)}.get(int(order), (0,)):
+                one.plot(*(xy[[a, b]] + side * across).T, color="0.45", linewidth=0.9, zorder=1)
+        for (x, y), symbol in zip(xy, symbols, strict=True):
+            if symbol != "C":
+                colour = ELEMENT_COLOURS.get(str(symbol), "0.2")
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
+                one.text(x, y, symbol, fontsize=7, color=colour, ha="center", va="center", bbox=box)
+        one.set_aspect("equal")
+        one.margins(0.12)
+        if not np.isnan(active[i]):
+            one.set_title("active" if active[i] else "inactive", fontsize=8, color="0.2" if active[i] else "#D55E00")
+
+
+def flat_layout(atoms: int, bonds: np.ndarray, rounds: int = 150) -> np.ndarray:
+    """Positions [n, 2] whose distances are those along the bonds as nearly as may be: stress majorisation (SMACOF)."""
+    apart = made_molecules.distances(atoms, bonds, atoms)
+    apart = np.where(np.isinf(apart), np.sqrt(atoms) + 1, apart)  # of parts of a salt
+    weight = 1 / np.maximum(apart, 1) ** 2 * (1 - np.eye(atoms))
+    inverse = np.linalg.pinv(np.diag(weight.sum(axis=1)) - weight)
+    xy = np.random.default_rng(0).normal(size=(atoms, 2))
+    for _ in range(rounds):
+        now = np.linalg.norm(xy[:, None] - xy[None], axis=2)
+        pull = weight * apart / np.maximum(now, 1e-9)
+        xy = inverse @ ((np.diag(pull.sum(axis=1)) - pull) @ xy)
+    return xy
 
 
 def draw_areas(axes, rows, references) -> None:

@@ -105,7 +105,7 @@ def fit(net: nn.Module, task: Task, wiring: Wiring, setting: Setting, epochs: in
     decayed = list(net.decayed())
     later = [weight for weight in net.parameters() if all(weight is not other for other in decayed)]
     groups = [{"params": decayed, "weight_decay": setting.weight_decay}, {"params": later}]
-    optimiser = torch.optim.Adam(groups, lr=setting.learning_rate)
+    optimiser = torch.optim.Adam(groups, lr=setting.learning_rate, fused=True)
     losses: list[float] = []
     best = None  # scores where the validation loss was lowest
     for _ in range(epochs * (PATIENT if setting.patience else 1)):

@@ -288,15 +288,34 @@ def made_cora(nodes=260):
     )
 
 
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(study, "VALIDATION", 60)
-    monkeypatch.setattr(study, "TEST", 120)
+@pytest.fixture(scope="module")
+def small():
+    torch.set_num_threads(1)
     experiment = GCNNodes(dataset="cora", nodes=240, sweep=(), epochs=20, splits=2, trials=2)
     assert experiment.datasets() == ("cora",)
     data = made_cora()
-    rows = list(experiment.citations(Context(seed=0, loader=lambda name: {"cora": data}[name])))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "VALIDATION", 60)
+        patch.setattr(study, "TEST", 120)
+        rows = list(experiment.citations(Context(seed=0, loader=lambda name: {"cora": data}[name])))
     return pd.DataFrame(rows, index=[0] * len(rows))
+
+
+def test_what_both_tunings_ask_for_is_fitted_once(monkeypatch):
+    task, fitted = block_task(), []
+
+    def scripted(task, wiring, setting, study_):
+        fitted.append(setting)
+        return study.Fit(torch.nn.functional.one_hot(task.y, 3).float(), 0)
+
+    monkeypatch.setitem(ARMS, "scripted", study.Arm(scripted, "given"))
+    fits = {}
+    for settings in ([study.PAPER], study.GRID):
+        outcome = TINY.compare(["scripted"], task, lambda subject, s=settings: s, Context(seed=0), fits=fits)[
+            "scripted"
+        ]
+        assert outcome.row["tuned_trials"] == len(settings)
+    assert fitted == list(study.GRID)
 
 
 def test_cora_has_both_splits_and_both_tunings(small):

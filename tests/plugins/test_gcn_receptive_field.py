@@ -119,12 +119,27 @@ def test_without_layers_the_ring_is_at_chance(rows):
     assert of.subject.tolist() == ["mlp"] and of.accuracy.tolist() == [0.25]
 
 
-def test_one_layer_learns_the_neighbours_colour():
-    task = study.ring(np.random.default_rng(100), 1, "cpu")
+def test_networks_side_by_side_are_what_they_are_alone():
+    tasks = [study.ring(np.random.default_rng(0), radius, "cpu") for radius in (1, 2)]
+    wiring = tasks[0].wirings["given"]
+    torch.testing.assert_close(tasks[0].x, tasks[1].x)  # one ring, two questions
     torch.manual_seed(0)
-    net = study.GCN(4, 16, 4, 1, 0.0)
-    found = study.fit(net, task, task.wirings["given"], study.RING, study.RING_EPOCHS)
-    assert study.accuracy(found, task, task.test) > 0.9
+    nets = [study.GCN(4, 8, 4, 2, 0.0) for _ in tasks]
+    for net in nets:
+        torch.nn.init.zeros_(net.encode.bias), torch.nn.init.zeros_(net.decode.bias)
+    together = study.SideBySide(nets)(tasks[0].x, *wiring[:2])
+    for i, net in enumerate(nets):
+        torch.testing.assert_close(together[:, i], net(tasks[0].x, *wiring[:2]), atol=1e-5, rtol=1e-4)
+
+
+def test_each_radius_is_learned_with_as_many_layers_and_not_with_fewer():
+    tasks = [study.ring(np.random.default_rng(100), radius, "cpu") for radius in (1, 2)]
+    for layers, learned in ((1, [True, False]), (2, [True, True])):
+        torch.manual_seed(0)
+        nets = [study.GCN(4, 16, 4, layers, 0.0) for _ in tasks]
+        for task, scores, right in zip(tasks, study.train_on_ring(nets, tasks), learned, strict=True):
+            found = study.accuracy(study.Fit(scores, 0), task, task.test)
+            assert found > 0.9 if right else found == 0.25
 
 
 # -------------------------------------------------------------------------------------------------------------- rules
@@ -194,4 +209,4 @@ def test_cora_counts_where_it_is_there():
 def test_the_picture(part):
     rows = frame() if isinstance(part, slice) else frame().query("task in @part")
     figure = drawn(GCNReceptiveField(), rows, {})
-    assert len(figure.axes) == 4
+    assert len(figure.axes) == 5

@@ -66,14 +66,22 @@ def test_identity_ignores_the_order_of_atoms():
     back = molecule([OXYGEN, OXYGEN, CARBON, CARBON, NITROGEN], [(4, 3, 1), (3, 2, 1), (2, 1, 2), (2, 0, 1)])
     other = molecule([NITROGEN, CARBON, CARBON, OXYGEN, OXYGEN], [(0, 1, 1), (1, 2, 1), (2, 3, 1), (2, 4, 1)])
     assert made.identity(GLYCINE) == made.identity(back) != made.identity(other)
-    np.testing.assert_array_equal(*made.fingerprints([GLYCINE, back]))
+    for table in made.fingerprints([GLYCINE, back], radii=(1, 2)).values():
+        np.testing.assert_array_equal(*table)
 
 
 def test_a_library_has_its_share_of_actives_and_nothing_twice():
-    molecules, active = made.library(np.random.default_rng(1), 100, 0.05)
-    assert len(molecules) == 100 and active.sum() == 5
-    assert [made.active(one) for one in molecules] == active.tolist()
-    assert len({made.identity(one) for one in molecules}) == 100
+    found = made.library(np.random.default_rng(1), 100, 0.05)
+    assert len(found) == 100 and sum(map(made.active, found.values())) == 5
+    assert [made.identity(one) for one in found.values()] == list(found)
+    assert len(made.distinct(np.random.default_rng(1), 100)) == 100
+
+
+def test_fingerprints_count_surroundings():
+    ethane, propane = molecule([CARBON] * 2, [(0, 1, 1)]), molecule([CARBON] * 3, [(0, 1, 1), (1, 2, 1)])
+    tables = made.fingerprints([ethane, propane], radii=(1, 2))
+    assert tables[1].sum(axis=1).tolist() == [4, 6] and tables[2].sum(axis=1).tolist() == [6, 9]
+    assert sorted(tables[1][1][tables[1][1] > 0].tolist()) == [1, 2, 3]  # three atoms, two ends, one middle
 
 
 # ---------------------------------------------------------------------------------------------------------- the arms
@@ -111,21 +119,60 @@ def test_a_batch_is_its_molecules_one_by_one_and_reverse_is_the_way_back():
     torch.testing.assert_close(edges[:, batch.reverse], edges.flip(0))
 
 
+def test_networks_side_by_side_are_what_they_are_alone():
+    """What they say, and what a step of Adam on the sum of their losses makes of them."""
+    graphs = made.graphs([made.molecule(np.random.default_rng(seed)) for seed in range(5)])
+    batch, target = study.Batch.of(graphs, "cpu"), torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    nets = [study.MoleculeNet(4, 2, TINY, readout) for readout in ("sum", "mean", "sum")]
+    together = study.side_by_side(nets)
+    assert together(batch).shape == (5, 3)
+    for _ in range(2):
+        torch.testing.assert_close(
+            together(batch), torch.cat([net(batch) for net in nets], dim=1), atol=1e-5, rtol=1e-4
+        )
+        for net, wanted in ((together, target), *zip(nets, target.split(1, dim=1), strict=True)):
+            optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+            (wanted.shape[1] * torch.nn.functional.mse_loss(net(batch), wanted)).backward()
+            optimiser.step()
+            optimiser.zero_grad()
+
+
 def test_the_setting_is_chosen_on_validation_molecules_alone(monkeypatch):
     task = study.made_task(Context(seed=0), 60, 100, activity=False)
     asked = []
 
-    def scripted(task, setting, study, context, member):
+    def scripted(task, setting, study, context):
         asked.append(setting)
         scores = np.full(len(task.y), 9.0)  # no use on the test molecules
         scores[task.validation] = task.y[task.validation] + (setting == study_grid[0])
         return scores
 
     study_grid = study.GRID
-    monkeypatch.setitem(study.ARMS, "dmpnn", scripted)
-    outcome = TINY.compare(["dmpnn"], task, Context(seed=0))["dmpnn"]
+    monkeypatch.setitem(study.ARMS, "scripted", scripted)
+    outcome = TINY.compare(["scripted"], task, Context(seed=0))["scripted"]
     assert asked == list(study_grid) and outcome.setting == study_grid[1]
     assert outcome.row["rmse"] == pytest.approx(study.rmse(task.y[task.test], 9.0)) and outcome.row["tuned_trials"] == 2
+
+
+def test_members_are_of_the_chosen_setting(monkeypatch):
+    task = study.made_task(Context(seed=0), 60, 100, activity=False)
+    task = replace(task, activity=True, y=(task.y > np.median(task.y)).astype(float))
+    asked = []
+
+    def scripted(jobs, bonds, task, study_, context):
+        asked.append(jobs)
+        for job in jobs:
+            yield np.where(task.y == 1, 0.9, 0.1) if job.setting == study.GRID[1] else np.full(len(task.y), 0.5)
+
+    monkeypatch.setattr(study, "networks", scripted)
+    outcomes = TINY.compare(["dmpnn", "dmpnn_shuffled"], task, Context(seed=0), members=3)
+    first, members = asked  # those on one graph at once
+    assert [(job.subject, job.setting) for job in first] == [
+        (subject, setting) for subject in ("dmpnn", "dmpnn_shuffled") for setting in study.GRID
+    ]
+    assert [(job.setting, job.member) for job in members] == [(study.GRID[1], 1), (study.GRID[1], 2)]
+    assert outcomes["dmpnn_ensemble"].row["roc_auc"] == 1 and outcomes["dmpnn_ensemble"].row["tuned_trials"] == 2
 
 
 def test_a_leak_is_counted():
@@ -274,7 +321,8 @@ def test_controls_are_of_all_kinds():
 def test_the_picture(run):
     rows, kept = run
     figure = drawn(TINY, rows.set_index(pd.Index([0] * len(rows), name="seed")), {0: kept})
-    parity, found = figure.axes
+    parity, found, *molecules = figure.axes
+    assert len(molecules) == study.FIRST and all(axes.lines or axes.texts for axes in molecules)
     assert len(parity.get_lines()[0].get_xdata()) == 100
     ends = [line.get_ydata()[-1] for line in found.get_lines()]
     assert len(ends) == 8 and ends == [1.0] * 8
@@ -285,7 +333,15 @@ def test_the_picture_of_nothing(rows):
     figure = Figure()
     MPNNMolecules().plot(rows, figure, {})
     figure.canvas.draw()
-    assert len(figure.axes) == 2
+    assert len(figure.axes) == 2 + study.FIRST
+
+
+def test_a_layout_keeps_the_distances_of_a_chain_and_a_ring():
+    chain = study.flat_layout(4, np.array([[0, 1, 2], [1, 2, 3]]))
+    np.testing.assert_allclose(np.linalg.norm(chain[0] - chain, axis=1), [0, 1, 2, 3], atol=0.05)
+    ring = study.flat_layout(6, np.array([range(6), [1, 2, 3, 4, 5, 0]]))
+    sides = np.linalg.norm(ring - np.roll(ring, 1, axis=0), axis=1)
+    np.testing.assert_allclose(sides, sides.mean(), rtol=0.02)
 
 
 def test_published_numbers_name_metrics_that_exist():
