@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <type_traits>
+#include <vector>
 
 #include "aggregate/csr.h"
 #include "perturb/visit_elements.h"
@@ -96,7 +97,13 @@ template <typename Index>
 void check_graph(const Csr<Index>& graph, int64_t edges, int64_t sources) {
   check_rising(graph.rowptr, graph.rows, edges, "edges");
   if (graph.col) check_inside("col", "sources", graph.col, edges, sources);
-  if (graph.edge_id) check_inside("edge_id", "edges", graph.edge_id, edges, edges);
+  if (!graph.edge_id) return;
+  check_inside("edge_id", "edges", graph.edge_id, edges, edges);
+  std::vector<bool> seen(edges);
+  for (int64_t p = 0; p < edges; ++p) {
+    TORCH_CHECK_VALUE(!seen[graph.edge_id[p]], "edge_id ", graph.edge_id[p], " at position ", p, " is another edge's");
+    seen[graph.edge_id[p]] = true;
+  }
 }
 
 // f(begin, end) between marks, in as many shares of equal work as there are threads, or in one where the numbers to go

@@ -70,6 +70,8 @@ def test_scaffolds_and_their_split():
     assert sorted(np.concatenate(sets).tolist()) == list(range(100)) and set(range(20)) <= set(sets[0].tolist())
     names = [set(scaffold[chosen]) for chosen in sets]
     assert not names[0] & names[1] and not names[0] & names[2] and not names[1] & names[2]
+    with pytest.raises(ValueError, match="100 molecules with 1 scaffolds, the largest of 100, split into 0, 0, 100"):
+        smiles.scaffold_split(np.array([""] * 100), rng, (0.8, 0.1, 0.1))
 
 
 def test_fingerprints_tell_surroundings():

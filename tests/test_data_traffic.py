@@ -55,7 +55,11 @@ def test_a_missing_file_is_named(made):
     [
         ("los_speed.csv", SPEED.replace("30", "fast"), "fast.*Expected a table of numbers"),
         ("los_speed.csv", SPEED.replace("55", "-1"), "line 3, column 2: a speed below zero"),
+        ("los_speed.csv", SPEED.replace("55", "inf"), "line 3, column 2: an infinite speed"),
+        ("los_speed.csv", "a,b\n1,2,3\n4,5,6\n", "was not read: Length of header"),
         ("los_speed.csv", "", "was not read"),
+        ("los_adj.csv", ROADS.replace("0.5", "-0.5"), "line 1, column 2: no weight of a road"),
+        ("los_adj.csv", ROADS.replace("0.5", ""), "line 1, column 2: no weight of a road"),
         ("los_adj.csv", "1,0\n0,1\n", "2 rows and 2 columns; expected 3 of both"),
     ],
 )

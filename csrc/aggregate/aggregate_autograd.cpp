@@ -153,14 +153,16 @@ class Aggregate : public torch::autograd::Function<Aggregate> {
   }
 
  private:
-  // With m the messages, c their number and s the deviation: ds/dm = (m - mean) / (c s), taken as 0 where s is. The two
-  // terms of the difference may be large beside it, so all is computed in float64.
+  // With m the messages, c their number and s the deviation: ds/dm = (m - mean) / (c s), taken as 0 where s is, or is no
+  // more than what rounding does to the mean. The two terms of the difference may be large beside it, so all is computed
+  // in float64.
   static variable_list std_backward(const Tensor& grad, const Tensor& x, const Tensor& weight, const Edges& edges,
                                     bool wants_x, bool wants_weight) {
     const Tensor wide_x = x.to(at::kDouble), wide_weight = weight.defined() ? weight.to(at::kDouble) : weight;
     const Tensor mean = edges.aggregate(wide_x, optional(wide_weight), "mean");
     const Tensor deviation = edges.aggregate(wide_x, optional(wide_weight), "std");
-    const Tensor flat = deviation.eq(0);
+    const Tensor rounding = mean.abs() * ((edges.counts(wide_x) + 4) * 0x1p-52);
+    const Tensor flat = deviation.le(rounding);
     const Tensor slope = (grad / (deviation.masked_fill(flat, 1) * edges.counts(wide_x))).masked_fill(flat, 0);
     Tensor of_x, of_weight;
     if (wants_x) {

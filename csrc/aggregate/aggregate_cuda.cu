@@ -100,7 +100,10 @@ struct Std {
   }
   template <typename T>
   __device__ void row(const T& team, int64_t row, int64_t) const {
-    team.store(row, [&](int k) { return count > 0 ? sqrt(squares[k] / count) : Real(0); });
+    team.store(row, [&](int k) {
+      if (count == 1) return mean[k] - mean[k];  // as on the CPU; NaN for what is no number
+      return count > 0 ? sqrt(squares[k] / count) : Real(0);
+    });
   }
 };
 

@@ -40,7 +40,8 @@ struct Std {
       Element* out = task.out + row * task.width() + strip.from;
 #pragma GCC unroll 16
       for (int v = 0; v < Vectors; ++v) {
-        VectorOf<Lanes, Real> deviation = squares[v] / count;
+        // One message differs from itself by nothing, but by its rounding where it was multiplied and added at once.
+        VectorOf<Lanes, Real> deviation = last - first == 1 ? mean[v] - mean[v] : squares[v] / count;
         for (int k = 0; k < Lanes; ++k) deviation[k] = std::sqrt(deviation[k]);
         store_narrowed<Lanes>(out + strip.offset[v], deviation);
       }

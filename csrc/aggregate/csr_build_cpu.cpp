@@ -11,10 +11,10 @@ void csr_from_coo_cpu(const Given* row, const Given* col, int64_t edges, int64_t
   // beginning that has been raised past the edges put there has become the end, which is where the next row begins.
   std::fill(rowptr, rowptr + rows + 1, Index(0));
   for (int64_t e = 0; e < edges; ++e)
-    if (row[e] + 2 <= Given(rows)) ++rowptr[row[e] + 2];
+    if (const int64_t place = int64_t(row[e]) + 2; place <= rows) ++rowptr[place];
   for (int64_t i = 2; i <= rows; ++i) rowptr[i] += rowptr[i - 1];
   for (int64_t e = 0; e < edges; ++e) {
-    const Index p = rowptr[row[e] + 1]++;
+    const Index p = rowptr[int64_t(row[e]) + 1]++;
     col_out[p] = Index(col[e]);
     if (edge_id) edge_id[p] = Index(e);
   }

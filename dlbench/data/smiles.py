@@ -167,6 +167,9 @@ def scaffold_split(
 
     Scaffolds that would fill more than half of the validation or the test set come first, and so train; the others
     follow in random order, each going whole into the first set that has room.
+
+    Raises:
+        ValueError: a set stays empty, as where most molecules have one scaffold, or none, in common.
     """
     _, inverse = np.unique(scaffold, return_inverse=True)
     groups = np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
@@ -177,6 +180,12 @@ def scaffold_split(
     for group in big + [small[i] for i in rng.permutation(len(small))]:
         fits = [i for i in (0, 1) if len(sets[i]) + len(group) <= room[i]]
         sets[fits[0] if fits else 2].extend(group)
+    if not all(sets):
+        sizes, largest = ", ".join(str(len(chosen)) for chosen in sets), max(map(len, groups), default=0)
+        raise ValueError(
+            f"{len(scaffold)} molecules with {len(groups)} scaffolds, the largest of {largest}, "
+            f"split into {sizes}; a set that is empty teaches and tells nothing: split at random instead"
+        )
     return tuple(np.array(chosen, dtype=np.int64) for chosen in sets)
 
 

@@ -13,6 +13,7 @@ The arrays, for T steps, n detectors, E roads:
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,12 @@ def read(speed_file: Path, adjacency_file: Path) -> dict[str, np.ndarray]:
             f"{adjacency_file} has {adjacency.shape[0]} rows and {adjacency.shape[1]} columns; expected {detectors} of "
             f"both, as many as {speed_file} has detectors"
         )
+    if (bad := ~np.isfinite(adjacency) | (adjacency < 0)).any():
+        row, column = np.argwhere(bad)[0]
+        raise DataDamaged(f"{adjacency_file}, line {row + 1}, column {column + 1}: no weight of a road, at least 0")
+    if np.isinf(speed).any():
+        step, detector = np.argwhere(np.isinf(speed))[0]
+        raise DataDamaged(f"{speed_file}, line {step + 2}, column {detector + 1}: an infinite speed")
     if (speed < 0).any():
         step, detector = np.argwhere(speed < 0)[0]
         raise DataDamaged(f"{speed_file}, line {step + 2}, column {detector + 1}: a speed below zero")
@@ -65,8 +72,9 @@ def read(speed_file: Path, adjacency_file: Path) -> dict[str, np.ndarray]:
 def numbers(path: Path, header: int | None) -> NDArray[np.float32]:
     """A table of numbers; an empty cell is NaN."""
     try:
-        return np.asarray(pd.read_csv(path, header=header).to_numpy(np.float32))
-    except (ValueError, OSError) as problem:
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # rows longer than the header
+            return np.asarray(pd.read_csv(path, header=header, index_col=False).to_numpy(np.float32))
+    except (ValueError, OSError, pd.errors.ParserWarning) as problem:
         raise DataDamaged(f"{path} was not read: {problem}. Expected a table of numbers, one column a detector") from (
             problem
         )

@@ -76,9 +76,14 @@ def dropout(x: Tensor | SparseMatrix, p: float, training: bool) -> Tensor | Spar
     """Dropout of a dense tensor, or of a sparse matrix's entries: the zeros between them stay zero anyway.
 
     torch's own draws from Bernoulli, which takes three times as long on a CPU as comparing uniform numbers.
+
+    Raises:
+        ValueError: ``p`` is no share, from 0 to 1.
     """
+    if not 0 <= p <= 1:
+        raise ValueError(f"p={p} is not a share that can be dropped; give a number from 0 to 1")
     if not training or p == 0:
         return x
     values = x.values if isinstance(x, SparseMatrix) else x
-    kept = values * (torch.rand_like(values) >= p) / (1 - p)
+    kept = torch.where(torch.rand_like(values) >= p, values / max(1 - p, 1e-30), 0.0)
     return dataclasses.replace(x, values=kept) if isinstance(x, SparseMatrix) else kept

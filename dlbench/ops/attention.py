@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dlbench.ops import reference
-from dlbench.ops.checks import check_floats, check_graph, check_on_graph
+from dlbench.ops.checks import check_floats, check_on_graph, check_unchanged
 from dlbench.ops.graph import Graph
 from dlbench.ops.loader import register
 
@@ -36,8 +36,9 @@ def edge_softmax(scores: Tensor, graph: Graph) -> Tensor:
     Raises:
         TypeError: scores that are not of a float type, or no ``Graph``.
         ValueError: a shape or a device that does not fit.
+        RuntimeError: the graph was changed in place.
     """
-    check_graph(graph)
+    check_unchanged(graph)
     check_floats("scores", scores)
     check_on_graph("scores", scores, graph, graph.num_edges, *["heads"][: scores.dim() - 1])
     columns = scores if scores.dim() == 2 else scores.unsqueeze(1)
@@ -86,9 +87,10 @@ def gat_aggregate(
     Raises:
         TypeError: tensors that are not of a float type, or no ``Graph``.
         ValueError: a shape, a device or a number that does not fit.
+        RuntimeError: the graph was changed in place.
         NotImplementedError: at a second derivative; ``edge_softmax`` and ``aggregate`` together have one.
     """
-    check_graph(graph)
+    check_unchanged(graph)
     check_on_graph("x", x, graph, graph.num_src, "heads", "features")
     heads = x.shape[1]
     check_on_graph("score_src", score_src, graph, graph.num_src, heads)

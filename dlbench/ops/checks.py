@@ -16,6 +16,12 @@ def check_graph(graph: object) -> None:
         raise TypeError(f"graph is a {type(graph).__name__}; make one with Graph.from_edge_index or Graph.from_csr")
 
 
+def check_unchanged(graph: Graph) -> None:
+    """Raises TypeError unless it is a ``Graph``, RuntimeError where it was changed in place."""
+    check_graph(graph)
+    graph.is_checked  # noqa: B018  asking raises
+
+
 def check_floats(name: str, tensor: object) -> None:
     """Raises TypeError unless it is a tensor of a float type."""
     if not isinstance(tensor, Tensor):

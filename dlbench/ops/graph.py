@@ -157,12 +157,16 @@ class Graph:
 
         Raises:
             TypeError: no sparse matrix of scipy.
+            ValueError: an array of other than two dimensions.
         """
         if not hasattr(matrix, "tocsr"):
             raise TypeError(f"matrix is a {type(matrix).__name__}; give a sparse matrix of scipy")
-        csr = matrix.tocsr()
+        if matrix.ndim != 2:
+            raise ValueError(f"matrix has {matrix.ndim} dimensions; give one of targets by sources")
+        csr = matrix.tocsr(copy=True)
+        csr.sum_duplicates()
         graph = cls.from_csr(torch.as_tensor(csr.indptr), torch.as_tensor(csr.indices), num_src=csr.shape[1])
-        return graph, torch.as_tensor(csr.data.copy())
+        return graph, torch.as_tensor(csr.data)
 
     @classmethod
     def from_networkx(cls, graph: Any) -> Graph:
@@ -298,15 +302,18 @@ class Graph:
         Degrees count incoming edges. An edge from a node that has none weighs 0.
 
         Raises:
+            TypeError: ``dtype`` is no float type.
             ValueError: the sources are not the targets.
         """
         self._check_square("this norm needs")
+        if not dtype.is_floating_point:
+            raise TypeError(f"dtype is {dtype}; the norms of edges are fractions, so give a float type")
         name = f"gcn_weight, {dtype}"
         if name not in self._kept:
             source, target = self.edge_index
             degree = self.in_degree
-            scale = degree.to(dtype).rsqrt().masked_fill(degree == 0, 0)
-            self._kept[name] = scale[source] * scale[target]
+            scale = degree.double().rsqrt().masked_fill(degree == 0, 0)
+            self._kept[name] = (scale[source] * scale[target]).to(dtype)
         kept: Tensor = self._kept[name]
         return kept
 

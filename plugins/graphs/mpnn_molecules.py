@@ -290,7 +290,7 @@ class MPNNMolecules(Experiment):
             source="Stokes et al. 2020",
         ),
         Control(
-            "Trained on activities dealt out at random, a network ranks at chance: ROC-AUC below 0.65",
+            "Trained on activities dealt out at random, a network ranks no better than chance: ROC-AUC below 0.65",
             lambda rows: every(screened(rows), "task", lambda r: below(r[r.subject == "dmpnn_shuffled"].roc_auc, 0.65)),
             kind="negative",
         ),

@@ -108,3 +108,6 @@ def test_dropout_keeps_its_share_and_the_mean(kind):
     assert values.max().item() == pytest.approx(1 / 0.7)
     assert (values == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)  # 7 standard deviations
     assert dropout(x, 0.3, training=False) is x and dropout(x, 0.0, training=True) is x
+    assert not dropout(torch.tensor([1.0, torch.inf]), 1.0, training=True).any()
+    with pytest.raises(ValueError, match=r"p=2 is not a share"):
+        dropout(x, 2, training=True)

@@ -11,7 +11,7 @@ import weakref
 import pytest
 import torch
 
-from dlbench.ops import Graph, aggregate, status
+from dlbench.ops import Graph, aggregate, edge_softmax, gat_aggregate, sddmm, status
 
 
 def edges(*pairs):
@@ -180,6 +180,11 @@ def test_scipy():
         torch.testing.assert_close(aggregate(x, graph, weight), dense @ x)
     with pytest.raises(TypeError, match="matrix is a Tensor"):
         Graph.from_scipy(dense)
+    twice = sparse.csr_matrix(([1.0, 2.0, 3.0], [0, 0, 1], [0, 2, 3]), shape=(2, 3))
+    graph, weight = Graph.from_scipy(twice)
+    assert (graph.num_edges, weight.tolist(), twice.nnz) == (2, [3.0, 3.0], 3)
+    with pytest.raises(ValueError, match="matrix has 1 dimensions"):
+        Graph.from_scipy(sparse.coo_array(dense[0].numpy()))
 
 
 def test_networkx():
@@ -237,6 +242,23 @@ def test_self_loops_and_the_norm():
         Graph.from_edge_index(edges((0, 0)), (2, 3)).with_self_loops()
 
 
+def test_norms_of_half_types_are_of_exact_degrees():
+    """A degree above 65,504 has no float16, but its root has."""
+    star = Graph.from_coo(torch.arange(70_000), torch.zeros(70_000, dtype=torch.int64), 70_000, 70_000)
+    weight = star.gcn_weight(torch.float16)
+    assert weight[0].item() == pytest.approx(1 / 70_000, rel=0.01)
+    with pytest.raises(TypeError, match=r"dtype is torch\.int64"):
+        star.gcn_weight(torch.int64)
+
+
+def test_numbers_of_edges_that_repeat_are_refused():
+    if status().implementation != "native":
+        pytest.skip("the reference reads them as they are")
+    graph = Graph(torch.tensor([0, 2, 3]), torch.tensor([0, 1, 0]), 3, torch.tensor([0, 2, 0]))
+    with pytest.raises(ValueError, match="edge_id 0 at position 2 is another edge's"):
+        sddmm(torch.ones(2, 4), torch.ones(3, 4), graph)
+
+
 def test_another_order_is_undone():
     pytest.importorskip("scipy")
     graph = Graph.from_edge_index(torch.randint(0, 40, (2, 90), generator=torch.Generator().manual_seed(3)), 40)
@@ -253,6 +275,10 @@ def test_a_change_in_place_is_noticed():
         getattr(changed, name)[0] = 0
         with pytest.raises(RuntimeError, match="changed in place"):
             aggregate(torch.ones(3, 2), changed)
+        with pytest.raises(RuntimeError, match="changed in place"):
+            gat_aggregate(torch.ones(3, 1, 2), torch.ones(3, 1), torch.ones(3, 1), changed)
+        with pytest.raises(RuntimeError, match="changed in place"):
+            edge_softmax(torch.ones(3), changed)
         with pytest.raises(RuntimeError, match="changed in place"):
             pickle.dumps(changed)
     with torch.inference_mode():

@@ -293,6 +293,18 @@ class TestDerivatives:
         aggregate(x, graph, weight, "std").sum().backward()
         assert not x.grad.any() and not weight.grad.any()
 
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("edges", [1, 2, 7, 1000])
+    def test_of_a_std_that_is_rounding_is_nought(self, dtype, edges):
+        """Equal messages, of products that are not exact; a single one differs from itself by nothing."""
+        graph = Graph.from_edge_index(torch.zeros(2, edges, dtype=torch.int64), (1, 1))
+        x = torch.rand(1, 33, dtype=dtype, requires_grad=True)
+        weight = torch.full((edges,), 0.3, dtype=dtype, requires_grad=True)
+        out = aggregate(x, graph, weight, "std")
+        out.sum().backward()
+        assert not x.grad.any() and not weight.grad.any()
+        assert out.max() == 0 if edges == 1 else out.max() < edges * torch.finfo(dtype).eps
+
     def test_of_a_std_beside_a_large_mean(self):
         graph = Graph.from_edge_index(torch.tensor([[0, 1, 2, 3], [0, 0, 0, 0]]), (4, 1))
         spread = torch.tensor([[-1.0], [-0.5], [0.25], [1.25]])
