@@ -872,7 +872,7 @@ def draw_areas(axes, rows, references) -> None:
     for reference in references:
         y = list(COLOURS).index(reference.where["subject"])
         axes.plot(reference.value, y - 0.15, "k|", markersize=10, label="published")
-    axes.legend(loc="lower left", **LEGEND)
+    axes.legend(loc="upper left", **LEGEND)
 
 
 def draw_ranks(axes, rows, artefacts) -> None:
