@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -102,6 +103,8 @@ class Graph:
         if num_nodes is None:
             num_nodes = int(edge_index.max()) + 1 if edge_index.numel() else 0
         if isinstance(num_nodes, tuple):
+            if len(num_nodes) != 2:
+                raise ValueError(f"num_nodes is {num_nodes}; give one number, or those of sources and of targets")
             num_src, num_dst = (_node_count("num_nodes", n) for n in num_nodes)
         else:
             num_src = num_dst = _node_count("num_nodes", num_nodes)
@@ -194,9 +197,12 @@ class Graph:
         """Graphs side by side as one, nodes and edges numbered one graph after the other.
 
         Raises:
+            TypeError: something that is no graph.
             ValueError: no graphs, or graphs on several devices.
         """
         graphs = list(graphs)
+        for number, graph in enumerate(graphs):
+            _check_part(number, graph)
         if len({graph.device for graph in graphs}) != 1:
             raise ValueError(f"{len(graphs)} graphs on {len({g.device for g in graphs})} devices; give some, on one")
         edges = torch.tensor([graph.num_edges for graph in graphs])
@@ -430,12 +436,18 @@ def _index_type(nodes: int, edges: int) -> torch.dtype:
     return torch.int32 if max(nodes, edges) <= INT32_MAX else torch.int64
 
 
-def _node_count(name: str, count: int) -> int:
-    if isinstance(count, bool) or not isinstance(count, int):
+def _check_part(number: int, graph: object) -> None:
+    if not isinstance(graph, Graph):
+        raise TypeError(f"graphs[{number}] is a {type(graph).__name__}; give graphs, as Graph.from_edge_index makes")
+
+
+def _node_count(name: str, count: object) -> int:
+    if isinstance(count, bool) or not isinstance(count, Integral):  # numpy's integers are as good
         raise TypeError(f"{name} is {count!r}; it must be an int")
-    if count < 0:
+    nodes = int(count)
+    if nodes < 0:
         raise ValueError(f"{name}={count} is not a number of nodes; it must be at least 0")
-    return count
+    return nodes
 
 
 def _check_indices(name: str, indices: Tensor, dim: int) -> None:

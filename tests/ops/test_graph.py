@@ -8,6 +8,7 @@ import gc
 import pickle
 import weakref
 
+import numpy as np
 import pytest
 import torch
 
@@ -76,6 +77,7 @@ def test_edge_index_is_copied():
         ((torch.zeros(3, 4, dtype=torch.long),), ValueError, r"edge_index has shape \[3, 4\]"),
         ((torch.zeros(4, dtype=torch.long),), ValueError, r"edge_index has shape \[4\]"),
         ((edges((0, 1)), -2), ValueError, "num_nodes=-2"),
+        ((edges((0, 1)), (2, 2, 2)), ValueError, r"num_nodes is \(2, 2, 2\); give one number"),
         ((edges((0, 1)), 2.0), TypeError, "num_nodes is 2.0"),
     ],
 )
@@ -197,6 +199,11 @@ def test_networkx():
     assert graph.edge_index.tolist() == [[0, 0, 1, 1, 1], [1, 1, 1, 0, 0]] and graph.num_dst == 3
     with pytest.raises(TypeError, match="graph is a list"):
         Graph.from_networkx([])
+
+
+def test_a_batch_is_of_graphs():
+    with pytest.raises(TypeError, match=r"graphs\[1\] is a NoneType; give graphs"):
+        Graph.batch([Graph.from_edge_index(edges((0, 1)), np.int64(2)), None])
 
 
 @pytest.mark.parametrize("with_transpose", [True, False])
