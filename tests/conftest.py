@@ -101,7 +101,7 @@ def calm_run(tmp_path_factory):
     """What the command said that ran the toy ``healthy``, and its run folder, which nobody is to change."""
     folder = tmp_path_factory.mktemp("calm")
     site = with_toys(folder / "site-toys")
-    done = dlbench_in(folder, "run", "healthy", "--out", "o", "--json", "--quiet", folders=[site])
+    done = dlbench_in(folder, "run", "healthy", "--jobs", 2, "--out", "o", "--json", "--quiet", folders=[site])
     return SimpleNamespace(done=done, out=folder / "o")
 
 

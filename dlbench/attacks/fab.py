@@ -195,10 +195,13 @@ class Walk(Restarts[Walking]):
         rows.adversarial = logits.argmax(1) != branch.aims
         branch.count_answers(self.oracle.answers * len(others))
         branch.visit(rows.points, logits, start=turn.first, score=self._score(branch, rows, logits))
+        if not others:
+            return gradient
+        distance = _distance(rows.lead, gradient, rows.unit, branch.norm)
         for target in others:
             _, lead, slope = self._towards(target, branch, rows)
-            there, best = (_distance(*line, rows.unit, branch.norm) for line in ((lead, slope), (rows.lead, gradient)))
-            nearer = there < best
+            there = _distance(lead, slope, rows.unit, branch.norm)
+            nearer, distance = there < distance, torch.minimum(there, distance)
             rows.lead = torch.where(nearer, lead, rows.lead)
             gradient = torch.where(nearer.view(-1, *[1] * (gradient.dim() - 1)), slope, gradient)
         return gradient

@@ -14,7 +14,6 @@ The arrays, for T days, n regions (those that the movements name), E pairs of re
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from dlbench.data import Dataset, root
+from dlbench.data.tables import read_csv
 from dlbench.errors import DataDamaged
 
 CODES = {"England": "EN", "France": "FR"}
@@ -79,9 +79,8 @@ def read(labels: Path, graphs: Sequence[Path]) -> dict[str, np.ndarray]:
 def table(path: Path, header: int | None) -> pd.DataFrame:
     """A CSV file: text in the columns of names, numbers elsewhere; else DataDamaged."""
     try:
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # rows longer than the header
-            frame = pd.read_csv(path, header=header, index_col=False)
-    except (ValueError, OSError, pd.errors.ParserWarning) as problem:
+        frame = read_csv(path, header)
+    except (ValueError, OSError) as problem:
         raise DataDamaged(f"{path} was not read: {problem}") from problem
     names = 1 if header == 0 else 2
     wrong = [

@@ -13,14 +13,13 @@ The arrays, for T steps, n detectors, E roads:
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from dlbench.data import Dataset, root
+from dlbench.data.tables import read_csv
 from dlbench.errors import DataDamaged
 
 MINUTES = 5
@@ -72,9 +71,8 @@ def read(speed_file: Path, adjacency_file: Path) -> dict[str, np.ndarray]:
 def numbers(path: Path, header: int | None) -> NDArray[np.float32]:
     """A table of numbers; an empty cell is NaN."""
     try:
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # rows longer than the header
-            return np.asarray(pd.read_csv(path, header=header, index_col=False).to_numpy(np.float32))
-    except (ValueError, OSError, pd.errors.ParserWarning) as problem:
+        return np.asarray(read_csv(path, header).to_numpy(np.float32))
+    except (ValueError, OSError) as problem:
         raise DataDamaged(f"{path} was not read: {problem}. Expected a table of numbers, one column a detector") from (
             problem
         )
