@@ -1,0 +1,184 @@
+"""Stacked networks end up where each would have come to alone."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dlbench.stacking import Stack, batches
+
+STEPS, BATCH = 12, 16
+SIZES = (40, 64, 23)
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.LayerNorm(12), nn.Linear(12, 3))
+
+
+def cnn() -> nn.Module:
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Tanh(),
+        nn.MaxPool2d((1, 2)), nn.Flatten(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+def made(build, count=3):
+    nets = []
+    for seed in range(count):
+        torch.manual_seed(seed)
+        nets.append(build().double())
+    return nets
+
+
+def data():
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(len(SIZES), max(SIZES), 6, dtype=torch.float64, generator=random)
+    return x, torch.randint(3, x.shape[:2], generator=random)
+
+
+def orders():
+    return [torch.Generator().manual_seed(seed) for seed in range(len(SIZES))]
+
+
+def own(x, rows):
+    return torch.stack([part[chosen] for part, chosen in zip(x, rows, strict=True)])
+
+
+OPTIMIZERS = {
+    "adam": lambda parameters: torch.optim.Adam(parameters, lr=1e-2, weight_decay=1e-3),
+    "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=1e-2),
+    "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("build", [mlp, cnn])
+def test_together_they_come_to_where_each_comes_alone(build, optimizer):
+    x, y = data()
+    stack = Stack(made(build))
+    steps = OPTIMIZERS[optimizer](stack.parameters())
+    for rows in batches(SIZES, BATCH, steps=STEPS, generators=orders()):
+        steps.zero_grad()
+        stack.losses(F.cross_entropy, stack.each(own(x, rows)), own(y, rows)).sum().backward()
+        steps.step()
+    stack.eval()
+    together = stack(x[0])
+
+    for k, (net, order) in enumerate(zip(made(build), orders(), strict=True)):
+        alone = OPTIMIZERS[optimizer](net.parameters())
+        for (rows,) in batches([SIZES[k]], BATCH, steps=STEPS, generators=[order]):
+            alone.zero_grad()
+            F.cross_entropy(net(x[k][rows]), y[k][rows]).backward()
+            alone.step()
+        net.eval()
+        torch.testing.assert_close(together[k], net(x[0]), rtol=1e-9, atol=1e-9)
+        for (name, value), (_, expected) in zip(stack[k].state_dict().items(), net.state_dict().items(), strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9, msg=name)
+
+
+def test_one_taken_out_is_that_network_and_a_copy():
+    nets = made(cnn)
+    for net in nets:
+        net[1].weight.requires_grad_(False)
+    stack = Stack(nets)
+    x = data()[0][0]
+    stack.eval()
+    for k in (0, 2, -1):
+        taken = stack[k]
+        assert not taken.training
+        assert torch.equal(taken(x), nets[k].eval()(x))
+        assert torch.allclose(taken(x), stack(x)[k])
+    with torch.no_grad():
+        taken[-1].weight.zero_()
+    assert torch.allclose(stack(x)[2], nets[2](x))
+    assert not stack[0][1].weight.requires_grad and stack[0][-1].weight.requires_grad
+    with pytest.raises(IndexError, match="network 3 of a stack of 3"):
+        stack[3]
+    assert [len(list(net.parameters())) for net in stack] == [6, 6, 6]
+
+
+def test_the_given_networks_stay_as_they_are():
+    nets = made(mlp)
+    before = [parameter.clone() for net in nets for parameter in net.parameters()]
+    stack = Stack(nets)
+    stack(data()[0][0]).sum().backward()
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter.add_(1)
+    after = [parameter for net in nets for parameter in net.parameters()]
+    assert all(map(torch.equal, before, after)) and all(p.grad is None for p in after)
+
+
+def test_a_stack_is_a_module():
+    stack = Stack(made(cnn))
+    again = Stack(made(cnn)[::-1])
+    again.load_state_dict(stack.state_dict())
+    assert torch.equal(stack.eval()(data()[0][0]), again.eval()(data()[0][0]))
+    assert next(stack.float().parameters()).dtype == torch.float32
+    assert stack(data()[0][0].float()).dtype == torch.float32
+    assert next(stack[1].parameters()).dtype == torch.float32
+
+
+def test_dropout_differs_between_networks_and_ceases_in_evaluation():
+    net = nn.Sequential(nn.Linear(6, 50), nn.Dropout(0.5))
+    stack = Stack([net, net])
+    x = data()[0][0].float()
+    first, second = stack(x)
+    assert not torch.equal(first, second)
+    stack.eval()
+    assert torch.equal(*stack(x))
+
+
+def test_losses_are_means_over_each_networks_examples():
+    outputs = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    stack = Stack([nn.Identity(), nn.Identity()])
+    assert stack.losses(F.mse_loss, outputs, torch.zeros(2, 2, 2)).tolist() == [7.5, 0.0]
+    assert stack.losses(F.mse_loss, outputs, outputs).tolist() == [0.0, 0.0]
+    own = stack.losses(F.cross_entropy, outputs, torch.tensor([[0, 1], [1, 1]]))
+    alone = [F.cross_entropy(outputs[0], torch.tensor([0, 1])), F.cross_entropy(outputs[1], torch.tensor([1, 1]))]
+    assert torch.allclose(own, torch.stack(alone))
+    with pytest.raises(ValueError, match=r"targets \[2\] do not belong to outputs \[2, 2, 2\]"):
+        stack.losses(F.cross_entropy, outputs, torch.tensor([0, 1]))
+
+
+def test_batches_go_through_all_examples_before_any_comes_again():
+    seen = torch.cat(list(batches(SIZES, 7, steps=60, generators=orders())), dim=1)
+    assert seen.shape == (3, 420)
+    for size, row in zip(SIZES, seen, strict=True):
+        for start in range(0, 420 - size + 1, size):
+            assert row[start : start + size].sort().values.tolist() == list(range(size))
+    alone = torch.cat(list(batches([SIZES[1]], 7, steps=60, generators=orders()[1:2])), dim=1)
+    assert torch.equal(alone[0], seen[1])  # whoever else is there
+    larger = next(batches([3], 8, steps=1, generators=orders()[:1]))
+    assert larger.shape == (1, 8) and set(larger.flatten().tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("nets", "message"),
+    [
+        ([], "at least one network"),
+        ([nn.Linear(2, 3), nn.Linear(2, 4)], r"network 1 has weight \[4, 2\] and network 0 has \[3, 2\]"),
+        ([nn.Linear(2, 3), nn.Linear(2, 3, bias=False)], "network 1 has bias not at all"),
+        ([nn.Linear(2, 3), nn.Linear(2, 3).eval()], "another mode"),
+    ],
+)
+def test_networks_that_cannot_be_stacked_are_told(nets, message):
+    with pytest.raises(ValueError, match=message):
+        Stack(nets)
+
+
+def test_a_parameter_is_frozen_in_all_or_in_none():
+    nets = made(mlp)
+    nets[2][0].bias.requires_grad_(False)
+    with pytest.raises(ValueError, match="0.bias is frozen in one of networks 0 and 2"):
+        Stack(nets)
+
+
+def test_bad_batches_are_told():
+    stack = Stack(made(mlp))
+    with pytest.raises(ValueError, match=r"shape \[2, 5, 6\]; expected a batch for each of 3 networks"):
+        stack.each(torch.zeros(2, 5, 6))
+    with pytest.raises(ValueError, match="2 sizes and 3 generators"):
+        next(batches([4, 5], 2, steps=1, generators=orders()))
+    with pytest.raises(ValueError, match="at least 1"):
+        next(batches([4, 0, 5], 2, steps=1, generators=orders()))
