@@ -170,7 +170,7 @@ def test_networks_that_cannot_be_stacked_are_told(nets, message):
 def test_a_parameter_is_frozen_in_all_or_in_none():
     nets = made(mlp)
     nets[2][0].bias.requires_grad_(False)
-    with pytest.raises(ValueError, match="0.bias is frozen in one of networks 0 and 2"):
+    with pytest.raises(ValueError, match=r"0\.bias is frozen in one of networks 0 and 2"):
         Stack(nets)
 
 
