@@ -1,8 +1,8 @@
 """Many small networks of one shape, trained at once.
 
 A step of a small network is mostly overhead: fifty perceptrons take a third or a quarter of their time one by one when
-each of their layers is one batched product (convolutions gain less, as they are large to begin with). Their weights are stacked, [K, ...], and every operation is mapped over the stack, so any module
-will do that torch.func can map::
+each of their layers is one batched product (convolutions gain less, as they are large to begin with). Their weights are
+stacked, [K, ...], and every operation is mapped over the stack, so any module will do that torch.func can map::
 
     nets = Stack([mlp(arm) for arm in arms])                        # K independent networks, initialised one by one
     optimizer = torch.optim.Adam(nets.parameters(), lr=1e-3)
