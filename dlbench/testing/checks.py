@@ -62,13 +62,12 @@ def frame_of(cls: type[Experiment], result: Mapping[str, Any]) -> pd.DataFrame:
     return Measured("run", "experiment", plan, results, {}).rows
 
 
-def draw(experiment: Experiment, rows: pd.DataFrame, artefacts: Any) -> Figure:
-    """The picture, laid out, as many mistakes show only then."""
+def drawn(experiment: Experiment, rows: pd.DataFrame, artefacts: Any) -> Figure:
+    """The picture, not laid out yet."""
     figure = Figure()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         experiment.plot(rows.copy(), figure, artefacts)
-        figure.draw_without_rendering()
     return figure
 
 
@@ -180,8 +179,8 @@ def plot(experiment: Experiment, frame: pd.DataFrame, artefacts: Any) -> str:
         if problem := _drawing_fails(experiment, rows, kept):
             return f"plot fails on {what}: {problem}"
     try:
-        figure = draw(experiment, frame, artefacts)
-        figure.savefig(io.BytesIO(), format="svg")
+        figure = drawn(experiment, frame, artefacts)
+        figure.savefig(io.BytesIO(), format="svg")  # which lays it out
     except Exception as error:
         return f"plot fails on the full frame: {_told(error)}"
     if not figure.axes:
@@ -204,7 +203,9 @@ def _same(one: Verdict, other: Verdict) -> bool:
 
 def _drawing_fails(experiment: Experiment, rows: pd.DataFrame, artefacts: Any) -> str:
     try:
-        draw(experiment, rows, artefacts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            drawn(experiment, rows, artefacts).draw_without_rendering()  # as many mistakes show only then
     except Exception as error:
         return _told(error)
     return ""

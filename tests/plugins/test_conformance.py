@@ -16,7 +16,15 @@ SHORTER = {
     "mpnn_molecules": {"epochs": 2, "train": 200, "test": 300, "trials": 1, "trees": 20},
     "point_clouds": {"epochs": 2, "training_clouds": 80, "test_clouds": 80},
     "random_labels": {"epochs": 20, "corruption": (0.0, 0.6, 1.0)},
-    "robust_accuracy": {"attacked": 20, "diagnosed": 10, "restarts": 2, "steps": 3, "queries": 20, "epochs": 2},
+    "robust_accuracy": {
+        "attacked": 12,
+        "diagnosed": 8,
+        "restarts": 2,
+        "steps": 2,
+        "queries": 10,
+        "epochs": 1,
+        "training_steps": 1,
+    },
 }
 
 TestConformance = conformance("dlbench", overrides=SHORTER)
