@@ -77,9 +77,9 @@ def both_fit_and_differ(rows: pd.DataFrame, better: dict[str, object], worse: di
     """Both arms have next to no training error, and their test errors differ by far."""
     first, second = where(rows, **better), where(rows, **worse)
     return all_of(
+        above(second.test_error - first.test_error, LARGE),
         below(first.train_error, FITTED),
         below(second.train_error, FITTED),
-        above(second.test_error - first.test_error, LARGE),
     )
 
 
