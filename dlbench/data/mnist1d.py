@@ -31,7 +31,7 @@ def templates() -> NDArray[np.float64]:
     """[10, 12]: a curve for each digit, of deviation 1/6, which begins at 0."""
     curves = np.array(_TEMPLATES)
     curves = (curves - curves.mean(1, keepdims=True)) / curves.std(1, keepdims=True)
-    return (curves - curves[:, :1]) / 6
+    return np.asarray((curves - curves[:, :1]) / 6)
 
 
 def mnist1d(n: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

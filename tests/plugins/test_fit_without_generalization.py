@@ -193,6 +193,20 @@ def test_the_same_seed_gives_the_same_bits(trial):
     assert measurements(TINY, context()) == trial
 
 
+def test_publishers_splits_of_colour_images_are_kept():
+    rng = np.random.default_rng(0)
+    made = {f"{part}_x": rng.random((n, 3, 32, 32), np.float32) for part, n in (("train", 150), ("test", 20))}
+    made |= {f"{part}_y": np.arange(n) % 10 for part, n in (("train", 150), ("test", 20))}
+    of = Context(seed=100, loader=lambda name: made)
+    tiny = {"train_sizes": (40,), "examples": 30, "validation": 20, "steps": 3, "pretraining_steps": 3, "draws": 1}
+    experiment = FitWithoutGeneralization.preset("full", {**tiny, "network": "mlp_1x512", "widths": (5, 40)})
+    images = Images(experiment, of)
+    assert images.trained == 50
+    assert images.x.shape == (70, 3, 28, 28)
+    assert images.y[50:].tolist() == made["test_y"].tolist()
+    assert {row["examples"] for row in experiment.trial(of) if row["task"] == "images"} == {30, 40}
+
+
 def test_references_name_settings_that_a_trial_has(trial):
     known = {key for row in trial for key in row} | set(TINY.__dataclass_fields__)
     for reference in FitWithoutGeneralization.references:
