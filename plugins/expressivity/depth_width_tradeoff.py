@@ -594,5 +594,6 @@ def draw_pieces(axes: Axes, rows: pd.DataFrame) -> None:
             axes.scatter(group.parameters, group.pieces, s=25, color=color, marker=marker, linewidth=1, label=label)
     axes.set(xlabel="parameters", ylabel="linear pieces", xscale="log")
     axes.set_yscale("log", base=2)
+    axes.set_ylim(0.7, 2**12)  # room for the legend
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="x-small", frameon=False, loc="lower right")
+        axes.legend(fontsize="x-small", frameon=False, loc="upper center")
