@@ -118,7 +118,9 @@ class DepthWidthTradeoff(Experiment):
         "units_needed": Metric(f"least number of units with an error of at most {CLOSE:g}", "units", "lower", low=1),
         "parameters": Metric("weights and biases", low=1),
         "pieces": Metric("linear pieces", low=1),
-        "error": Metric("share of new examples that are misclassified", better="lower", low=0, high=1),
+        "error": Metric(
+            "share of new points on the wrong side of 1/2, or misclassified", better="lower", low=0, high=1
+        ),
     }
     presets = {
         "quick": {},
@@ -339,8 +341,11 @@ class Problem:
         return round(float((net(points.x) - points.y).square().mean().sqrt()), 12)
 
     def score(self, net: nn.Module) -> dict[str, float]:
-        """What is measured of every net."""
-        return {"rmse": self.rmse(net, self.test), "parameters": parameters(net), "pieces": pieces(net, self.device)}
+        """What is measured of every net; the error is the measure of Telgarsky's theorem."""
+        with torch.no_grad():
+            error = float(((net(self.test.x) > 0.5) != (self.test.y > 0.5)).double().mean())
+        counts = {"parameters": parameters(net), "pieces": pieces(net, self.device)}
+        return {"rmse": self.rmse(net, self.test), "error": error, **counts}
 
     def least_even_knots(self, widest: int) -> dict[str, float]:
         """The first width that is close, else the widest."""
@@ -576,12 +581,19 @@ def draw_needed(axes: Axes, rows: pd.DataFrame) -> None:
 
 def draw_pieces(axes: Axes, rows: pd.DataFrame) -> None:
     """Linear pieces against parameters, of the least nets and of trained ones."""
-    if len(rows) and {"subject", "target", "how", "parameters", "pieces"} <= set(rows.columns):
+    if {"subject", "target", "how", "parameters", "pieces"} <= set(rows.columns):
+        rows = rows[np.isfinite(rows.parameters) & np.isfinite(rows.pieces)]
+    else:
+        rows = rows.iloc[:0]
+    if len(rows):
         waves = rows[rows.target == "wave"]
         solved = waves[waves.how == "solved"]
         for subject, label, color in (("shallow", "one hidden layer", "#0072B2"), ("deep", "deep", "#D55E00")):
             by_k = where(solved, subject=subject).groupby("k")[["parameters", "pieces"]].mean()
-            axes.plot(by_k.parameters, by_k.pieces, "o-", color=color, markersize=4, label=f"{label}, least for a k")
+            if len(by_k):
+                axes.plot(
+                    by_k.parameters, by_k.pieces, "o-", color=color, markersize=4, label=f"{label}, least for a k"
+                )
         trained = waves[waves.how == "trained"]
         groups = (
             ("one hidden layer, trained", trained.subject.str.startswith("shallow"), "#0072B2", "x"),
@@ -591,6 +603,8 @@ def draw_pieces(axes: Axes, rows: pd.DataFrame) -> None:
         )
         for label, chosen, color, marker in groups:
             group = trained[chosen]
+            if group.empty:
+                continue
             axes.scatter(group.parameters, group.pieces, s=25, color=color, marker=marker, linewidth=1, label=label)
     axes.set(xlabel="parameters", ylabel="linear pieces", xscale="log")
     axes.set_yscale("log", base=2)
