@@ -67,7 +67,7 @@ def suspects(probabilities: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
     """
     p, y = _checked(probabilities, labels)
     chosen = _confident(p, y)
-    return (chosen >= 0) & (chosen != y)
+    return np.asarray((chosen >= 0) & (chosen != y))
 
 
 def _confident(p: NDArray[Any], y: NDArray[Any]) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ SHORTER = {
     "point_clouds": {"epochs": 2, "training_clouds": 80, "test_clouds": 80},
     "random_labels": {"epochs": 20, "corruption": (0.0, 0.6, 1.0)},
     "depth_width_tradeoff": {"steps": 5, "ks": (1, 3), "trained_ks": (1,), "shaped_ks": (1,)},
-    "fit_without_generalization": {"steps": 20, "pretraining_steps": 20, "members": 2, "draws": 2, "widths": (5, 40)},
+    "fit_without_generalization": {"steps": 40, "pretraining_steps": 20, "members": 2, "draws": 2, "widths": (5, 40)},
     "robust_accuracy": {"attacked": 20, "diagnosed": 10, "restarts": 2, "steps": 3, "queries": 20, "epochs": 2},
 }
 
