@@ -174,3 +174,19 @@ def _check_alike(nets: Sequence[nn.Module]) -> None:
 
 def _shapes(net: nn.Module) -> dict[str, list[int]]:
     return {name: list(value.shape) for name, value in net.state_dict(keep_vars=True).items()}
+
+
+def step_at(optimizer: torch.optim.Optimizer, rates: Tensor) -> None:
+    """One step of a stack's optimizer in which network k has the learning rate rates[k], [K], as it would alone.
+
+    For optimizers whose steps are proportional to their rate, as those of SGD and Adam are; the optimizer's own rate
+    only sets the scale, and must not be 0.
+    """
+    for group in optimizer.param_groups:
+        group["before"] = [parameter.detach().clone() for parameter in group["params"]]
+    optimizer.step()
+    with torch.no_grad():
+        for group in optimizer.param_groups:
+            scale = rates / group["lr"]
+            for parameter, before in zip(group["params"], group.pop("before"), strict=True):
+                parameter.copy_(before.lerp(parameter, scale.view(-1, *[1] * (parameter.ndim - 1))))

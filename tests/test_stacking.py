@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dlbench.stacking import Stack, batches
+from dlbench.stacking import Stack, batches, step_at
 
 STEPS, BATCH = 12, 16
 SIZES = (40, 64, 23)
@@ -182,3 +182,26 @@ def test_bad_batches_are_told():
         next(batches([4, 5], 2, steps=1, generators=orders()))
     with pytest.raises(ValueError, match="at least 1"):
         next(batches([4, 0, 5], 2, steps=1, generators=orders()))
+
+
+def test_each_net_of_a_stack_steps_at_its_own_rate():
+    torch.manual_seed(0)
+    start, x, y = nn.Sequential(nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 1)), torch.rand(20, 1), torch.rand(20, 1)
+    rates, alone = (1e-3, 1e-2), []
+    for rate in rates:
+        net = Stack([start])
+        adam = torch.optim.Adam(net.parameters(), rate)
+        for _ in range(5):
+            adam.zero_grad()
+            (net(x) - y).square().mean().backward()
+            adam.step()
+        alone.append(net[0])
+    stack = Stack([start] * 2)
+    adam = torch.optim.Adam(stack.parameters(), max(rates))
+    for _ in range(5):
+        adam.zero_grad()
+        (stack(x) - y).square().mean((1, 2)).sum().backward()
+        step_at(adam, torch.tensor(rates))
+    for k in range(2):
+        for ours, theirs in zip(stack[k].parameters(), alone[k].parameters(), strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-6)

@@ -25,6 +25,8 @@ SHORTER = {
         "epochs": 1,
         "training_steps": 1,
     },
+    "depth_width_tradeoff": {"steps": 5, "ks": (1, 3), "trained_ks": (1,), "shaped_ks": (1,)},
+    "fit_without_generalization": {"steps": 40, "pretraining_steps": 20, "members": 2, "draws": 2, "widths": (5, 40)},
 }
 
 TestConformance = conformance("dlbench", overrides=SHORTER)
