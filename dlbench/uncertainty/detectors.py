@@ -344,23 +344,31 @@ class Detection(NamedTuple):
 def detection(inside: ArrayLike | Tensor, outside: ArrayLike | Tensor) -> Detection:
     """Measures of scores [n] of insiders and [m] of outsiders, of which the insiders' should be higher.
 
+    They are scikit-learn's (tested), in a tenth of the time, which studies of many detectors and seeds need.
+
     Raises:
         ValueError: there are none of either, they are not one-dimensional, or one is not a number.
     """
-    from sklearn.metrics import auc, average_precision_score, roc_curve
-
     arrays = {name: _scores(name, given) for name, given in (("inside", inside), ("outside", outside))}
-    scores = np.concatenate(list(arrays.values()))
-    # By ranks, which change nothing: sklearn's curves would not take an infinite score.
-    ranks = np.unique(scores, return_inverse=True)[1]
-    familiar = np.arange(len(scores)) < len(arrays["inside"])
-    fpr, tpr, _ = roc_curve(familiar, ranks)
-    return Detection(
-        auroc=float(auc(fpr, tpr)),
-        aupr_in=float(average_precision_score(familiar, ranks)),
-        aupr_out=float(average_precision_score(~familiar, -ranks)),
-        fpr95=float(fpr[np.searchsorted(tpr, 0.95)]),
+    ranks = np.unique(np.concatenate(list(arrays.values())), return_inverse=True)[1]
+    familiar, strange = (  # how many have each score, from the highest down
+        np.bincount(of, minlength=ranks.max() + 1)[::-1] for of in np.split(ranks, [len(arrays["inside"])])
     )
+    insiders, outsiders = familiar.cumsum(), strange.cumsum()  # that pass a threshold
+    tpr, fpr = insiders / insiders[-1], outsiders / outsiders[-1]
+    return Detection(
+        auroc=float(strange @ (insiders - familiar / 2) / (insiders[-1] * outsiders[-1])),
+        aupr_in=_average_precision(familiar, strange),
+        aupr_out=_average_precision(strange[::-1], familiar[::-1]),
+        fpr95=float(fpr[np.searchsorted(tpr, 0.95 - 1e-9)]),
+    )
+
+
+def _average_precision(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Of counts [scores], from the best score on."""
+    hits = positive.cumsum()
+    precision = hits / (hits + negative.cumsum())
+    return min(1.0, float(positive @ precision / hits[-1]))  # a sum, which rounding can leave above 1
 
 
 def best_setting(
