@@ -15,8 +15,10 @@ SHORTER = {
     "epidemic_graph": {"every": 40, "epochs": 2},
     "mpnn_molecules": {"epochs": 2, "train": 200, "test": 300, "trials": 1, "trees": 20},
     "point_clouds": {"epochs": 2, "training_clouds": 80, "test_clouds": 80},
+    "ood_confidence": {"pairs": 1, "steps": 10, "members": 2, "width": 16, "most": 40},
     "random_labels": {"epochs": 20, "corruption": (0.0, 0.6, 1.0)},
     "robust_accuracy": {"attacked": 20, "diagnosed": 10, "restarts": 2, "steps": 3, "queries": 20, "epochs": 2},
+    "uncertainty_disentanglement": {"members": 2, "steps": 10, "train_size": 128, "test_size": 100, "width": 8},
 }
 
 TestConformance = conformance("dlbench", overrides=SHORTER)
