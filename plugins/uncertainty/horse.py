@@ -103,10 +103,10 @@ def draw_horse(axes: Axes, rows: pd.DataFrame, kept: Mapping[str, NDArray]) -> N
             if len(values):
                 axes.plot(values.mean(), place, "D", color="black", markersize=4)
         axes.plot([], [], "D", color="black", markersize=4, label="mean confidence, all horses")
-    axes.set(yticks=places, yticklabels=list(BARS.values()), xlim=(0, 1.6), xticks=[0, 0.5, 1])
+    axes.set(yticks=places, yticklabels=list(BARS.values()), xlim=(0, 1.02), xticks=[0, 0.5, 1])
     axes.set(xlabel="probability given to the horse", title="What is the horse?")
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="x-small", frameon=False, loc="center right")
+        axes.legend(fontsize="x-small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def draw_confidences(axes: Axes, artefacts: Artefacts) -> None:
