@@ -68,7 +68,7 @@ def extract(model: nn.Module, x: Tensor, layer: Layer = None, *, batch_size: int
     parts = []
     try:
         with _evaluating(model), torch.no_grad():
-            for part in x.split(batch_size):
+            for part in x.split(batch_size):  # type: ignore[no-untyped-call]
                 seen.clear()
                 logits = model(part)
                 if callable(layer):
@@ -87,7 +87,7 @@ def _module(model: nn.Module, layer: Layer) -> nn.Module | None:
     if layer is None:
         return last_linear(model)
     if isinstance(layer, str):
-        modules = dict(model.named_modules())
+        modules: dict[str, nn.Module] = dict(model.named_modules())
         if layer not in modules:
             raise ValueError(f"the model has no module {layer!r}; it has {', '.join(filter(None, modules))}")
         return modules[layer]
@@ -166,7 +166,8 @@ class KNN:
     def __call__(self, features: Tensor) -> Tensor:
         """Scores [m] of features [m, d]; the higher the more familiar."""
         queries = F.normalize(_like(features, self.bank).double(), dim=1)
-        return torch.cat([-torch.cdist(part, self.bank).kthvalue(self.k, 1).values for part in queries.split(1000)])
+        parts = queries.split(1000)  # type: ignore[no-untyped-call]
+        return torch.cat([-torch.cdist(part, self.bank).kthvalue(self.k, 1).values for part in parts])
 
 
 class Mahalanobis:
@@ -185,7 +186,7 @@ class Mahalanobis:
         x = _features(features).double()
         if labels.shape != x.shape[:1]:
             raise ValueError(f"labels must be [{len(x)}], one a row of features; got {_described(labels)}")
-        classes, which = labels.unique(return_inverse=True)
+        classes, which = labels.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         self.means = torch.stack([x[which == c].mean(0) for c in range(len(classes))])
         self.whitening = _whitening(x - self.means[which])
         self.background = (x.mean(0, keepdim=True), _whitening(x - x.mean(0))) if relative else None
@@ -207,7 +208,8 @@ def _whitening(centred: Tensor) -> Tensor:
 
 
 def _squared_distances(x: Tensor, means: Tensor, whitening: Tensor) -> Tensor:
-    return torch.cdist(x @ whitening, means @ whitening).square()
+    distances: Tensor = torch.cdist(x @ whitening, means @ whitening)
+    return distances.square()
 
 
 class ViM:
@@ -237,7 +239,7 @@ class ViM:
 
     def __call__(self, outputs: Outputs) -> Tensor:
         """Scores [m]; the higher the more familiar."""
-        outside = (_like(outputs.features, self.residual.T).double() - self.origin) @ self.residual
+        outside: Tensor = (_like(outputs.features, self.residual.T).double() - self.origin) @ self.residual
         return energy(outputs.logits) - self.scale * outside.norm(dim=1)
 
 
@@ -263,7 +265,8 @@ class ODIN:
 
     def __call__(self, x: Tensor, *, batch_size: int = 1000) -> Tensor:
         """Scores [n] of inputs [n, ...]; the higher the more familiar."""
-        return torch.cat([self._score(part) for part in x.split(batch_size)])
+        parts = x.split(batch_size)  # type: ignore[no-untyped-call]
+        return torch.cat([self._score(part) for part in parts])
 
     def _score(self, x: Tensor) -> Tensor:
         with _evaluating(self.model):
@@ -311,13 +314,12 @@ class Detectors:
             "max_logit": lambda outputs: max_logit(outputs.logits),
             "energy": lambda outputs: energy(outputs.logits),
         }
-        of_features = {
+        of_features: dict[str, Callable[[Tensor], Tensor]] = {
             "knn": KNN(train.features, min(k, len(x))),
             "mahalanobis": Mahalanobis(train.features, y),
             "relative_mahalanobis": Mahalanobis(train.features, y, relative=True),
         }
-        for name, detector in of_features.items():
-            self.of_outputs[name] = lambda outputs, detector=detector: detector(outputs.features)
+        self.of_outputs |= {name: _on_features(detector) for name, detector in of_features.items()}
         if layer is None:
             self.of_outputs["vim"] = ViM(train, last_linear(model), dimensions or train.features.shape[1] // 2)
         self.odin = ODIN(model, *odin)
@@ -327,6 +329,10 @@ class Detectors:
         outputs = extract(self.model, x, self.layer)
         scores = {name: detector(outputs) for name, detector in self.of_outputs.items()}
         return {**scores, "odin": self.odin(x)}
+
+
+def _on_features(detector: Callable[[Tensor], Tensor]) -> Callable[[Outputs], Tensor]:
+    return lambda outputs: detector(outputs.features)
 
 
 # ----------------------------------------------------------------------------------------------------------- measures

@@ -39,6 +39,11 @@ class SNGP(nn.Module):
         ridge: the precision that each random feature's weight has before any data.
     """
 
+    projection: Tensor
+    frequencies: Tensor
+    phases: Tensor
+    covariance: Tensor
+
     def __init__(
         self,
         in_features: int,

@@ -8,9 +8,10 @@ turned up in six levels, all else being equal:
 - *unseen*: classes left out of training, up to five of ten, with as many examples; EU should rise, and AU stay.
 
 What an estimate answers is the slope of its mean over test images, in nats, from the lowest level to the highest; of
-unseen classes, over test images of the five that are left out one by one, as the others only get easier. An estimate's
-answer to the other's cause, should be small: less than 0.3 of the right one's answer. Four pairs of
-estimates are asked, each with one decomposition:
+unseen classes, over test images of the five that are left out one by one, as the others only get easier. The wrong
+estimate's answer to a cause should be less than 0.3 of the right one's; the rule looks at the difference, in nats, as
+the ratio of two answers explodes where the right one is small. Four pairs of estimates are asked, each with one
+decomposition:
 
 - an ensemble, and dropout left on: expected entropy and mutual information (Depeweg et al. 2018), which add up;
 - Gaussian logits, with dropout left on (Kendall & Gal 2017; Valdenegro-Toro & Saromo Mori 2022), which do not;
@@ -344,7 +345,8 @@ class UncertaintyDisentanglement(Experiment):
                             axes, levels, levels.values(), band=True, color=color, label=label, linewidth=1.3, **style
                         )
             row[0].set_ylabel(names[estimate_name], fontsize=8)
-        if len(rows):
+        shown = rows.eu.dropna() if "eu" in rows.columns else np.empty(0)
+        if len(shown) and np.isfinite(shown).all() and (shown > 0).any():
             grid[1, 0].set_yscale("log")  # the oracle's ignorance of classes never seen is a hundred times the others'
         for axes, cause in zip(grid[1], CAUSES, strict=True):
             axes.set_xlabel(TURNED_UP[cause], fontsize=8)
