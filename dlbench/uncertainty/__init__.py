@@ -7,7 +7,7 @@ calls one.
 from __future__ import annotations
 
 from dlbench.uncertainty.calibration import TemperatureScaling, VectorScaling
-from dlbench.uncertainty.conformal import ConformalSets, adaptive, conformal_quantile, least_ambiguous
+from dlbench.uncertainty.conformal import ConformalSets, aps_scores, conformal_quantile, lac_scores
 from dlbench.uncertainty.laplace import LastLayerLaplace
 from dlbench.uncertainty.metrics import (
     Reliability,
@@ -15,6 +15,7 @@ from dlbench.uncertainty.metrics import (
     adaptive_calibration_error,
     area_under_risk_coverage,
     brier_score,
+    draw_labels,
     expected_calibration_error,
     mutual_information,
     negative_log_likelihood,
@@ -33,15 +34,16 @@ __all__ = [
     "TemperatureScaling",
     "VectorScaling",
     "accuracy",
-    "adaptive",
     "adaptive_calibration_error",
+    "aps_scores",
     "area_under_risk_coverage",
     "brier_score",
     "conformal_quantile",
     "decompose",
+    "draw_labels",
     "ensemble",
     "expected_calibration_error",
-    "least_ambiguous",
+    "lac_scores",
     "mc_dropout",
     "mutual_information",
     "negative_log_likelihood",

@@ -20,8 +20,10 @@ shifts take. Not covered: SWAG and SNGP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dlbench import Artefacts
+    from dlbench import Artefacts, Verdict
 
 CLASSES = 10  # in every data set here
 EXCESS = 0.03  # of the calibration error over its null, from which on it is said to be there
@@ -123,6 +125,21 @@ def ratio(rows: pd.DataFrame, subject: str) -> pd.Series:
     return where(rows, subject=subject).ece / where(rows, subject="softmax").ece
 
 
+def is_overconfident(rows: pd.DataFrame) -> Verdict:
+    """Whose ECE is not that of a calibrated model, and on the side of too much confidence."""
+    return all_of(above(rows.excess, EXCESS), above(rows.overconfidence, 0.0))
+
+
+def is_calibrated(rows: pd.DataFrame) -> Verdict:
+    """Whose ECE is nearly that of a calibrated model."""
+    return all_of(below(rows.excess, EXCESS), below(rows.overconfidence, EXCESS))
+
+
+def on_both(rows: pd.DataFrame, rule: Callable[[pd.DataFrame], Verdict]) -> Verdict:
+    """The rule for the plain network on signals and on images, unshifted."""
+    return every(where(rows, subject="softmax", severity=0), "data", rule)
+
+
 # ------------------------------------------------------------------------------------------------------ experiment
 
 
@@ -137,7 +154,7 @@ class Calibration(Experiment):
     signals_train: int = between(50, 10**6, default=1000)
     signals_test: int = between(100, 10**6, default=4000)
     held_out: int = between(50, 10_000, default=300)
-    steps: int = between(1, 10**6, default=500)
+    steps: int = between(1, 10**6, default=400)
     batch: int = between(2, 4096, default=64)
     learning_rate: float = between(1e-6, 1.0, default=1e-2)
     members: int = between(2, 100, default=5)
@@ -223,7 +240,7 @@ class Calibration(Experiment):
             if not severity:
                 row["excess"] = self.excess(p, y, context)
             if not severity and subject == "softmax":
-                own = drawn(p, context.rng("own labels", data))
+                own = u.draw_labels(p, context.rng("own labels", data))
                 row["own_excess"] = self.excess(p, own, context)
                 row["sharp_excess"] = self.excess(p**3 / (p**3).sum(1, keepdims=True), own, context)
             yield row
@@ -234,10 +251,11 @@ class Calibration(Experiment):
         return u.expected_calibration_error(p, y) - float(null.mean())
 
     def signal_split(self, context: Context) -> Split:
+        """Training, held-out and test signals, drawn alike."""
         sizes = np.cumsum([self.signals_train, self.held_out])
         x, y = signals(int(sizes[-1]) + self.signals_test, context.rng("signals"))
-        (train, held_out, test), parts_y = (torch.tensor_split(all_of_it, sizes.tolist()) for all_of_it in (x, y))
-        return Split(train, parts_y[0], held_out, parts_y[1], test, parts_y[2]).to(context.device)
+        parts = zip(*(values.tensor_split(sizes.tolist()) for values in (x, y)), strict=True)
+        return Split(*chain(*parts)).to(context.device)
 
     def image_split(self, context: Context) -> Split:
         """The publishers' test set where there is one; images [n, channels, height, width] in [0, 1]."""
@@ -265,36 +283,33 @@ class Calibration(Experiment):
             return self.train(arms, network, split.train, seen, context)
 
         network = "mlp" if name == "signals" else self.network
-        plain = [Arm(member=member) for member in range(self.members)]
-        smoothed = [Arm(smoothing=value) for value in SMOOTHING]
-        mixed = [Arm(mixup=value) for value in MIXUP]
-        dropped = [Arm(dropout=value) for value in DROPOUT]
-        nets = train([*plain, *smoothed, *mixed, *dropped], network)
-        held_out = probabilities(nets, split.held_out)
-        smooth, mixup = (
-            nets[
-                first + least([u.negative_log_likelihood(p, split.held_out_y) for p in held_out[first : first + tried]])
-            ]
-            for first, tried in ((self.members, len(SMOOTHING)), (self.members + len(SMOOTHING), len(MIXUP)))
+        groups = {
+            "softmax": [Arm(member=member) for member in range(self.members)],
+            "label_smoothing": [Arm(smoothing=value) for value in SMOOTHING],
+            "mixup": [Arm(mixup=value) for value in MIXUP],
+            "mc_dropout": [Arm(dropout=value) for value in DROPOUT],
+        }
+        stack = train([arm for group in groups.values() for arm in group], network)
+        each = iter([stack[k] for k in range(len(stack))])
+        nets = {group: list(islice(each, len(arms))) for group, arms in groups.items()}
+        ensemble, plain = Stack(nets["softmax"]), nets["softmax"][0]
+        held_out = logits(plain, split.held_out)
+        temperature, vector = (
+            scaling.fit(held_out, split.held_out_y) for scaling in (u.TemperatureScaling, u.VectorScaling)
         )
-        ensemble = Stack([nets[k] for k in range(self.members)])
-        first, dropping = nets[0], [nets[k] for k in range(len(nets) - len(DROPOUT), len(nets))]
-        held_out_logits = logits(first, split.held_out)
-        temperature = u.TemperatureScaling.fit(held_out_logits, split.held_out_y)
-        vector = u.VectorScaling.fit(held_out_logits, split.held_out_y)
+        seed = context.integer("mc dropout")
         subjects: dict[str, Subject] = {
-            "softmax": lambda x: probabilities(first, x),
-            "temperature": lambda x: temperature(logits(first, x)),
-            "vector_scaling": lambda x: vector(logits(first, x)),
-            "label_smoothing": lambda x: probabilities(smooth, x),
-            "mixup": lambda x: probabilities(mixup, x),
-            "mc_dropout": self.mc_dropout(dropping, split, context),
-            "laplace": laplace(first, split),
+            "softmax": partial(probabilities, plain),
+            "temperature": lambda x: temperature(logits(plain, x)),
+            "vector_scaling": lambda x: vector(logits(plain, x)),
+            "label_smoothing": best([partial(probabilities, net) for net in nets["label_smoothing"]], split),
+            "mixup": best([partial(probabilities, net) for net in nets["mixup"]], split),
+            "mc_dropout": best([partial(dropped_out, net, self.passes, seed) for net in nets["mc_dropout"]], split),
+            "laplace": best([laplace(plain, split.train, precision) for precision in PRECISION], split),
             "ensemble": lambda x: probabilities(ensemble, x).mean(0),
         }
         if name == "signals":
-            linear = train([Arm()], LINEAR)[0]
-            subjects[LINEAR] = lambda x: probabilities(linear, x)
+            subjects[LINEAR] = partial(probabilities, train([Arm()], LINEAR)[0])
         return subjects
 
     def train(self, arms: list[Arm], network: str, x: Tensor, targets: Tensor, context: Context) -> Stack:
@@ -325,16 +340,6 @@ class Calibration(Experiment):
                 adam.step()
                 schedule.step()
         return nets.eval()
-
-    def mc_dropout(self, nets: list[nn.Module], split: Split, context: Context) -> Subject:
-        """The rate of least held-out log-loss, its predictions averaged over passes."""
-        seed = context.integer("mc dropout")
-
-        def predict(net: nn.Module, x: Tensor) -> NDArray:
-            return u.mc_dropout(net, x, self.passes, seed).mean(0).double().cpu().numpy()
-
-        losses = [u.negative_log_likelihood(predict(net, split.held_out), split.held_out_y) for net in nets]
-        return lambda x: predict(nets[least(losses)], x)
 
     claims = [
         Claim(
@@ -409,25 +414,12 @@ class Calibration(Experiment):
         draw_severities(right, rows)
 
 
-def is_overconfident(rows: pd.DataFrame):
-    """Whose ECE is not that of a calibrated model, and on the side of too much confidence."""
-    return all_of(above(rows.excess, EXCESS), above(rows.overconfidence, 0.0))
-
-
-def is_calibrated(rows: pd.DataFrame):
-    """Whose ECE is nearly that of a calibrated model."""
-    return all_of(below(rows.excess, EXCESS), below(rows.overconfidence, EXCESS))
-
-
-def on_both(rows: pd.DataFrame, rule: Callable[[pd.DataFrame], object]):
-    """The rule for the plain network on signals and on images, unshifted."""
-    return every(where(rows, subject="softmax", severity=0), "data", rule)
-
-
 # ------------------------------------------------------------------------------------------------------------ parts
 
 
 class Split(NamedTuple):
+    """Inputs [n, ...] and classes [n]: trained on, chosen and scaled by, and tested once."""
+
     train: Tensor
     train_y: Tensor
     held_out: Tensor
@@ -496,14 +488,21 @@ def mix(values: Tensor, share: Tensor) -> Tensor:
     return share * values + (1 - share) * values.roll(1, 1)
 
 
-def laplace(net: nn.Sequential, split: Split) -> Subject:
-    """The last layer's posterior, with the prior of least held-out log-loss."""
+def best(tried: Sequence[Subject], split: Split) -> Subject:
+    """Of one method with several settings, the one of least held-out log-loss."""
+    return min(tried, key=lambda predict: u.negative_log_likelihood(predict(split.held_out), split.held_out_y))
+
+
+def laplace(net: nn.Sequential, train: Tensor, precision: float) -> Subject:
+    """The last layer's posterior under a prior of this precision."""
     body, last = net[:-1], net[-1]
-    seen = logits(body, split.train)
-    tried = [u.LastLayerLaplace.fit(seen, last.weight, last.bias, precision) for precision in PRECISION]
-    held_out = logits(body, split.held_out)
-    best = tried[least([u.negative_log_likelihood(of(held_out), split.held_out_y) for of in tried])]
-    return lambda x: best(logits(body, x))
+    posterior = u.LastLayerLaplace.fit(logits(body, train), last.weight, last.bias, precision)
+    return lambda x: posterior(logits(body, x))
+
+
+def dropped_out(net: nn.Module, passes: int, seed: int, x: Tensor) -> NDArray:
+    """The mean of passes with dropout."""
+    return u.mc_dropout(net, x, passes, seed).double().mean(0).cpu().numpy()
 
 
 @torch.no_grad()
@@ -515,16 +514,6 @@ def logits(net: nn.Module, x: Tensor) -> NDArray:
 def probabilities(net: nn.Module, x: Tensor) -> NDArray:
     """The softmax of the logits of a network [n, CLASSES] or of a stack [K, n, CLASSES]."""
     return torch.from_numpy(logits(net, x)).softmax(-1).numpy()
-
-
-def least(losses: list[float]) -> int:
-    """Where the smallest is."""
-    return int(np.argmin(losses))
-
-
-def drawn(p: NDArray, rng: np.random.Generator) -> NDArray:
-    """Labels [n] drawn from probabilities [n, C]."""
-    return (rng.random((len(p), 1)) > p.cumsum(1)[:, :-1]).sum(1)
 
 
 def scores(p: NDArray, y: Tensor) -> dict[str, float]:
@@ -544,7 +533,7 @@ def scores(p: NDArray, y: Tensor) -> dict[str, float]:
 
 
 def draw_reliability(axes: Axes, artefacts: Artefacts) -> None:
-    """Accuracy against confidence, bins pooled over seeds; a dot's area is the share of examples in its bin."""
+    """Accuracy against confidence, bins of all seeds as one; a dot's area is the bin's share, 0.001 or more."""
     axes.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1, label="confidence = accuracy")
     for subject in ("softmax", "temperature", "ensemble"):
         found = [kept[f"reliability_{subject}"] for kept in artefacts.values() if f"reliability_{subject}" in kept]
@@ -553,7 +542,7 @@ def draw_reliability(axes: Axes, artefacts: Artefacts) -> None:
         share, confidence, accuracy = np.concatenate(found, axis=1)
         of = np.ceil(confidence * u.metrics.BINS).astype(int)
         weight = np.bincount(of, share)
-        filled = weight > 0
+        filled = weight > 1e-3 * len(found)
         x, y = (np.bincount(of, share * values)[filled] / weight[filled] for values in (confidence, accuracy))
         axes.plot(x, y, color=COLORS[subject], linewidth=1, label=subject)
         axes.scatter(x, y, 4 + 150 * weight[filled] / len(found), color=COLORS[subject], linewidths=0)
@@ -573,4 +562,5 @@ def draw_severities(axes: Axes, rows: pd.DataFrame) -> None:
             draw_means(axes, place, samples, color=color, marker="o", markersize=3, label=subject.replace("_", " "))
     axes.set(xlabel="severity of the shift (mean over seven kinds)", ylabel="calibration error (ECE)", title="images")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize="small", frameon=False, loc="upper left")
+    if axes.lines:
+        axes.legend(fontsize="small", frameon=False, loc="upper left")

@@ -137,11 +137,16 @@ def evidence(out: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 class Arm(NamedTuple):
-    """One network: its loss, how many examples it sees, and which member it is; members differ in initial weights."""
+    """One network: its loss, how many examples it sees, and which member it is.
+
+    Members differ in their initial weights and the order of examples, and those of a resampled ensemble also in which
+    examples they see, n of the n drawn with replacement.
+    """
 
     loss: Callable[[Tensor, Tensor], Tensor]
     n: int
     member: int = 0
+    resampled: bool = False
     flat: bool = False
 
 
@@ -166,11 +171,16 @@ def train(
     x, y, flat = (torch.from_numpy(values).float().to(context.device) for values in data)
     adam = torch.optim.Adam(stack.parameters(), rate, fused=True)
     schedule = torch.optim.lr_scheduler.LinearLR(adam, 1.0, 0.0, steps)
+    seen = np.zeros((len(arms), len(data.x)), dtype=np.int64)
+    for k, arm in enumerate(arms):
+        draws = context.rng("resampling", arm.member).integers(arm.n, size=arm.n)
+        seen[k, : arm.n] = draws if arm.resampled else np.arange(arm.n)
+    examples = torch.from_numpy(seen).to(context.device)
     orders = [context.generator("order", arm.member) for arm in arms]
     is_flat = torch.tensor([[arm.flat] for arm in arms], device=context.device)
     places = {loss: [k for k, arm in enumerate(arms) if arm.loss is loss] for loss in {arm.loss: 0 for arm in arms}}
     for rows in batches([arm.n for arm in arms], batch, steps=steps, generators=orders):
-        rows = rows.to(context.device)
+        rows = examples.gather(1, rows.to(context.device))
         out, target = stack.each(scaled(x[rows])), torch.where(is_flat, flat[rows], y[rows])
         adam.zero_grad()
         sum(loss(out[of], target[of]).mean(1).sum() for loss, of in places.items()).backward()

@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from dlbench import Context, Control
+from dlbench import uncertainty as u
 from dlbench.data.images import DIGITS
 from dlbench.errors import ParameterError
 from dlbench.runner.trial import measurements
@@ -246,5 +247,5 @@ def test_an_overconfident_answer_is_seen_as_one():
     y = np.where(np.arange(1000) % 2, 0, 1)
     assert study.scores(p, torch.from_numpy(y))["overconfidence"] == pytest.approx(0.4)
     assert TINY.excess(p, y, context()) == pytest.approx(0.4, abs=0.02)
-    own = study.drawn(p, np.random.default_rng(0))
+    own = u.draw_labels(p, np.random.default_rng(0))
     assert math.isclose((own == 0).mean(), 0.9, abs_tol=0.03)
