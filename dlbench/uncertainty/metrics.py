@@ -165,7 +165,8 @@ def mutual_information(members: ArrayLike) -> Array:
         ValueError: members that are not of that shape, or no probabilities.
     """
     p = checks.members(members)
-    return np.maximum(entropy(p.mean(0)) - entropy(p).mean(0), 0)  # rounding can leave it below zero
+    information: Array = np.maximum(entropy(p.mean(0)) - entropy(p).mean(0), 0)  # rounding can leave it below zero
+    return information
 
 
 def entropy(p: Array) -> Array:
