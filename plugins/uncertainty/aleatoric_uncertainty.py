@@ -14,7 +14,9 @@ arXiv:1703.04977. Two problems whose noise is known:
 Beside them: one such network, the same noise everywhere (homoscedastic), quantiles, split conformal intervals,
 evidential regression (Amini et al. 2020), a Gaussian process; for images, one network, and nearest neighbours. All
 networks of a problem have one architecture, learning rate and number of steps, which were not tuned for any of them;
-what a method has of its own is as published. Homoscedastic and conformal hold a fifth of their n out.
+what a method has of its own is as published. Homoscedastic and conformal hold a fifth of their n out. An evidential
+network's split into noise and ignorance is not to be read: its likelihood fixes only what both come to (Meinert et al.
+2023, arXiv:2205.10060).
 
 Controls: where the noise is the same everywhere nothing must follow σ(x); where the label is always that of the left
 digit, no pair is ambiguous; and noise among neighbours of a known mean is there to be found. ``full`` takes MNIST's
@@ -403,6 +405,7 @@ def draw_growth(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set(
         xscale="log", yscale="log", xlabel="training examples", ylabel="variance", title="noise (—), ignorance (- -)"
     )
+    axes.set_ylim(5e-5, 0.5)  # room for the legend
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize="x-small", frameon=False, ncols=2, loc="lower left")
 

@@ -142,13 +142,11 @@ def test_arms_trained_together_end_where_each_ends_alone():
 
 
 def test_networks_find_the_noise():
-    data = regression.sample(2000, np.random.default_rng(0))
-    arms = [regression.Arm(loss, 2000) for loss in (regression.beta_nll, regression.pinball, regression.evidential)]
-    out = regression.train(arms, data, GRID, width=16, steps=250, batch=64, rate=1e-2, context=context())
-    gaussian, quantiles, evidence = (out[arm] for arm in arms)
-    of_evidence = regression.read_evidence(evidence)  # its likelihood knows the sum alone
-    whole = of_evidence._replace(aleatoric=of_evidence.aleatoric + of_evidence.epistemic)
-    for prediction in (regression.read_gaussian([gaussian]), regression.read_quantiles(quantiles), whole):
+    data = regression.sample(3000, np.random.default_rng(0))
+    arms = [regression.Arm(loss, 3000) for loss in (regression.beta_nll, regression.pinball)]
+    out = regression.train(arms, data, GRID, width=32, steps=400, batch=64, rate=1e-2, context=context())
+    gaussian, quantiles = (out[arm] for arm in arms)
+    for prediction in (regression.read_gaussian([gaussian]), regression.read_quantiles(quantiles)):
         assert regression.scores(prediction, GRID)["slope"] == pytest.approx(1, abs=0.4)
 
 
