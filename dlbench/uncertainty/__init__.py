@@ -7,7 +7,7 @@ Everything works on plain probabilities or logits, [n, C], of any model; :mod:`~
 from __future__ import annotations
 
 from dlbench.uncertainty.calibration import TemperatureScaling, VectorScaling
-from dlbench.uncertainty.conformal import ConformalSets, adaptive, conformal_quantile, least_ambiguous
+from dlbench.uncertainty.conformal import ConformalSets, aps_scores, conformal_quantile, lac_scores
 from dlbench.uncertainty.detectors import (
     KNN,
     ODIN,
@@ -23,6 +23,11 @@ from dlbench.uncertainty.detectors import (
     max_logit,
     max_softmax,
 )
+from dlbench.uncertainty.disentanglement import (
+    dirichlet_decomposition,
+    disentanglement_error,
+    gaussian_logits_decomposition,
+)
 from dlbench.uncertainty.laplace import LastLayerLaplace
 from dlbench.uncertainty.metrics import (
     Reliability,
@@ -30,6 +35,7 @@ from dlbench.uncertainty.metrics import (
     adaptive_calibration_error,
     area_under_risk_coverage,
     brier_score,
+    draw_labels,
     expected_calibration_error,
     mutual_information,
     negative_log_likelihood,
@@ -39,10 +45,12 @@ from dlbench.uncertainty.metrics import (
     resampled,
 )
 from dlbench.uncertainty.sampling import Decomposition, decompose, ensemble, mc_dropout
+from dlbench.uncertainty.sngp import SNGP, SpectralBound
 
 __all__ = [
     "KNN",
     "ODIN",
+    "SNGP",
     "ConformalSets",
     "Decomposition",
     "Detection",
@@ -51,23 +59,28 @@ __all__ = [
     "Mahalanobis",
     "Outputs",
     "Reliability",
+    "SpectralBound",
     "TemperatureScaling",
     "VectorScaling",
     "ViM",
     "accuracy",
-    "adaptive",
     "adaptive_calibration_error",
+    "aps_scores",
     "area_under_risk_coverage",
     "best_setting",
     "brier_score",
     "conformal_quantile",
     "decompose",
     "detection",
+    "dirichlet_decomposition",
+    "disentanglement_error",
+    "draw_labels",
     "energy",
     "ensemble",
     "expected_calibration_error",
     "extract",
-    "least_ambiguous",
+    "gaussian_logits_decomposition",
+    "lac_scores",
     "max_logit",
     "max_softmax",
     "mc_dropout",

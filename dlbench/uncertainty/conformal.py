@@ -46,12 +46,12 @@ def conformal_quantile(scores: ArrayLike, miss: float) -> float:
     return float(np.partition(values, rank - 1)[rank - 1]) if rank <= len(values) else math.inf
 
 
-def least_ambiguous(probabilities: Array) -> Array:
+def lac_scores(probabilities: Array) -> Array:
     """LAC: one less the probability. On average the smallest sets; some are empty (Sadinle et al. 2019)."""
     return 1 - probabilities
 
 
-def adaptive(probabilities: Array) -> Array:
+def aps_scores(probabilities: Array) -> Array:
     """APS: the probability of all labels at least as likely, this one too (Romano et al. 2020, without their coin).
 
     Sets grow with the difficulty of the example, and hold the true label somewhat more often than was asked for.
@@ -72,7 +72,7 @@ class ConformalSets:
 
     @classmethod
     def fit(
-        cls, probabilities: ArrayLike, labels: ArrayLike, miss: float, scores: Scores = least_ambiguous
+        cls, probabilities: ArrayLike, labels: ArrayLike, miss: float, scores: Scores = lac_scores
     ) -> ConformalSets:
         """The quantile of the scores of the true labels of held-out examples.
 
@@ -80,7 +80,7 @@ class ConformalSets:
             probabilities: [n, C], of held-out examples.
             labels: [n].
             miss: how often the true label may be missing, above 0 and below 1.
-            scores: :func:`least_ambiguous`, :func:`adaptive`, or a function of your own.
+            scores: :func:`lac_scores`, :func:`aps_scores`, or a function of your own.
 
         Raises:
             ValueError: no probabilities, labels that do not fit, or a share out of range.

@@ -235,7 +235,7 @@ class ViM:
         vectors = torch.linalg.eigh(centred.T @ centred / len(x)).eigenvectors  # variances ascend
         self.residual = vectors[:, : x.shape[1] - dimensions]
         lengths = (centred @ self.residual).norm(dim=1).mean()
-        self.scale = _logits(outputs.logits).double().amax(1).mean() / lengths.clamp_min(1e-12)
+        self.scale: Tensor = _logits(outputs.logits).double().amax(1).mean() / lengths.clamp_min(1e-12)
 
     def __call__(self, outputs: Outputs) -> Tensor:
         """Scores [m]; the higher the more familiar."""

@@ -47,12 +47,12 @@ class LastLayerLaplace:
         """
         if not precision > 0:
             raise ValueError(f"precision is {precision!r}; expected a number above 0")
-        w, b = checks.numbers("weight", weight), checks.numbers("bias", bias)
-        if w.ndim != 2 or len(w) < 2 or b.shape != w.shape[:1]:
+        w, offset = checks.numbers("weight", weight), checks.numbers("bias", bias)
+        if w.ndim != 2 or len(w) < 2 or offset.shape != w.shape[:1]:
             raise ValueError(
-                f"weight {list(w.shape)} and bias {list(b.shape)} do not fit; expected [C, d] and [C], C >= 2"
+                f"weight {list(w.shape)} and bias {list(offset.shape)} do not fit; expected [C, d] and [C], C >= 2"
             )
-        w = np.column_stack([w, b])
+        w = np.column_stack([w, offset])
         x = _with_one(features, w)
         p = special.softmax(x @ w.T, axis=1)
         classes, size = w.shape

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dlbench.uncertainty import checks
 from dlbench.uncertainty.checks import Array
@@ -131,8 +131,17 @@ def resampled(
     p = checks.probabilities(probabilities)
     if draws < 1:
         raise ValueError(f"draws is {draws}; expected at least 1")
-    below = p.cumsum(1)[:, :-1]
-    return np.array([metric(p, (rng.random((len(p), 1)) > below).sum(1)) for _ in range(draws)])
+    return np.array([metric(p, draw_labels(p, rng)) for _ in range(draws)])
+
+
+def draw_labels(probabilities: ArrayLike, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Labels [n] drawn from probabilities [n, C], which are calibrated with respect to them.
+
+    Raises:
+        ValueError: no probabilities.
+    """
+    up_to = checks.probabilities(probabilities).cumsum(1)[:, :-1]  # the last is 1, but for rounding
+    return np.asarray((rng.random((len(up_to), 1)) > up_to).sum(1))
 
 
 # --------------------------------------------------------------------------------------------------------- entropies
@@ -156,7 +165,8 @@ def mutual_information(members: ArrayLike) -> Array:
         ValueError: members that are not of that shape, or no probabilities.
     """
     p = checks.members(members)
-    return np.maximum(entropy(p.mean(0)) - entropy(p).mean(0), 0)  # rounding can leave it below zero
+    information: Array = np.maximum(entropy(p.mean(0)) - entropy(p).mean(0), 0)  # rounding can leave it below zero
+    return information
 
 
 def entropy(p: Array) -> Array:

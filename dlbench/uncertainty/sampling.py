@@ -93,7 +93,7 @@ def decompose(members: ArrayLike) -> Decomposition:
 
 @torch.no_grad()
 def _probabilities(model: nn.Module, x: Tensor) -> Tensor:
-    answers = torch.cat([model(part) for part in x.split(BATCH)])
+    answers = torch.cat([model(x[start : start + BATCH]) for start in range(0, max(len(x), 1), BATCH)])
     if answers.dim() != 2 or len(answers) != len(x):
         raise ValueError(f"the model returned {list(answers.shape)} for {len(x)} inputs; expected logits [n, classes]")
     return answers.softmax(1)

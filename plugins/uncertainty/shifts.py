@@ -61,7 +61,9 @@ def translation(x: Tensor, strength: float, generator: torch.Generator) -> Tenso
     """A move in some direction by up to a quarter of the width; what is left behind is black."""
     angle = 2 * torch.pi * torch.rand(len(x), generator=generator)
     move = 0.5 * strength * torch.stack([angle.cos(), angle.sin()], 1)  # half the width is 1
-    grid = F.affine_grid(torch.cat([torch.eye(2).expand(len(x), 2, 2), move[:, :, None]], 2), list(x.shape))
+    grid = F.affine_grid(
+        torch.cat([torch.eye(2).expand(len(x), 2, 2), move[:, :, None]], 2), list(x.shape), align_corners=False
+    )
     return F.grid_sample(x, grid.to(x), align_corners=False)
 
 

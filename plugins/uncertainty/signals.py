@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 CLASSES, LENGTH = 10, 40
-_KNOTS = 6
+_WAVES = 6
 
 
 def signals(n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -24,13 +24,13 @@ def signals(n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     shape = _templates(y, place) * rng.uniform(0.6, 1.4, (n, 1)) + rng.uniform(-0.75, 0.75, (n, 1)) * (place - 0.5)
     shape = np.where((place >= 0) & (place <= 1), shape, 0)
     x = shape + 0.25 * _smooth(rng.standard_normal((n, LENGTH))) + 0.15 * rng.standard_normal((n, LENGTH))
-    return torch.from_numpy((1.6 * x).astype(np.float32)), torch.from_numpy(y)
+    return torch.from_numpy((1.15 * x).astype(np.float32)), torch.from_numpy(y)
 
 
 def _templates(y: np.ndarray, place: np.ndarray) -> np.ndarray:
     """The curve of each class at places [n, LENGTH]: a sum of sines that is 0 at both ends."""
-    amplitudes = np.random.default_rng(1).standard_normal((CLASSES, _KNOTS)) / np.sqrt(np.arange(1, _KNOTS + 1))
-    waves = np.sin(np.pi * place[:, :, None] * np.arange(1, _KNOTS + 1))
+    amplitudes = np.random.default_rng(1).standard_normal((CLASSES, _WAVES)) / np.sqrt(np.arange(1, _WAVES + 1))
+    waves = np.sin(np.pi * place[:, :, None] * np.arange(1, _WAVES + 1))
     return np.einsum("nlk,nk->nl", waves, amplitudes[y])
 
 

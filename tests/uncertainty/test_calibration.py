@@ -95,11 +95,11 @@ def test_quantile_by_hand():
 
 def test_scores_by_hand():
     p = np.array([[0.5, 0.2, 0.3]])
-    assert u.least_ambiguous(p).tolist() == [[0.5, 0.8, 0.7]]
-    assert u.adaptive(p).tolist() == [pytest.approx([0.5, 1.0, 0.8])]
+    assert u.lac_scores(p).tolist() == [[0.5, 0.8, 0.7]]
+    assert u.aps_scores(p).tolist() == [pytest.approx([0.5, 1.0, 0.8])]
 
 
-@pytest.mark.parametrize("scores", [u.least_ambiguous, u.adaptive])
+@pytest.mark.parametrize("scores", [u.lac_scores, u.aps_scores])
 def test_sets_cover_what_they_promise_even_of_a_bad_model(scores):
     z, y = logits_and_labels()
     p = softmax(3 * z, 1)  # over-confident
@@ -109,7 +109,7 @@ def test_sets_cover_what_they_promise_even_of_a_bad_model(scores):
         held_out, new = order[:100], order[100:]
         sets = u.ConformalSets.fit(p[held_out], y[held_out], 0.1, scores)(p[new])
         covered.append(sets[np.arange(len(new)), y[new]].mean())
-    assert 0.89 < np.mean(covered) < (0.92 if scores is u.least_ambiguous else 0.97)
+    assert 0.89 < np.mean(covered) < (0.92 if scores is u.lac_scores else 0.97)
 
 
 def test_too_few_held_out_examples_leave_every_label_possible():
