@@ -204,7 +204,8 @@ def _whitening(centred: Tensor) -> Tensor:
     """[d, rank] W with W Wᵀ the pseudo-inverse of the covariance: dead features have no variance to divide by."""
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
     kept = values > values[-1] * 1e-6
-    return vectors[:, kept] / values[kept].sqrt()
+    whitening: Tensor = vectors[:, kept] / values[kept].sqrt()
+    return whitening
 
 
 def _squared_distances(x: Tensor, means: Tensor, whitening: Tensor) -> Tensor:
@@ -240,7 +241,8 @@ class ViM:
     def __call__(self, outputs: Outputs) -> Tensor:
         """Scores [m]; the higher the more familiar."""
         outside: Tensor = (_like(outputs.features, self.residual.T).double() - self.origin) @ self.residual
-        return energy(outputs.logits) - self.scale * outside.norm(dim=1)
+        lengths: Tensor = outside.norm(dim=1)
+        return energy(outputs.logits) - self.scale * lengths
 
 
 # ------------------------------------------------------------------------------------------------ detectors of a model

@@ -137,7 +137,7 @@ def trial():
 
 def test_every_cell_is_measured(trial):
     assert set(trial.subject) == {*study.METHODS, "oracle"}
-    cells = trial[trial.cause != "all"].groupby(["subject", "cause"]).level.apply(sorted)
+    cells = trial[trial.cause != "all"].groupby(["subject", "cause"])["level"].apply(sorted)
     assert all(np.allclose(levels, np.arange(6) / 5) for levels in cells)
     assert len(cells) == 5 * 4
     assert trial[trial.cause == "all"].disentanglement_error.between(0, 1.5).all()
