@@ -495,7 +495,7 @@ def best(tried: Sequence[Subject], split: Split) -> Subject:
 
 
 def linear(x: Tensor, y: Tensor) -> Subject:
-    """Logistic regression, to the end by L-BFGS: it is convex."""
+    """Logistic regression, which is convex, by L-BFGS until next to nothing is left to gain."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), CLASSES)).to(x.device)
     for parameter in net.parameters():
         nn.init.zeros_(parameter)
