@@ -103,7 +103,7 @@ def on_layouts(rows: pd.DataFrame, subject: str, rule: Callable[[pd.DataFrame], 
 class AleatoricUncertainty(Experiment):
     """What regressors and classifiers of known noise take for noise, as the data grow, beside simpler methods."""
 
-    sizes: tuple[int, ...] = between(20, 10**6, default=(100, 200, 800, 3200))
+    sizes: tuple[int, ...] = between(20, 10**6, default=(100, 800, 3200))
     images: str = one_of("digits", "mnist", default="digits")
     pairs: int = between(100, 10**6, default=8000)
     test_pairs: int = between(100, 10**6, default=1000)
