@@ -13,9 +13,9 @@ loan, a high risk). A rate that a group does not have, as nobody in it is of the
 would need it is NaN too: an unknown is not equal.
 
 Names and definitions are the field's: Hardt, Price & Srebro, "Equality of opportunity in supervised learning", NeurIPS
-2016, arXiv:1610.02413, and the greatest difference between any two groups, as Fairlearn has it. Which of them is fair is
-not said here; where base rates differ, no classifier that errs can satisfy all at once (Chouldechova
-2017, arXiv:1703.00056; Kleinberg et al. 2016, arXiv:1609.05807).
+2016, arXiv:1610.02413, and the greatest difference between any two groups, as Fairlearn has it. Which of them is fair
+is not said here; where base rates differ, no classifier that errs can satisfy all at once (Chouldechova 2017,
+arXiv:1703.00056; Kleinberg et al. 2016, arXiv:1609.05807).
 """
 
 from __future__ import annotations
