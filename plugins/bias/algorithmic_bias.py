@@ -28,7 +28,7 @@ Made groups say nothing about real people. Of the published tables beside, Water
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -216,7 +216,7 @@ class AlgorithmicBias(Experiment):
     def _digits(self, context: Context) -> Iterator[Measurement]:
         """Coloured digits, beside them the same in grey, and others whose colour a coin decides."""
         data, n = context.data(self.dataset), self.train_digits
-        rare = float(np.mean(populations.ENVIRONMENTS))
+        rare = round(float(np.mean(populations.ENVIRONMENTS)), 3)
         coloured, coin = (
             populations.coloured_digits(data, n, n // 4, disagreement, context.rng("digits")).mapped(
                 lambda part: part.to(context.device)
@@ -364,7 +364,8 @@ class AlgorithmicBias(Experiment):
         problems = [problem for problem in METHOD_PANELS if (rows.get("problem", np.array([])) == problem).any()]
         figure.set_size_inches(9, 3.4 + 2.2 * len(problems))
         figure.set_layout_engine("constrained")
-        top, *panels = figure.subfigures(1 + len(problems), 1, height_ratios=(1.25, *[1] * len(problems)))
+        ratios = (1.25, *[1] * len(problems))
+        top, *panels = figure.subfigures(len(ratios), 1, height_ratios=ratios, squeeze=False).ravel()
         left, right = top.subplots(1, 2, width_ratios=(1.6, 1))
         draw_gaps(left, rows)
         draw_faces(right, artefacts)
@@ -437,6 +438,7 @@ def scores(
         "equalized_odds_difference": groups.equalized_odds_difference(y, d, attribute),
         "equal_opportunity_difference": groups.equal_opportunity_difference(y, d, attribute),
         "demographic_parity_difference": groups.demographic_parity_difference(d, attribute),
+        **{name: getattr(groups, name)(y, d) for name in RATES},
         "examples": int(by_group.counts.min()),
     }
     if settings["problem"] == "digits":
@@ -465,7 +467,7 @@ def fairlearn_reductions(people: Population) -> Iterator[tuple[str, Predict]]:
         ) from problem
     from sklearn.linear_model import LogisticRegression
 
-    train, valid, test = (part.to("cpu") for part in people[:3])
+    train, valid, test = (replace(part.to("cpu"), x=part.x.cpu().double()) for part in people[:3])
 
     def decided(model: object, sample: Sample) -> Tensor:
         x, race = sample.x.numpy(), sample.attribute.numpy()

@@ -166,7 +166,7 @@ def _coloured(
 def compas(data: Mapping[str, np.ndarray], rng: np.random.Generator) -> Population:
     """Black and white defendants; the label is a new charge within two years; race itself is not among the inputs.
 
-    The publishers' filter applies. 30 % train, 15 % choose and 55 % test, so that each group of race and label has at
+    The publishers' filter applies. A quarter trains, 10 % choose and 65 % test, so that each group of race and label has at
     least 500 people in the test.
     """
     rows = np.flatnonzero(data["kept"] & np.isin(data["race"], ("African-American", "Caucasian")))
@@ -175,7 +175,7 @@ def compas(data: Mapping[str, np.ndarray], rng: np.random.Generator) -> Populati
     features += [data["sex"] == "Male", data["c_charge_degree"] == "F"]
     x = np.stack(features, 1)[rows].astype(np.float32)
     y, black = data["two_year_recid"][rows], data["race"][rows] == "African-American"
-    train, valid, test = np.split(rng.permutation(len(rows)), [int(0.3 * len(rows)), int(0.45 * len(rows))])
+    train, valid, test = np.split(rng.permutation(len(rows)), [len(rows) // 4, 35 * len(rows) // 100])
     x = (x - x[train].mean(0)) / x[train].std(0)
     everyone = Sample(torch.from_numpy(x), *map(_integers, (y, 2 * black + y, black, black, np.zeros(len(y)))))
     return Population(*(everyone[torch.from_numpy(part)] for part in (train, valid, test)), COMPAS_GROUPS)

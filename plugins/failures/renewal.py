@@ -112,7 +112,7 @@ class Anchor(NamedTuple):
         return sum((f * (p - w).square()).flatten(1).sum(1) for p, w, f in parts)
 
 
-def fisher(net: nn.Module, x: Tensor, y: Tensor, examples: int = 400) -> list[Tensor]:
+def fisher(net: nn.Module, x: Tensor, y: Tensor, examples: int = 200) -> list[Tensor]:
     """For each parameter, the mean over some examples of the squared gradient of the log likelihood of their label."""
     parameters = {name: p.detach() for name, p in net.named_parameters()}
 

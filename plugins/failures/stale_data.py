@@ -90,11 +90,10 @@ class StaleData(Experiment):
     labels: int = between(10, 10**6, default=400)  # in each step
     test_points: int = between(100, 10**6, default=4000)
     hidden: int = between(2, 4096, default=32)
-    updates: int = between(
-        1, 10**6, default=120
-    )  # of a network trained from scratch; a sixth to go on with one; for drivers, four times
-    batch: int = between(1, 10**5, default=64)
-    drives: int = between(10, 600, default=300)  # in training, of the 600 that there are
+    # of a network trained from scratch, and four times for drivers; a sixth of it to go on with a network
+    updates: int = between(1, 10**6, default=100)
+    batch: int = between(1, 10**5, default=48)
+    drives: int = between(10, 600, default=450)  # in training, of the 600 that there are
 
     title = "A model trained once grows stale as the world changes"
     chapter = "failures"
