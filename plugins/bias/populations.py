@@ -151,6 +151,19 @@ def grey(sample: Sample) -> Sample:
     return replace(sample, x=sample.x.mean(1, keepdim=True).expand_as(sample.x).contiguous())
 
 
+def in_both_colours(sample: Sample) -> Sample:
+    """The first half of the images, each in both colours, so that the colour tells nothing."""
+    half = sample[torch.arange(len(sample) // 2, device=sample.y.device)]
+    other = replace(
+        half,
+        x=half.x.flip(1),
+        group=2 * half.y + 1 - half.attribute,
+        side=1 - half.side,
+        attribute=1 - half.attribute,
+    )
+    return half.and_(other)
+
+
 def _coloured(
     x: np.ndarray, label: np.ndarray, conflict: np.ndarray, environment: np.ndarray, rows: np.ndarray
 ) -> Sample:
@@ -166,8 +179,8 @@ def _coloured(
 def compas(data: Mapping[str, np.ndarray], rng: np.random.Generator) -> Population:
     """Black and white defendants; the label is a new charge within two years; race itself is not among the inputs.
 
-    The publishers' filter applies. A quarter trains, 10 % choose and 65 % test, so that each group of race and label has at
-    least 500 people in the test.
+    The publishers' filter applies. A quarter trains, 10 % choose and 65 % test, so that each group of race and label
+    has at least 500 people in the test.
     """
     rows = np.flatnonzero(data["kept"] & np.isin(data["race"], ("African-American", "Caucasian")))
     counts = ("priors_count", "juv_fel_count", "juv_misd_count", "juv_other_count")

@@ -91,6 +91,17 @@ def test_grey_images_have_no_colour():
     assert torch.equal(grey.x[:half], grey.x[half:])
 
 
+def test_in_both_colours_the_colour_tells_nothing():
+    people = populations.coloured_digits(DIGITS.load(), 101, 50, (0.1, 0.2), np.random.default_rng(0))
+    both = populations.in_both_colours(people.train)
+    assert len(both) == 100
+    assert torch.equal(both.x[:50].sum(1), both.x[50:].sum(1))
+    assert torch.equal(both.attribute, both.x[:, 1].flatten(1).any(1).long())
+    assert torch.equal(both.group, 2 * both.y + both.attribute)
+    assert torch.equal(both.side, (both.y != both.attribute).long())
+    assert float(both.side.double().mean()) == 0.5
+
+
 def test_digits_leave_five_hundred_of_each_group_for_the_test():
     quick = AlgorithmicBias()
     for seed in range(100, 104):
