@@ -546,7 +546,7 @@ def draw_gaps(axes: Axes, rows: pd.DataFrame) -> None:
 def draw_faces(axes: Axes, artefacts: Artefacts) -> None:
     """Two smiling and two other faces of each group, as the networks see them."""
     kept = next((arrays["faces"] for arrays in artefacts.values() if "faces" in arrays), None)
-    axes.set(xticks=[], title="faces, of one group a row")
+    axes.set(xticks=[], title="a group a row; three mouths down, three up")
     axes.title.set_fontsize(9)
     axes.set_yticks([])
     if kept is not None:
