@@ -13,7 +13,8 @@ darker women and on at most 0.8 % of those of lighter men. Why, such an audit ca
     each in both colours, there must be no gap, and a network that sees grey images says what the shapes are worth.
 (c) *compas*: ProPublica's real case, with the data folder (presets ``compas`` and ``full``). Its score called 44.8 % of
     the black and 23.5 % of the white defendants a risk who were not charged again, and missed 28.0 and 47.7 % of those
-    who were; networks that are not told the race are trained on the same people beside it.
+    who were; networks that are not told the race are trained on the same people beside it. It is shown, rate by rate
+    beside the published ones, and not judged: what runs without the folder must not depend on it.
 
 Then what helps: reweighting, resampling, GroupDRO, JTT, last-layer retraining (DFR), IRM where there are environments,
 DB-VAE on faces and digits, and Fairlearn's reductions on COMPAS where asked for (extra ``fairness``). All have the same
@@ -27,7 +28,7 @@ Made groups say nothing about real people. Of the published tables beside, Water
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -43,9 +44,7 @@ from dlbench import (
     Measurement,
     Metric,
     Reference,
-    Verdict,
     above,
-    all_of,
     below,
     between,
     draw_means,
@@ -311,28 +310,6 @@ class AlgorithmicBias(Experiment):
                 ("dfr", "last-layer retraining"),
             )
         ),
-        Claim(
-            "(c) COMPAS calls over 10 points more black than white defendants a risk who are not charged again, and "
-            "misses over 10 points fewer",
-            lambda rows: measured(
-                rows,
-                lambda: all_of(
-                    above(race_gap(rows, SCORE, "false_positive_rate"), 0.1),
-                    below(race_gap(rows, SCORE, "false_negative_rate"), -0.1),
-                ),
-            ),
-            source="ProPublica 2016",
-        ),
-        Claim(
-            "(c) a network that is not told the race does so, too",
-            lambda rows: measured(
-                rows,
-                lambda: all_of(
-                    above(race_gap(rows, "erm", "false_positive_rate"), 0.1),
-                    below(race_gap(rows, "erm", "false_negative_rate"), -0.1),
-                ),
-            ),
-        ),
         Control(
             "(a) with as many dark as light faces there is no gap, within 3 points",
             lambda rows: equivalent(at(rows, 0.5).gap, 0.03),
@@ -403,18 +380,6 @@ def gain(rows: pd.DataFrame, problem: str, subject: str) -> pd.Series:
     chosen = where(rows, problem=problem, group="all")
     shares = chosen[chosen.subject == subject].share.unique()
     return paired(chosen[chosen.share.isin(shares)], "worst_group_accuracy", subject, "erm")
-
-
-def race_gap(rows: pd.DataFrame, subject: str, metric: str) -> pd.Series:
-    """Black less white defendants."""
-    return paired(where(rows, problem="compas", subject=subject), metric, *RACES.values(), by="group")
-
-
-def measured(rows: pd.DataFrame, rule: Callable[[], Verdict]) -> Verdict:
-    """The rule's verdict where COMPAS was run."""
-    if (rows.problem == "compas").any():
-        return rule()
-    return Verdict("inconclusive", reason="not run: preset compas, with the data folder, has it")
 
 
 # ------------------------------------------------------------------------------------------------------------- scores

@@ -90,7 +90,7 @@ class StaleData(Experiment):
     labels: int = between(10, 10**6, default=400)  # in each step
     test_points: int = between(100, 10**6, default=4000)
     hidden: int = between(2, 4096, default=32)
-    # of a network trained from scratch, of a driver ten times as many (few drives pass the barrier, and each turns once);
+    # of a network trained from scratch, of a driver ten times as many (few drives pass the barrier, each turns once);
     # to go on with a network a sixth, with a driver as many
     updates: int = between(1, 10**6, default=100)
     batch: int = between(1, 10**5, default=48)
