@@ -138,7 +138,7 @@ class AlgorithmicBias(Experiment):
             "faces": 20_000,
             "test_faces": 20_000,
             "dataset": "mnist",
-            "train_digits": 7000,
+            "train_digits": 6400,
             "steps": 2000,
             "batch": 256,
             "hidden": 128,

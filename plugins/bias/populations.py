@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlbench.errors import ParameterError
+
 SIZE = 12  # of a face, in pixels
 NOISE = 0.25  # of a face's pixels, standard deviation
 FACE_GROUPS = ("light, short hair", "light, long hair", "dark, short hair", "dark, long hair")
@@ -130,6 +132,9 @@ def coloured_digits(
     else:
         x, digit = data["x"], data["y"]
         order = rng.permutation(len(x))
+    known = len(x) - len(data["test_y"]) if "train_x" in data else len(x) - 1
+    if train + valid > known:
+        raise ParameterError(f"{train} digits to train and {valid} to choose by; there are {known} for both")
     if x.shape[-1] == 28:
         x = x[..., ::2, ::2]  # as published
     flipped = rng.random(len(x)) < FLIPPED

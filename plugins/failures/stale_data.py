@@ -90,7 +90,7 @@ class StaleData(Experiment):
     labels: int = between(10, 10**6, default=400)  # in each step
     test_points: int = between(100, 10**6, default=4000)
     hidden: int = between(2, 4096, default=32)
-    # of a network trained from scratch, of a driver ten times as many (few drives pass the barrier, each turns once);
+    # of a network trained from scratch, of a driver eight times as many (few drives pass the barrier, each turns once);
     # to go on with a network a sixth, with a driver as many
     updates: int = between(1, 10**6, default=100)
     batch: int = between(1, 10**5, default=48)
@@ -260,8 +260,8 @@ class StaleData(Experiment):
         with context.seeded("init"):
             beginners = [network(roads.INPUTS, 2 * self.hidden, 4) for _ in range(TRIALS)]
         names = ["old"] * TRIALS + ["new"] * TRIALS + ["old"] * len(beginners)
-        ways = [Way(l2=l2) for l2 in L2] * 2 + [Way()] * len(beginners)
-        nets = fit(names, beginners[:1] * 2 * TRIALS + beginners, ways, 10 * self.updates)
+        ways = [Way(rate) for rate in RATES] * 2 + [Way(RATES[-1])] * len(beginners)
+        nets = fit(names, beginners[:1] * 2 * TRIALS + beginners, ways, 8 * self.updates)
         frozen = best(nets[:TRIALS], "old")
         ways = [Way(rate) for rate in RATES] + [Way(elasticity=strength) for strength in ELASTICITY]
         anchor = Anchor.after([frozen] * len(ways), ways, *worlds["old"][0], None)

@@ -83,6 +83,11 @@ def test_a_quarter_of_the_labels_is_wrong():
     assert float(((digit >= 5).long() == train.y).double().mean()) == pytest.approx(0.75, abs=0.015)
 
 
+def test_more_digits_than_there_are_are_refused():
+    with pytest.raises(ParameterError, match="1700 digits to train and 425 to choose by; there are 1796"):
+        populations.coloured_digits(DIGITS.load(), 1700, 425, (0.1, 0.2), np.random.default_rng(0))
+
+
 def test_grey_images_have_no_colour():
     people = populations.coloured_digits(DIGITS.load(), 100, 50, (0.1, 0.2), np.random.default_rng(0))
     grey = populations.grey(people.test)
