@@ -66,7 +66,7 @@ def _whole(column: pd.Series, path: Path) -> np.ndarray:
         raise DataDamaged(
             f"{path}, line {line}: {column.name} is {str(column.iloc[line - 2])!r}; expected a whole number"
         )
-    return numbers.to_numpy(np.int64)
+    return np.asarray(numbers.to_numpy(np.int64))
 
 
 COMPAS = Dataset(
