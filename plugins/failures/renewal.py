@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from dlbench import Context
 from dlbench.stacking import Stack, batches
 
-RATE = 3e-3
+RATE = 1e-2
 
 
 class Way(NamedTuple):

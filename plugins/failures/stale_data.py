@@ -24,6 +24,9 @@ distracted driver, and a crash attenuator that had been damaged 11 days before a
 data is not among its findings. That its driver had complained of the place before is reported. The accident is only an
 illustration here: nothing below models it.
 
+Version 1 had networks that were not trained to the end: seeds 0 to 5 left its gate on them undecided. Version 2 has
+three times the learning rate, chosen on seeds from 100 on; no rule has changed.
+
 Not covered: Yearbook and FMoW, Wild-Time's own data; ``full`` turns MNIST's digits. Wild-Time's fall of 20 % on average
 over its data sets stands beside.
 """
@@ -98,6 +101,7 @@ class StaleData(Experiment):
 
     title = "A model trained once grows stale as the world changes"
     chapter = "failures"
+    version = 2
     sources = (
         "Yao et al., Wild-Time: a benchmark of in-the-wild distribution shift over time, NeurIPS 2022",
         "Kirkpatrick et al., Overcoming catastrophic forgetting in neural networks, PNAS 2017",
@@ -541,4 +545,4 @@ def draw_roads(axes: Axes, rows: pd.DataFrame) -> None:
         draw_means(axes, range(len(subjects)), samples, limits=(0, 1), color=color, marker=marker, ls="", label=label)
     axes.set_xticks(range(len(subjects)), [subject.replace("_", "-") for subject in subjects], rotation=30, fontsize=8)
     if subjects:
-        axes.legend(fontsize=7, frameon=False, loc="center right")
+        axes.legend(fontsize=7, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
