@@ -192,7 +192,7 @@ def test_an_elastic_network_stays_nearer_to_its_past():
 
     def moved(net):
         parts = zip(net.parameters(), nets[0].parameters(), anchor.importance, strict=True)
-        return sum(float((f[1] * (a - b).square()).sum()) for a, b, f in parts)
+        return sum(float((f[1] * (a - b).square()).sum().detach()) for a, b, f in parts)
 
     assert moved(held) < 0.5 * moved(free)
 
