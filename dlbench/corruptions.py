@@ -127,7 +127,8 @@ def fog(x: Tensor, thickness: float, generator: torch.Generator) -> Tensor:
     for n in scales:
         coarse = torch.rand(len(x), 1, n, n, generator=generator).to(x)
         cloud += F.interpolate(coarse, (height, width), mode="bilinear", align_corners=True) / n
-    return (x + thickness * cloud / sum(1 / n for n in scales)) / (1 + thickness)
+    cloud /= sum(1 / n for n in scales)
+    return (x + thickness * cloud) / (1 + thickness)
 
 
 def brightness(x: Tensor, more: float, generator: torch.Generator) -> Tensor:
