@@ -185,11 +185,11 @@ class CorruptionShift(Experiment):
     models: tuple[str, ...] = tuple(name for name in REFERENCES if name != "cnn_ensemble")
     baseline: str = "mlp"
     dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
-    tested: int = between(10, 10_000, default=500)  # held-out images
+    tested: int = between(10, 10_000, default=400)  # held-out images
     width: int = between(8, 4096, default=64)
     members: int = between(2, 100, default=5)
-    steps: int = between(1, 10**6, default=400)
-    batch_size: int = between(2, 4096, default=64)
+    steps: int = between(1, 10**6, default=350)
+    batch_size: int = between(2, 4096, default=32)
     learning_rate: float = between(1e-6, 1.0, default=3e-3)
 
     title = "What a network knows of clean images it does not know of spoilt ones"
@@ -214,7 +214,14 @@ class CorruptionShift(Experiment):
     }
     presets = {
         "quick": {},
-        "full": {"dataset": "mnist", "tested": 2000, "width": 256, "steps": 3000, "learning_rate": 1e-3},
+        "full": {
+            "dataset": "mnist",
+            "tested": 2000,
+            "width": 256,
+            "steps": 3000,
+            "batch_size": 64,
+            "learning_rate": 1e-3,
+        },
         "cifar10": {
             "dataset": "cifar10",
             "models": ("cnn", "cnn_noise", "cnn_augmented", "cnn_ensemble"),
@@ -276,12 +283,11 @@ class CorruptionShift(Experiment):
     def fit(self, name: str, training: Images, context: Context) -> dict[str, Predict]:
         """What is named of a network and its variants, trained at once, from the same weights on the same images."""
         x, y = training
-        variants = [ending for ending in ("", *TRAINED_ON) if name + ending in self.models]
-        if name + ENSEMBLE in self.models:
-            variants = [*([""] if "" not in variants else []), *variants]
+        ensemble = name + ENSEMBLE in self.models
+        variants = [ending for ending in ("", *TRAINED_ON) if name + ending in self.models or (ensemble and not ending)]
         if not variants:
             return {}
-        members = self.members if name + ENSEMBLE in self.models else 1
+        members = self.members if ensemble else 1
         arms = [Arm(ending, member) for ending in variants for member in range(1 if ending else members)]
         nets = []
         for arm in arms:
@@ -310,7 +316,7 @@ class CorruptionShift(Experiment):
         )
         predict = {name + arm.ending: of_members([stack[k]]) for k, arm in enumerate(arms) if arm.member == 0}
         plain_ones = [stack[k] for k, arm in enumerate(arms) if not arm.ending]
-        return predict | ({name + ENSEMBLE: of_members(plain_ones)} if plain_ones else {})
+        return predict | ({name + ENSEMBLE: of_members(plain_ones)} if ensemble else {})
 
     # -------------------------------------------------------------------------------------------------------- summing
 
