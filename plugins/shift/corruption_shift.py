@@ -48,7 +48,6 @@ from dlbench import (
     Metric,
     Reference,
     above,
-    all_of,
     attacks,
     below,
     between,
@@ -140,8 +139,13 @@ def lost(rows: pd.DataFrame, metric: str) -> pd.Series:
 
 def by_network(rows: pd.DataFrame, ending: str, rule: Callable[[str, str], Verdict]) -> Verdict:
     """The rule (plain network, its variant) for every network that has a variant of this ending."""
-    there = set(rows.subject)
-    return all_of(*(rule(name, name + ending) for name in NETWORKS if {name, name + ending} <= there))
+    variants = rows[rows.subject.isin([name + ending for name in NETWORKS if name in set(rows.subject)])]
+
+    def of(r: pd.DataFrame) -> Verdict:
+        variant = r.subject.iloc[0]
+        return rule(variant.removesuffix(ending), variant)
+
+    return every(variants, "subject", of)
 
 
 def relative_error(rows: pd.DataFrame, subject: str, baseline: str, kinds: Sequence[str]) -> pd.Series:
@@ -408,11 +412,12 @@ class CorruptionShift(Experiment):
 
     def plot(self, rows: pd.DataFrame, figure: Figure, artefacts: Artefacts) -> None:
         """The kinds at severity 3, and beside them each model's accuracy by kind and severity."""
-        figure.set_size_inches(2.2 + 1.6 * len(self.models), 7)
-        strip, *maps = figure.subplots(1, 1 + len(self.models), width_ratios=(1.3, *[1] * len(self.models)))
+        figure.set_size_inches(2.4 + 1.45 * len(self.models), 7.2)
+        strip, *maps = figure.subplots(1, 1 + len(self.models), width_ratios=(0.95, *[1] * len(self.models)))
         draw_examples(strip, artefacts)
         for axes, name in zip(maps, self.models, strict=True):
             draw_map(axes, rows, name)
+        figure.supxlabel("numbers: accuracy in per cent; framed: kinds that the model was trained with", fontsize=8)
         figure.tight_layout(w_pad=0.4)
 
 
