@@ -21,7 +21,7 @@ Confidence and its calibration (ECE) stand beside accuracy, as a model that knew
 Claims were written before anything was looked at; there, "falls" is a least-squares slope over the severities.
 
 ``full`` takes MNIST, ``cifar10`` CIFAR-10, whose corrupted files are not read: what is measured stands in for them, and
-is no number of CIFAR-10-C.
+is no number of CIFAR-10-C. Not covered: adversarially trained networks (they can be brought), frost and glass blur.
 """
 
 from __future__ import annotations
