@@ -29,7 +29,6 @@ by the rules of the diagnosis, and takes no part in them.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -60,7 +59,8 @@ from dlbench import (
     where,
     within,
 )
-from dlbench.errors import ParameterError, did_you_mean
+from dlbench.brought import brought, is_path
+from dlbench.errors import ParameterError
 from dlbench_plugins.robustness.classifiers import CLASSES, Images, Recipe, fit, images, mean, network, pgd_images
 
 if TYPE_CHECKING:
@@ -306,7 +306,9 @@ class RobustAccuracy(Experiment):
     def trial(self, context: Context) -> Iterator[Measurement]:
         train, test = images(self.dataset, self.attacked, context)
         shape = test[0].shape[1:]
-        nets = {name: brought(name, shape, context) for name in self.models if is_path(name)}  # before hours of work
+        nets = {
+            name: brought(name, shape, CLASSES, context) for name in self.models if is_path(name)
+        }  # before hours of work
         nets |= references(self, train, context)
         for done, name in enumerate(self.models):
             context.progress((1 + done) / (1 + len(nets)), name)
@@ -410,85 +412,6 @@ def references(study: RobustAccuracy, train: Images, context: Context) -> dict[s
         wrap = {"scaled": Scaled, "rounded": Rounded}.get(variant)
         named[name] = wrap(trained[key]).eval() if wrap else trained[key]
     return named
-
-
-def is_path(name: str) -> bool:
-    """Whether it has the form ``package.module:factory``."""
-    module, colon, factory = name.partition(":")
-    return bool(colon) and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))
-
-
-def brought(path: str, shape: torch.Size, context: Context) -> nn.Module:
-    """A user's model, made by the factory at an import path, after a look at what it makes of two images.
-
-    Args:
-        path: ``package.module:factory``.
-        shape: of an image, [channels, height, width].
-        context: gives the device, and a seed in case the factory draws weights.
-
-    Raises:
-        ParameterError: it cannot be imported or called, gives no module, or no logits of the images' classes.
-    """
-    module_name, _, attribute = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module may raise anything
-        raise ParameterError(
-            f"models: {path!r}: module {module_name!r} cannot be imported ({told(error)}); install it, or put the "
-            "folder it is in on PYTHONPATH"
-        ) from error
-    if not hasattr(module, attribute):
-        raise ParameterError(
-            f"models: {path!r}: module {module_name!r} has no {attribute!r}"
-            f"{did_you_mean(attribute, [name for name in vars(module) if not name.startswith('_')])}"
-        )
-    factory = getattr(module, attribute)
-    if not callable(factory):
-        raise ParameterError(
-            f"models: {path!r} is of type {type(factory).__name__}, which cannot be called; expected a function "
-            "without arguments that returns a torch.nn.Module"
-        )
-    try:
-        with context.seeded("brought", path):
-            net = factory()
-    except Exception as error:
-        raise ParameterError(
-            f"models: {path!r} failed ({told(error)}); it is called without arguments and must return a torch.nn.Module"
-        ) from error
-    if not isinstance(net, nn.Module):
-        raise ParameterError(
-            f"models: {path!r} returned {type(net).__name__}; it must return a torch.nn.Module, an "
-            "instance and not a class"
-        )
-    net = net.to(context.device)
-    check_logits(path, net, shape, context)
-    return net
-
-
-@torch.no_grad()
-def check_logits(path: str, net: nn.Module, shape: torch.Size, context: Context) -> None:
-    """Two grey images give two rows of logits; ParameterError where not."""
-    probe = torch.full((2, *shape), 0.5, device=context.device)
-    given = f"float32 images {list(probe.shape)} in [0, 1]"
-    try:
-        with attacks.attack_mode(net):
-            logits = net(probe)
-    except Exception as error:
-        raise ParameterError(
-            f"models: {path!r} cannot take {given} ({told(error)}); choose the data set that it was made for, or "
-            "reshape and normalise inside the module"
-        ) from error
-    if not isinstance(logits, Tensor) or logits.shape != (2, CLASSES):
-        got = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ParameterError(
-            f"models: {path!r} returned {got} for {given}; expected logits [2, {CLASSES}], one a class of the data set"
-        )
-
-
-def told(error: Exception) -> str:
-    """An exception in one line."""
-    lines = str(error).strip().splitlines()
-    return type(error).__name__ + (f": {lines[0]}" if lines else "")
 
 
 # ------------------------------------------------------------------------------------------------------------- audit

@@ -16,6 +16,13 @@ SHORTER = {
     "gcn_receptive_field": {"epochs": 3, "depths": (2, 8)},
     "aleatoric_uncertainty": {"steps": 20, "image_steps": 20, "pairs": 500, "test_pairs": 200, "members": 2},
     "calibration": {"steps": 20, "width": 8, "passes": 2, "null_draws": 2},
+    "corruption_shift": {
+        "models": ("mlp", "mlp_noise", "mlp_augmented", "mlp_ensemble"),
+        "steps": 60,
+        "tested": 60,
+        "width": 16,
+        "members": 2,
+    },
     "epidemic_graph": {"every": 40, "epochs": 2},
     "mpnn_molecules": {"epochs": 2, "train": 200, "test": 300, "trials": 1, "trees": 20},
     "point_clouds": {"epochs": 2, "training_clouds": 80, "test_clouds": 80},
