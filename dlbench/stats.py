@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 """Confidence level of every interval in a report."""
@@ -41,7 +41,7 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
         return Interval(mean, -math.inf, math.inf, int(x.size))
     with np.errstate(invalid="ignore"):  # of infinite values the mean is infinite and the interval NaN
         mean, sem = float(x.mean()), float(x.std(ddof=1) / math.sqrt(x.size))
-    half = float(stats.t.ppf(0.5 + level / 2, x.size - 1)) * sem
+    half = float(special.stdtrit(x.size - 1, 0.5 + level / 2)) * sem
     return Interval(mean, mean - half, mean + half, int(x.size))
 
 
@@ -89,8 +89,8 @@ def tost(differences: ArrayLike, margin: float, level: float = LEVEL) -> float:
     sem = x.std(ddof=1) / math.sqrt(x.size)
     if sem == 0:
         return 0.0 if abs(x.mean()) < margin else 1.0
-    below = stats.t.sf((x.mean() + margin) / sem, x.size - 1)  # against mean <= -margin
-    above = stats.t.cdf((x.mean() - margin) / sem, x.size - 1)  # against mean >= +margin
+    below = special.stdtr(x.size - 1, -(x.mean() + margin) / sem)  # against mean <= -margin
+    above = special.stdtr(x.size - 1, (x.mean() - margin) / sem)  # against mean >= +margin
     return float(max(below, above))
 
 
@@ -117,7 +117,9 @@ def median_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     n = int(x.size)
     if n == 0:
         return Interval(math.nan, -math.inf, math.inf, 0)
-    rank = int(stats.binom.ppf((1 - level) / 2, n, 0.5))  # P(fewer than `rank` values below the median) <= alpha/2
+    from scipy.stats import binom  # takes longer to import than most reports to make
+
+    rank = int(binom.ppf((1 - level) / 2, n, 0.5))  # P(fewer than `rank` values below the median) <= alpha/2
     if rank < 1:
         return Interval(float(np.median(x)), -math.inf, math.inf, n)
     return Interval(float(np.median(x)), float(x[rank - 1]), float(x[n - rank]), n)
@@ -128,7 +130,8 @@ def slope(x: ArrayLike, y: ArrayLike) -> float:
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if np.unique(x).size < 2:
         return math.nan
-    return float(stats.linregress(x, y).slope)
+    covariance = np.cov(x, y)
+    return float(covariance[0, 1] / covariance[0, 0])
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

@@ -47,6 +47,7 @@ def test_no_movements_are_missing_data(made):
         ("england_labels.csv", "name,2020-05-01\na,1\n", "has no line for b"),
         ("england_labels.csv", "name,1 May\na,1\nb,2\n", "expected dates as 2020-03-13"),
         ("england_labels.csv", "name,2020-05-01\na,few\nb,2\n", "column 2 holds text"),
+        ("england_labels.csv", "name,2020-05-01\na,inf\nb,2\n", "a number in it is infinite"),
         ("england_labels.csv", "", "was not read"),
         ("graphs/EN_2020-05-01.csv", "a,b\n", "it has 2 columns"),
     ],

@@ -30,6 +30,11 @@ def test_records_keep_their_lines(made):
     assert data["y"].tolist() == [0, 1, 1] and data["y"].dtype == np.float32
 
 
+def test_a_byte_order_mark_is_no_part_of_the_header(made):
+    made.write_text("\ufeffsmiles,activity\nCCO,1\n", encoding="utf-8")
+    assert molecules.ECOLI.load()["smiles"].tolist() == ["CCO"]
+
+
 def test_a_set_without_measurements(made):
     made.with_name("broad_repurposing_library.csv").write_text("smiles\nCCO\n")
     assert sorted(molecules.REPURPOSING_HUB.load()) == ["line", "smiles"]
@@ -66,7 +71,8 @@ def test_sets_of_several_numbers_are_refused(tmp_path, monkeypatch):
     ("text", "words"),
     [
         ("smiles,activity\nCCO,0,1\n", "line 2 has 3 fields, its header 2"),
-        ("smiles,activity\nCCO,yes\n", "line 2 has 'yes' where a number"),
+        ("smiles,activity\nCCO,yes\n", "line 2 has 'yes' where a finite number"),
+        ("smiles,activity\nCCO,-inf\n", "line 2 has '-inf' where a finite number"),
         ("smiles,active\nCCO,1\n", "no column 'activity'"),
         ("smiles,activity\n", "holds no molecule"),
         ("", "no column 'smiles'"),

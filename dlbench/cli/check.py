@@ -17,6 +17,7 @@ from dlbench.errors import UsageError
 @click.option("--set", "sets", multiple=True, metavar="NAME.PARAM=VALUE", help="Set a parameter; repeatable.")
 def command(*, names: Sequence[str], everything: bool, preset: str, sets: Sequence[str]) -> int:
     """Run an experiment's trial twice in fresh processes and hold what came out against what it declares."""
+    from dlbench.isolate import Forkserver
     from dlbench.runner.plan import parse_overrides
     from dlbench.testing import CHECKS, examine
 
@@ -29,11 +30,12 @@ def command(*, names: Sequence[str], everything: bool, preset: str, sets: Sequen
     for record in broken if everything else ():
         click.echo(f"{record.plugin.name}: FAILED {record.reason}")
         failed += 1
-    for plugin in chosen:
-        findings = examine(plugin, preset, overrides.get(plugin.name))
-        problems = [finding for finding in findings if finding.problem]
-        click.echo(f"{plugin.name}: {len(findings) - len(problems)} of {len(findings)} checks pass")
-        for finding in problems:
-            click.echo(f"  FAILED {finding.check} ({CHECKS[finding.check]}):\n    {finding.problem}")
-        failed += bool(problems)
+    with Forkserver() as server:
+        for plugin in chosen:
+            findings = examine(plugin, preset, overrides.get(plugin.name), server=server)
+            problems = [finding for finding in findings if finding.problem]
+            click.echo(f"{plugin.name}: {len(findings) - len(problems)} of {len(findings)} checks pass")
+            for finding in problems:
+                click.echo(f"  FAILED {finding.check} ({CHECKS[finding.check]}):\n    {finding.problem}")
+            failed += bool(problems)
     return cli.FAILED if failed else cli.OK

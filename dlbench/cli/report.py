@@ -35,7 +35,7 @@ JUDGE_MODULES = (
     "torch",
     "numpy",
     "pandas",
-    "scipy.stats",
+    "scipy.special",
     "matplotlib.figure",
     "matplotlib.backends.backend_svg",
     "dlbench.report.judge",

@@ -89,6 +89,8 @@ def table(path: Path, header: int | None) -> pd.DataFrame:
     if frame.shape[1] <= names or wrong:
         what = f"column {wrong[0] + 1} holds text" if wrong else f"it has {frame.shape[1]} columns"
         raise DataDamaged(f"{path} was not read: {what}; expected {names} of names, then numbers")
+    if np.isinf(frame.iloc[:, names:].to_numpy(float)).any():
+        raise DataDamaged(f"{path} was not read: a number in it is infinite; get it again")
     return frame
 
 

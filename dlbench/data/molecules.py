@@ -32,8 +32,9 @@ def read(path: Path, smiles: str | int, y: str | int | None = None) -> dict[str,
     Raises:
         DataDamaged: it is no such file: a column is not there, a line has another length, a number is none.
     """
+    opened = gzip.open if path.suffix == ".gz" else open
     try:
-        with gzip.open(path, "rt", newline="") if path.suffix == ".gz" else path.open(newline="") as file:
+        with opened(path, "rt", newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = next(reader, [])
             columns = [_position(path, header, column) for column in (smiles, y) if column is not None]
@@ -115,9 +116,12 @@ def _position(path: Path, header: list[str], column: str | int) -> int:
 
 def _number(path: Path, line: int, text: str) -> float:
     try:
-        return float(text) if text.strip() else float("nan")
+        value = float(text) if text.strip() else float("nan")
     except ValueError:
-        raise _damaged(path, f"line {line} has {text!r} where a number is expected") from None
+        value = float("inf")
+    if abs(value) == float("inf"):
+        raise _damaged(path, f"line {line} has {text!r} where a finite number is expected")
+    return value
 
 
 def _damaged(path: Path, why: str) -> DataDamaged:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 
-from dlbench.nn.checks import check_nodes
+from dlbench.nn.checks import check_at_least, check_nodes, check_share
 from dlbench.ops import Graph, aggregate
 
 
@@ -32,6 +32,8 @@ class APPNP(nn.Module):
 
     def __init__(self, steps: int = 10, alpha: float = 0.1, dropout: float = 0.0) -> None:
         super().__init__()
+        check_at_least(0, steps=steps)
+        check_share(alpha=alpha, dropout=dropout)
         self.steps, self.alpha, self.dropout = steps, alpha, dropout
 
     def forward(self, x: Tensor, graph: Graph, weight: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dlbench.nn.checks import check_nodes
+from dlbench.nn.checks import check_at_least, check_nodes
 from dlbench.ops import Graph, aggregate
 
 
@@ -35,6 +35,7 @@ class DiffusionConv(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, steps: int = 2, bias: bool = True) -> None:
         super().__init__()
+        check_at_least(0, steps=steps)
         self.steps = steps
         self.weight = nn.Parameter(torch.empty((1 + 2 * steps) * in_features, out_features))  # W_0 on top
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
@@ -49,6 +50,11 @@ class DiffusionConv(nn.Module):
     def forward(self, x: Tensor, graph: Graph, weight: Tensor) -> Tensor:
         """Node features [n, F'] from x [n, F]."""
         check_nodes(x, graph)
+        if weight.shape != (2, graph.num_edges):
+            raise ValueError(
+                f"weight has shape {list(weight.shape)}; for this graph it must be [2, {graph.num_edges}], "
+                "as diffusion_norm gives it"
+            )
         walks = [x]
         for way, share in zip((graph, graph.transpose), weight, strict=True):
             here = x

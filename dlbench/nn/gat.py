@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dlbench.nn.checks import check_nodes
+from dlbench.nn.checks import check_at_least, check_nodes, check_share
 from dlbench.nn.sparse import Linear, SparseMatrix
 from dlbench.ops import Graph, gat_aggregate
 
@@ -45,6 +45,8 @@ class GATConv(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        check_at_least(1, in_features=in_features, out_features=out_features, heads=heads)
+        check_share(dropout=dropout)
         self.heads, self.concat = heads, concat
         self.negative_slope, self.dropout = negative_slope, dropout
         self.linear = Linear(in_features, heads * out_features, bias=False)

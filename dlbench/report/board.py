@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats as scipy_stats
+from scipy import special
 
 from dlbench import stats
 from dlbench.report.frames import Measured
@@ -147,7 +147,7 @@ def _intervals(values: NDArray[np.float64]) -> _Intervals:
     with np.errstate(invalid="ignore", over="ignore"):
         n = frame.count().to_numpy()
         mean, sd = frame.mean().to_numpy(), frame.std(ddof=1).to_numpy()
-        half = scipy_stats.t.ppf(0.5 + stats.LEVEL / 2, np.maximum(n - 1, 1)) * sd / np.sqrt(np.maximum(n, 1))
+        half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + stats.LEVEL / 2) * sd / np.sqrt(np.maximum(n, 1))
         return _Intervals(mean, mean - half, mean + half, sd, n)
 
 
@@ -176,7 +176,7 @@ def _beats(values: NDArray[np.float64]) -> NDArray[np.bool_]:
         difference[i] = d.mean(axis=1)
         se = d.std(axis=1, ddof=1) / math.sqrt(n)
         with np.errstate(divide="ignore", invalid="ignore"):
-            p[i] = np.where(difference[i] == 0, 1.0, 2 * scipy_stats.t.sf(np.abs(difference[i]) / se, n - 1))
+            p[i] = np.where(difference[i] == 0, 1.0, 2 * special.stdtr(n - 1, -np.abs(difference[i]) / se))
     upper = np.triu_indices(k, 1)
     adjusted = np.ones((k, k))
     adjusted[upper] = stats.holm(p[upper].tolist())

@@ -27,6 +27,7 @@ from dlbench import stats
 from dlbench.report import bars, board, typeset
 from dlbench.report.files import visible
 from dlbench.report.frames import Measured, in_words
+from dlbench.report.turning import turning_point
 
 MOST_ROWS = 200
 """Leaderboard rows of an experiment that the page shows; leaderboard.csv has all."""
@@ -210,6 +211,9 @@ def _verdict(claim: Mapping[str, Any]) -> dict[str, Any]:
         "criterion": criterion.replace("-", "−"),
         "where": ", ".join(where),
         "reason": claim["reason"],
+        "turning": turning_point(
+            claim["verdict"], claim["estimate"], claim["low"], claim["high"], int(claim["n"]), region
+        ),
         "bar": bars.bar(claim["low"], claim["estimate"], claim["high"], region=region),
     }
 

@@ -19,7 +19,7 @@ from dlbench.runner.display import Quiet, TimeLeft, now
 from dlbench.runner.plan import Plan, Trial
 from dlbench.store import Run, Writer
 
-TRIAL_MODULES = ("torch.optim", "torch._dynamo", "scipy.stats")
+TRIAL_MODULES = ("torch.optim", "torch._dynamo")
 """What most trials import first thing: torch's first optimizer alone pulls in dynamo, a second of a processor."""
 
 STATUSES = ("ok", "error", "timeout", "out_of_memory", "crashed", "skipped", "invalid_result")

@@ -12,10 +12,10 @@ checks from the command line. Every experiment's trial really runs, twice, each 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dlbench.isolate import Forkserver
 from dlbench.testing.examine import CHECKS, Finding, examine
 
 __all__ = ["CHECKS", "Finding", "conformance", "examine"]
@@ -39,12 +39,23 @@ def conformance(
     mine = [plugin for plugin in healthy if plugin.distribution == distribution]
     reasons = {record.plugin.name: str(record) for record in broken if record.plugin.distribution == distribution}
 
-    @cache
-    def findings(name: str) -> Mapping[str, Finding]:
-        [plugin] = [plugin for plugin in mine if plugin.name == name]
-        return {finding.check: finding for finding in examine(plugin, preset, (overrides or {}).get(name, {}))}
+    found: dict[str, Mapping[str, Finding]] = {}
+
+    def findings(name: str, server: Forkserver) -> Mapping[str, Finding]:
+        if name not in found:
+            [plugin] = [plugin for plugin in mine if plugin.name == name]
+            told = examine(plugin, preset, (overrides or {}).get(name, {}), server=server)
+            found[name] = {finding.check: finding for finding in told}
+        return found[name]
 
     class Conformance:
+        @pytest.fixture(scope="class")
+        @classmethod
+        def server(cls) -> Iterator[Forkserver]:
+            """Where the trials of all experiments run."""
+            with Forkserver() as server:
+                yield server
+
         def test_registered(self) -> None:
             """The distribution registers experiments, and none of them is broken or clashes."""
             assert not reasons, "\n".join(reasons.values())
@@ -52,9 +63,9 @@ def conformance(
 
         @pytest.mark.parametrize("check", CHECKS)
         @pytest.mark.parametrize("experiment", [plugin.name for plugin in mine])
-        def test_experiment(self, experiment: str, check: str) -> None:
+        def test_experiment(self, experiment: str, check: str, server: Forkserver) -> None:
             """One check of one experiment."""
-            finding = findings(experiment)[check]
+            finding = findings(experiment, server)[check]
             assert not finding.problem, finding.problem
 
     return Conformance

@@ -62,13 +62,21 @@ def frame_of(cls: type[Experiment], result: Mapping[str, Any]) -> pd.DataFrame:
     return Measured("run", "experiment", plan, results, {}).rows
 
 
-def draw(experiment: Experiment, rows: pd.DataFrame, artefacts: Any) -> Figure:
-    """The picture, laid out, as many mistakes show only then."""
+def leave(figure: Figure) -> None:
+    """As it is."""
+
+
+def lay_out(figure: Figure) -> None:
+    """Many mistakes show only then. It takes longer than drawing, so not every picture is laid out."""
+    figure.draw_without_rendering()
+
+
+def drawn(experiment: Experiment, rows: pd.DataFrame, artefacts: Any) -> Figure:
+    """The picture, not laid out yet."""
     figure = Figure()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         experiment.plot(rows.copy(), figure, artefacts)
-        figure.draw_without_rendering()
     return figure
 
 
@@ -163,8 +171,12 @@ def hostile(experiment: Experiment, frame: pd.DataFrame, artefacts: Any) -> str:
     infinite[names] = math.inf
     strange = frame.copy()
     strange["subject"] = "<script>alert(1)</script>"
-    for what, rows in (("NaN", unscored), ("infinite metrics", infinite), ("a hostile subject", strange)):
-        if problem := _drawing_fails(experiment, rows, artefacts):
+    for what, rows, end in (
+        ("NaN", unscored, leave),
+        ("infinite metrics", infinite, lay_out),
+        ("a hostile subject", strange, leave),
+    ):
+        if problem := _drawing_fails(experiment, rows, artefacts, end):
             return f"plot fails on {what}: {problem}"
     return ""
 
@@ -172,15 +184,15 @@ def hostile(experiment: Experiment, frame: pd.DataFrame, artefacts: Any) -> str:
 def plot(experiment: Experiment, frame: pd.DataFrame, artefacts: Any) -> str:
     """The picture on full, empty and one-seed frames."""
     empty = frame.iloc[:0]
-    for what, rows, kept in (
-        ("an empty frame", empty, {}),
-        ("one seed", frame[frame.seed == 0], {0: artefacts[0]}),
-        ("no artefacts", frame, {}),
+    for what, rows, kept, end in (
+        ("an empty frame", empty, {}, lay_out),
+        ("one seed", frame[frame.seed == 0], {0: artefacts[0]}, leave),
+        ("no artefacts", frame, {}, leave),
     ):
-        if problem := _drawing_fails(experiment, rows, kept):
+        if problem := _drawing_fails(experiment, rows, kept, end):
             return f"plot fails on {what}: {problem}"
     try:
-        figure = draw(experiment, frame, artefacts)
+        figure = drawn(experiment, frame, artefacts)
         figure.savefig(io.BytesIO(), format="svg")
     except Exception as error:
         return f"plot fails on the full frame: {_told(error)}"
@@ -202,9 +214,11 @@ def _same(one: Verdict, other: Verdict) -> bool:
     return all(np.isclose(a, b, rtol=1e-6, atol=1e-12, equal_nan=True) for a, b in numbers)
 
 
-def _drawing_fails(experiment: Experiment, rows: pd.DataFrame, artefacts: Any) -> str:
+def _drawing_fails(experiment: Experiment, rows: pd.DataFrame, artefacts: Any, end: Callable[[Figure], None]) -> str:
     try:
-        draw(experiment, rows, artefacts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            end(drawn(experiment, rows, artefacts))
     except Exception as error:
         return _told(error)
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from dlbench.isolate import Ended, Forkserver, Task
 from dlbench.plugins import Broken, Plugin
+from dlbench.runner.drive import TRIAL_MODULES
 from dlbench.runner.plan import Request, describe_all
 
 CHECKS = {
@@ -35,10 +37,26 @@ class Finding:
 
 
 def examine(
-    plugin: Plugin, preset: str = "quick", overrides: Mapping[str, Any] | None = None, *, timeout: float = 1800
+    plugin: Plugin,
+    preset: str = "quick",
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    timeout: float = 1800,
+    server: Forkserver | None = None,
 ) -> list[Finding]:
-    """All checks of an experiment, in the order of :data:`CHECKS`; one that could not be made says why."""
-    with Forkserver() as server, tempfile.TemporaryDirectory() as folder:
+    """All checks of an experiment, in the order of :data:`CHECKS`; one that could not be made says why.
+
+    Args:
+        plugin: the experiment.
+        preset: the preset whose trial is run.
+        overrides: parameter → value.
+        timeout: seconds a trial, and seconds for the checks of what came out.
+        server: where they run; one of its own where none is given, which takes seconds to start.
+    """
+    with contextlib.ExitStack() as stack:
+        server = server or stack.enter_context(Forkserver())
+        server.preload(*TRIAL_MODULES, "dlbench.testing.checks")
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         request = Request([plugin.name], preset, overrides={plugin.name: overrides or {}})
         [(_, told)] = describe_all([plugin], request, server)
         if isinstance(told, Broken):

@@ -599,12 +599,14 @@ KEPT = {"logs", "at", "ends", "last_days", "forecast", "quantiles"}  # what maps
 
 def draw_maps(figure, kept) -> None:
     """New cases of one seed's made epidemic where they are, on six days of its first wave."""
+    from matplotlib.collections import LineCollection
+
     days = [day for day in (5, 15, 25, 35, 45, 55) if day < len(kept["logs"])]
     panels = figure.subplots(1, len(days), squeeze=False)[0]
     at, ticks = kept["at"], np.array([0, 10, 100])
     colours = {"cmap": "YlOrRd", "vmin": 0, "vmax": np.log1p(300), "edgecolors": "0.5", "linewidths": 0.3}
     for axes, day in zip(panels, days, strict=True):
-        axes.plot(*at[kept["ends"]].transpose(2, 0, 1), color="0.85", linewidth=0.5, zorder=0)
+        axes.add_collection(LineCollection(at[kept["ends"]].swapaxes(0, 1), colors="0.85", linewidths=0.5, zorder=0))
         dots = axes.scatter(*at.T, c=kept["logs"][day], s=18, **colours)
         axes.set_title(f"day {day}", fontsize=9)
         axes.set_aspect("equal")

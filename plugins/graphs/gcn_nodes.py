@@ -516,6 +516,8 @@ LEGEND = {"frameon": False, "fontsize": 8, "handletextpad": 0.3, "columnspacing"
 
 def draw_graph(axes, artefacts) -> None:
     """The block model of one seed, laid out by its spectrum, in the colours of the classes that gcn gives."""
+    from matplotlib.collections import LineCollection
+
     axes.set_title("the block model as gcn sees it", fontsize=10)
     axes.set_axis_off()
     seeds = [seed for seed, kept in artefacts.items() if {"links", "classes", "predicted"} <= set(kept)]
@@ -524,7 +526,7 @@ def draw_graph(axes, artefacts) -> None:
         return
     links, classes, predicted = (artefacts[min(seeds)][name] for name in ("links", "classes", "predicted"))
     xy = spectral_layout(links, classes.size)
-    axes.plot(*xy[links].transpose(2, 0, 1), color="0.8", linewidth=0.25, zorder=1)
+    axes.add_collection(LineCollection(xy[links].swapaxes(0, 1), colors="0.8", linewidths=0.25, zorder=1))
     right = predicted == classes
     for nodes, word, marker, size, edge in ((right, "right", "o", 14, "white"), (~right, "wrong", "X", 26, "black")):
         style = {"marker": marker, "s": size, "edgecolors": edge, "linewidths": 0.4}

@@ -482,6 +482,8 @@ COLOURS = {  # Okabe & Ito
 
 def draw_clouds(figure, artefacts) -> None:
     """Clouds of one seed with the links to their four nearest neighbours."""
+    from matplotlib.collections import LineCollection
+
     figure.suptitle("clouds and their nearest neighbours", fontsize=9)
     kept = next((kept for _, kept in sorted(artefacts.items()) if "clouds" in kept), None)
     if kept is None:
@@ -490,7 +492,8 @@ def draw_clouds(figure, artefacts) -> None:
         near = np.linalg.norm(cloud[:, None] - cloud[None], axis=2).argsort(axis=1)[:, 1:5]
         flat = cloud[:, :2]
         for others in near.T:
-            axes.plot(*np.stack([flat, flat[others]], axis=2).transpose(1, 2, 0), color="0.8", linewidth=0.4)
+            links = np.stack([flat, flat[others]], axis=1)
+            axes.add_collection(LineCollection(links, colors="0.8", linewidths=0.4, zorder=1))
         axes.scatter(*flat.T, s=2, c=cloud[:, 2], cmap="viridis", zorder=2)
         axes.set_aspect("equal")
         axes.set_axis_off()

@@ -83,9 +83,10 @@ def split() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return (x[train], y[train]), (x[test], y[test])
 
 
-def trained(net: nn.Module, adversarially: bool, epochs: int = 8) -> nn.Module:
+def trained(net: nn.Module, adversarially: bool, epochs: int = 6) -> nn.Module:
     """A network after a few epochs of SGD, on images or on PGD's of them, whose radius grows for half the time."""
     torch.manual_seed(0)
+    net.train()  # one that is trained further comes from evaluation
     (x, y), _ = split()
     lr = 0.05 if adversarially else 0.1
     batches = (len(x) + 63) // 64

@@ -136,6 +136,33 @@ def test_rows_that_do_not_fit_are_named(layer):
         layer(normal(NODES - 1, FEATURES), graph, edges)
 
 
+def test_sparse_tensors_of_torch_are_refused(layer):
+    graph = undirected(NODES, 30)
+    with pytest.raises(TypeError, match=r"layout torch\.sparse_coo; give a dense one, or a dlbench\.nn\.SparseMatrix"):
+        layer(normal(NODES, FEATURES).to_sparse(), graph, normal(graph.num_edges, EDGE_FEATURES))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.APPNP(steps=-1), "steps=-1; it must be at least 0"),
+        (lambda: nn.APPNP(alpha=1.5), r"alpha=1\.5; it is a share"),
+        (lambda: nn.GATConv(3, 4, heads=0), "heads=0; it must be at least 1"),
+        (lambda: nn.GATConv(3, 4, dropout=-0.1), r"dropout=-0\.1; it is a share"),
+        (lambda: nn.DiffusionConv(3, 4, steps=-1), "steps=-1; it must be at least 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_weights_of_walks_are_one_row_a_direction():
+    graph = undirected(NODES, 30)
+    with pytest.raises(ValueError, match=rf"weight has shape \[{graph.num_edges}\].*must be \[2, {graph.num_edges}\]"):
+        nn.DiffusionConv(FEATURES, 4)(normal(NODES, FEATURES), graph, normal(graph.num_edges))
+
+
 def test_two_sets_of_nodes_are_refused(layer):
     graph = Graph.from_edge_index(torch.tensor([[0, 1], [0, 0]]), (NODES, 1))  # one target would broadcast
     with pytest.raises(ValueError, match="one set of nodes; this graph has 14 sources and 1 targets"):

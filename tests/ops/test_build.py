@@ -1,8 +1,8 @@
 """How the operators come to be: built on first use, once, whatever is killed, missing, damaged or in the way.
 
-A build takes two minutes of two cores, so all but one of these tests, which is not run by default, give the builder a
-compiler of their own: it checks what it is asked for, counts, waits, fails or hands out the library that this process
-has already loaded.
+A build takes two minutes of two cores, so all but one of these tests give the builder a compiler of their own: it
+checks what it is asked for, counts, waits, fails or hands out the library that this process has already loaded. Each
+still starts a Python or two that imports torch, so half of them are marked slow.
 """
 
 from __future__ import annotations
@@ -180,6 +180,7 @@ def test_two_processes_at_once_build_once(start, cache, compiler):
     assert sorted("waiting" in t["stderr"] for t in told) == [False, True]
 
 
+@pytest.mark.slow
 def test_two_threads_at_once_build_once(start, compiler):
     threads = "import threading\n" + REPORT.replace(
         "    import dlbench.ops as ops\n",
@@ -204,6 +205,7 @@ def test_a_killed_builder_stops_nobody(start, cache, compiler):
     assert not list(cache.glob("ops/*.building-*"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_builder_clears_up(start, cache, compiler):
     interrupted = start(CXX=compiler("sleep 600"))
     wait_for(lambda: compiler.links() == 1)
@@ -253,6 +255,7 @@ def test_a_failure_is_not_remembered_for_ever(tmp_path):
     assert build._remembered(stamp, "c++ 12") is None
 
 
+@pytest.mark.slow
 def test_a_library_that_does_not_load_is_not_kept(start, cache, tmp_path, compiler):
     bad = compiler()
     bad.write_text(bad.read_text().replace(f'cp "{ops.status().path}" "$word"', 'echo nonsense > "$word"'))
@@ -260,6 +263,7 @@ def test_a_library_that_does_not_load_is_not_kept(start, cache, tmp_path, compil
     assert told["implementation"] == "reference" and "compiling failed" in told["reason"] and built(cache) == []
 
 
+@pytest.mark.slow
 def test_a_library_for_another_torch_is_not_loaded(start, cache, compiler):
     path = Path(report(start(CXX=compiler()))["path"])
     sidecar = recipe.sidecar(path)
@@ -291,6 +295,7 @@ def test_a_library_built_ahead_of_time(start, cache, ahead):
     assert (told["origin"], told["reason"], told["stderr"]) == ("ahead of time", None, "") and not cache.exists()
 
 
+@pytest.mark.slow
 def test_one_for_another_torch_is_passed_over(start, compiler, ahead):
     ahead(torch="2.0.0").write_text("loading this would fail")
     told = report(start(CXX=compiler()))
@@ -320,6 +325,7 @@ def test_for_which_process_a_library_is(installed, ahead, monkeypatch, change, w
     assert "nothing beside it says" in loader._unfit(path, identity)
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_a_build_a_process(start, tmp_path, compiler):
     """A file where the folder should be stops root too, which permissions do not."""
     in_the_way = tmp_path / "file"
@@ -336,6 +342,7 @@ def test_a_cache_without_permission(start, cache, compiler):
     assert report(start(CXX=compiler()))["origin"] == "temporary"
 
 
+@pytest.mark.slow
 def test_what_is_in_a_read_only_cache_is_used(start, cache, compiler):
     report(start(CXX=compiler()))
     for path in cache.glob("ops/*.lock"):  # a folder instead of the lock: it cannot be opened, even by root

@@ -12,13 +12,25 @@ SHORTER = {
     "adversarial_training": {"attacked": 40, "steps": 6, "queries": 40, "epochs": 3, "validated": 40},
     "gcn_nodes": {"epochs": 10, "trials": 1},
     "gcn_receptive_field": {"epochs": 3, "depths": (2, 8)},
+    "aleatoric_uncertainty": {"steps": 20, "image_steps": 20, "pairs": 500, "test_pairs": 200, "members": 2},
+    "calibration": {"steps": 20, "width": 8, "passes": 2, "null_draws": 2},
     "epidemic_graph": {"every": 40, "epochs": 2},
     "mpnn_molecules": {"epochs": 2, "train": 200, "test": 300, "trials": 1, "trees": 20},
     "point_clouds": {"epochs": 2, "training_clouds": 80, "test_clouds": 80},
+    "ood_confidence": {"pairs": 1, "steps": 10, "members": 2, "width": 16, "most": 40},
     "random_labels": {"epochs": 20, "corruption": (0.0, 0.6, 1.0)},
+    "robust_accuracy": {
+        "attacked": 12,
+        "diagnosed": 8,
+        "restarts": 2,
+        "steps": 2,
+        "queries": 10,
+        "epochs": 1,
+        "training_steps": 1,
+    },
     "depth_width_tradeoff": {"steps": 5, "ks": (1, 3), "trained_ks": (1,), "shaped_ks": (1,)},
     "fit_without_generalization": {"steps": 40, "pretraining_steps": 20, "members": 2, "draws": 2, "widths": (5, 40)},
-    "robust_accuracy": {"attacked": 20, "diagnosed": 10, "restarts": 2, "steps": 3, "queries": 20, "epochs": 2},
+    "uncertainty_disentanglement": {"members": 2, "steps": 10, "train_size": 128, "test_size": 100, "width": 8},
 }
 
 TestConformance = conformance("dlbench", overrides=SHORTER)

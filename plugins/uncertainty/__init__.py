@@ -1,0 +1,1 @@
+"""How sure networks are, and whether they may be."""

@@ -1,0 +1,72 @@
+"""Small networks from images to class scores, and their training, many at once, for the studies of this chapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dlbench.stacking import Stack, batches
+
+
+def network(
+    kind: str, shape: Sequence[int], outputs: int, *, width: int, depth: int = 2, dropout: float = 0.0
+) -> nn.Module:
+    """An untrained network from images of a shape [channels, h, w], with dropout where it hides features.
+
+    Args:
+        kind: "mlp", of ``depth`` hidden layers, or "cnn", of three convolutions, each halving the resolution;
+            normalised by groups, which need no running means.
+        shape: of an image.
+        outputs: how many scores.
+        width: of the hidden layers; the channels of the last convolution.
+        depth: of the perceptron.
+        dropout: the share of hidden features that are dropped; the convolutions' once, after the last.
+    """
+    channels, height, columns = shape
+    if kind == "mlp":
+        layers: list[nn.Module] = [nn.Flatten()]
+        features = channels * height * columns
+        for _ in range(depth):
+            layers += [nn.Linear(features, width), nn.ReLU(), *([nn.Dropout(dropout)] if dropout else [])]
+            features = width
+        return nn.Sequential(*layers, nn.Linear(features, outputs))
+    layers = []
+    for a, b in ((channels, width // 4), (width // 4, width // 2), (width // 2, width)):
+        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(1, b), nn.ReLU()]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *([nn.Dropout(dropout)] if dropout else [])]
+    return nn.Sequential(*layers, nn.Linear(width, outputs))
+
+
+def train(
+    nets: Stack,
+    sizes: Sequence[int],
+    orders: Sequence[torch.Generator],
+    losses: Callable[[Tensor], Tensor],
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    after_step: Callable[[], None] | None = None,
+) -> None:
+    """Adam on every network of a stack, and evaluation mode afterwards.
+
+    Args:
+        nets: the networks.
+        sizes: how many examples each has.
+        orders: in what order each sees them.
+        losses: [networks] of which of each network's examples are in its batch, [networks, batch_size].
+        steps: of the optimizer, the same for all.
+        batch_size: examples a step.
+        learning_rate: of Adam.
+        after_step: called after each step of the optimizer.
+    """
+    optimizer = torch.optim.Adam(nets.parameters(), lr=learning_rate, fused=True)
+    for rows in batches(sizes, batch_size, steps=steps, generators=orders):
+        optimizer.zero_grad()
+        losses(rows).sum().backward()
+        optimizer.step()
+        if after_step is not None:
+            after_step()
+    nets.eval()
