@@ -20,3 +20,9 @@ def read_csv(path: Path, header: int | None) -> pd.DataFrame:
             return pd.read_csv(path, header=header, index_col=False)
         except pd.errors.ParserWarning as problem:
             raise ValueError(str(problem)) from None
+
+
+def plain_or_gzipped(path: Path) -> Path:
+    """The path, or that with ``.gz`` behind where only this is there."""
+    compressed = path.with_name(f"{path.name}.gz")
+    return compressed if compressed.is_file() and not path.is_file() else path

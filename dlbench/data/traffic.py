@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlbench.data import Dataset, root
-from dlbench.data.tables import read_csv
+from dlbench.data.tables import plain_or_gzipped, read_csv
 from dlbench.errors import DataDamaged
 
 MINUTES = 5
@@ -27,12 +27,7 @@ MINUTES = 5
 
 def files() -> list[Path]:
     """The speeds and the roads, plain or compressed; the plain names where neither is there."""
-    found = []
-    for name in ("los_speed.csv", "los_adj.csv"):
-        plain = root() / "traffic" / name
-        compressed = plain.with_name(f"{name}.gz")
-        found.append(compressed if compressed.is_file() and not plain.is_file() else plain)
-    return found
+    return [plain_or_gzipped(root() / "traffic" / name) for name in ("los_speed.csv", "los_adj.csv")]
 
 
 def read(speed_file: Path, adjacency_file: Path) -> dict[str, np.ndarray]:

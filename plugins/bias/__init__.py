@@ -1,0 +1,1 @@
+"""Whom models serve worse than others, and what helps."""

@@ -1,0 +1,301 @@
+"""What narrows the gap between groups, as ways to train many small networks at once.
+
+All that differs between the methods is how often an example is drawn, what its loss weighs, and what is added to it:
+
+- ``erm``: each example alike.
+- ``reweighting``: each group's loss weighs alike. ``resampling``: each group is drawn alike.
+- ``group_dro``: groups are drawn alike, and weigh the more the greater their loss (Sagawa et al., ICLR 2020).
+- ``jtt``: what the plain network gets wrong in training is drawn more often the second time; groups are not looked at
+  (Liu et al., ICML 2021).
+- ``dfr``: the last layer alone is fitted anew, on validation data with as many of each group (Kirichenko et al., ICLR
+  2023).
+- ``irm``: one last layer should be best in every environment (Arjovsky et al. 2019, the penalty IRMv1).
+- ``db_vae``: what is rare in the latent space of an autoencoder is drawn more often; groups are not looked at (Amini et
+  al., AIES 2019).
+
+Each has three settings of one hyperparameter; the one with the best validation accuracy in its worst group counts, so
+that all of them, erm too, know the groups of the validation data (the first of SubpopBench's criteria).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from dlbench import Context
+from dlbench.stacking import Stack, batches
+from dlbench_plugins.bias.populations import Sample
+
+L2 = (0.0, 1e-3, 1e-2)  # what erm, reweighting, resampling and group_dro choose from
+UPWEIGHTED = (5, 20, 50)  # jtt: how often a mistake is drawn
+RIDGE = (0.01, 0.1, 1.0)  # dfr: strength of its l2 penalty
+INVARIANCE = (10.0, 100.0, 1000.0)  # irm: weight of the penalty
+SMOOTHING = (0.1, 0.01, 0.001)  # db_vae: what is added to the density; the less, the more the rare is drawn
+DRO_STEP = 0.1
+LATENT, BINS = 8, 10
+TRIALS = 3
+
+Predict = Callable[[Tensor], Tensor]  # x [n, ...] → logits [n, 2]
+
+
+class Arm(NamedTuple):
+    """One network's way of training."""
+
+    pool: Tensor  # [m] int64, the examples among which batches are drawn, repeated to be drawn more often
+    weight: Tensor | None = None  # [n], of each example's loss; None: all alike
+    l2: float = 0.0
+    dro: float = 0.0  # step size of the groups' weights; 0: groups are not weighted
+    invariance: float = 0.0
+
+
+def group_weights(sample: Sample, pool: Tensor) -> Tensor:
+    """[n]: one over the size of each example's group in the pool."""
+    return 1 / torch.bincount(sample.group[pool], minlength=4).clamp_min(1)[sample.group]
+
+
+def balanced(sample: Sample, pool: Tensor) -> Tensor:
+    """The pool with smaller groups repeated until all are as large as the largest."""
+    parts = [pool[sample.group[pool] == g] for g in sample.group[pool].unique()]
+    largest = max(map(len, parts))
+    return torch.cat([part.repeat(-(-largest // len(part)))[:largest] for part in parts])
+
+
+def arms(method: str, sample: Sample, pool: Tensor) -> list[Arm]:
+    """The three settings of a method that trains from scratch on labels and groups."""
+    if method == "reweighting":
+        return [Arm(pool, group_weights(sample, pool), l2) for l2 in L2]
+    if method == "resampling":
+        return [Arm(balanced(sample, pool), l2=l2) for l2 in L2]
+    if method == "group_dro":
+        return [Arm(balanced(sample, pool), l2=l2, dro=DRO_STEP) for l2 in L2]
+    if method == "irm":
+        return [Arm(pool, l2=L2[1], invariance=strength) for strength in INVARIANCE]
+    return [Arm(pool, l2=l2) for l2 in L2]
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+
+class Training(NamedTuple):
+    """The budget that every network gets."""
+
+    steps: int
+    batch: int
+    rate: float
+    hidden: int
+
+
+def train(sample: Sample, arms: Sequence[Arm], training: Training, context: Context) -> Stack:
+    """A network for each arm, all from the same weights, by Adam with a rate that falls to zero."""
+    with context.seeded("init"):
+        net = network(sample.x.shape[1:], training.hidden)
+    nets = Stack([net] * len(arms)).to(context.device)
+    n, device = len(sample), context.device
+    weight = torch.stack([torch.ones(n, device=device) if arm.weight is None else arm.weight for arm in arms])
+    l2, dro, invariance = (
+        torch.tensor([getattr(arm, name) for arm in arms], device=device) for name in ("l2", "dro", "invariance")
+    )
+    groups = F.one_hot(sample.group).float()
+    shares = torch.full((len(arms), groups.shape[1]), 1 / groups.shape[1], device=device)  # group_dro's weights
+    environments = F.one_hot(sample.environment).float()
+    target = F.one_hot(sample.y, 2).float()
+    pools = pad_sequence([arm.pool for arm in arms], batch_first=True)
+    each = torch.arange(len(arms), device=device)[:, None]
+    adam = torch.optim.Adam(nets.parameters(), training.rate, fused=True)
+    sizes, orders = [len(arm.pool) for arm in arms], [context.generator("order") for _ in arms]
+    for step, places in enumerate(batches(sizes, training.batch, steps=training.steps, generators=orders)):
+        rows = pools[each, places.to(device)]
+        logits = nets.each(sample.x[rows])
+        losses = F.cross_entropy(logits.flatten(0, 1), sample.y[rows].flatten(), reduction="none").view_as(rows)
+        weights = weight[each, rows]
+        if (dro > 0).any():
+            members = groups[rows]
+            by_group = torch.einsum("kb,kbg->kg", losses.detach(), members) / members.sum(1).clamp_min(1)
+            shares = shares * torch.exp(dro[:, None] * by_group)
+            shares = shares / shares.sum(1, keepdim=True)
+            robust = torch.einsum("kbg,kg->kb", members, shares / members.sum(1).clamp_min(1))
+            weights = torch.where(dro[:, None] > 0, robust, weights)
+        total = (weights * losses).sum(1) / weights.sum(1)
+        total = total + l2 * sum(p.flatten(1).square().sum(1) for p in nets.parameters())
+        if (invariance > 0).any():
+            strength = torch.where(torch.tensor(step >= training.steps // 4, device=device), invariance, invariance > 0)
+            total = (total + strength * irm_penalty(logits, target[rows], environments[rows])) / strength.clamp_min(1)
+        adam.param_groups[0]["lr"] = training.rate * (1 - step / training.steps)
+        adam.zero_grad()
+        total.sum().backward()
+        adam.step()
+    return nets.eval()
+
+
+def irm_penalty(logits: Tensor, target: Tensor, environment: Tensor) -> Tensor:
+    """[K]: IRMv1, the squared derivative of each environment's mean loss by a factor on the logits, at 1; averaged.
+
+    Of cross entropy that derivative is the mean of (softmax - target) · logits. All are [K, n, ...], one-hot.
+    """
+    slope = ((logits.softmax(-1) - target) * logits).sum(-1)
+    by_environment = torch.einsum("kb,kbe->ke", slope, environment) / environment.sum(1).clamp_min(1)
+    return by_environment.square().mean(1)
+
+
+class Patches(nn.Module):
+    """A convolution whose windows stand side by side: images [n, c, h, w] → [n, filters · windows]."""
+
+    def __init__(self, channels: int, size: int, filters: int) -> None:
+        super().__init__()
+        self.size = size
+        self.filters = nn.Linear(channels * size * size, filters)
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows = x.unfold(-2, self.size, self.size).unfold(-2, self.size, self.size)  # [n, c, rows, columns, s, s]
+        return self.filters(windows.permute(0, 2, 3, 1, 4, 5).flatten(3)).flatten(1)
+
+
+def network(shape: torch.Size, hidden: int) -> nn.Sequential:
+    """A small network with two outputs: for images, of 4 × 4 windows; for features, a perceptron."""
+    if len(shape) == 1:
+        first: nn.Module = nn.Linear(shape[0], hidden)
+        width = hidden
+    else:
+        channels, height, _ = shape
+        first, width = Patches(channels, height // 4, 12), 12 * 16
+    return nn.Sequential(first, nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+
+
+# ------------------------------------------------------------------------------------------------------------ choice
+
+
+def worst_group(logits: Tensor, sample: Sample) -> float:
+    """Accuracy in the group where it is least; groups that have nobody do not count."""
+    right = (logits.argmax(1) == sample.y).double()
+    return min(float(right[sample.group == g].mean()) for g in sample.group.unique())
+
+
+@torch.no_grad()
+def best(nets: Stack, places: Sequence[int], valid: Sample) -> nn.Sequential:
+    """Of the networks at these places of a stack, the one with the best validation accuracy in its worst group."""
+    logits = nets(valid.x)
+    return nets[max(places, key=lambda k: worst_group(logits[k], valid))].eval()
+
+
+# ------------------------------------------------------------------------- methods that need more than weighted losses
+
+
+def jtt(
+    plain: Predict, sample: Sample, pool: Tensor, valid: Sample, training: Training, context: Context
+) -> nn.Sequential:
+    """Just train twice: what a plainly trained network gets wrong in training is drawn more often the second time."""
+    with torch.no_grad():
+        wrong = pool[plain(sample.x[pool]).argmax(1) != sample.y[pool]]
+    second = [Arm(torch.cat([pool, wrong.repeat(times - 1)]), l2=L2[1]) for times in UPWEIGHTED]
+    return best(train(sample, second, training, context), range(TRIALS), valid)
+
+
+def dfr(net: nn.Sequential, valid: Sample, context: Context) -> Predict:
+    """A trained network with a new last layer: logistic regression on one half of the validation data, with as many of
+    each group; its penalty is chosen on the other half.
+    """
+    features = net[:-1]
+    order = torch.randperm(len(valid), generator=context.generator("dfr")).to(valid.y.device)
+    fitted, chosen = valid[order[: len(order) // 2]], valid[order[len(order) // 2 :]]
+    smallest = min(int((fitted.group == g).sum()) for g in fitted.group.unique())
+    even = torch.cat([(fitted.group == g).nonzero()[:smallest, 0] for g in fitted.group.unique()])
+    with torch.no_grad():
+        z, z_chosen = features(fitted.x[even]), features(chosen.x)
+        mean, sd = z.mean(0), z.std(0) + 1e-3
+    layers = [ridge_logistic((z - mean) / sd, fitted.y[even], ridge) for ridge in RIDGE]
+    layer = max(layers, key=lambda layer: worst_group(layer((z_chosen - mean) / sd), chosen))
+    return lambda x: layer((features(x) - mean) / sd)
+
+
+def ridge_logistic(z: Tensor, y: Tensor, ridge: float) -> nn.Linear:
+    """Logistic regression with a penalty ridge / n · |weights|², by L-BFGS from zero."""
+    layer = nn.Linear(z.shape[1], 2).to(z.device)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(layer(z), y) + ridge / len(y) * layer.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return layer.requires_grad_(False)
+
+
+class DBVAE(nn.Module):
+    """A variational autoencoder one of whose latent variables is the class (Amini et al. 2019, figure 3)."""
+
+    def __init__(self, shape: torch.Size, hidden: int) -> None:
+        super().__init__()
+        self.encoder = network(shape, hidden)[:-1]
+        self.logits = nn.Linear(hidden, 2)
+        self.latent = nn.Linear(hidden, 2 * LATENT)  # means, log variances
+        self.decoder = nn.Sequential(nn.Linear(LATENT + 2, hidden), nn.ReLU(), nn.Linear(hidden, shape.numel()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, 2 + 2 · LATENT + pixels]: logits, latent means and log variances, the reconstruction."""
+        h = self.encoder(x)
+        logits, latent = self.logits(h), self.latent(h)
+        mean, log_variance = latent.chunk(2, -1)
+        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        return torch.cat([logits, latent, self.decoder(torch.cat([z, logits], -1))], -1)
+
+
+def db_vae(sample: Sample, pool: Tensor, valid: Sample, training: Training, context: Context) -> Predict:
+    """Debiasing variational autoencoders, for each smoothing one; the images are drawn anew ten times."""
+    mine = sample[pool]
+    with context.seeded("init"):
+        net = DBVAE(sample.x.shape[1:], training.hidden)
+    nets = Stack([net] * TRIALS).to(context.device)
+    adam = torch.optim.Adam(nets.parameters(), training.rate, fused=True)
+    order = context.generator("order")
+    density = torch.full((TRIALS, len(mine)), 1.0)
+    with context.seeded("latent"):
+        for step in range(training.steps):
+            if step and step % max(training.steps // 10, 1) == 0:
+                with torch.no_grad():
+                    means = nets(mine.x)[..., 2 : 2 + LATENT].cpu()
+                density = torch.stack([rarity(m, alpha) for m, alpha in zip(means, SMOOTHING, strict=True)])
+            rows = torch.multinomial(density, training.batch, replacement=True, generator=order).to(context.device)
+            x, y = mine.x[rows], mine.y[rows]
+            out = nets.each(x)
+            logits, mean, log_variance, image = out.split([2, LATENT, LATENT, out.shape[-1] - 2 - 2 * LATENT], -1)
+            divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(-1)
+            vae = (image - x.flatten(2)).square().mean(-1) + 0.005 * divergence
+            losses = F.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view_as(vae) + vae
+            adam.param_groups[0]["lr"] = training.rate * (1 - step / training.steps)
+            adam.zero_grad()
+            losses.mean(1).sum().backward()
+            adam.step()
+        chosen = best_by(nets, valid)
+    return lambda x: chosen.logits(chosen.encoder(x))
+
+
+def best_by(nets: Stack, valid: Sample) -> DBVAE:
+    """The autoencoder whose classes are best in their worst group."""
+    members = [nets[k].eval() for k in range(len(nets))]
+    with torch.no_grad():
+        return max(members, key=lambda net: worst_group(net.logits(net.encoder(valid.x)), valid))
+
+
+def rarity(means: Tensor, smoothing: float) -> Tensor:
+    """[n]: how often each example is to be drawn, by one over the density of its latent means [n, LATENT].
+
+    As published: a histogram for each variable, smoothed, and the greatest of the inverse densities.
+    """
+    drawn = torch.zeros(len(means))
+    for values in means.double().T.numpy():
+        density, edges = np.histogram(values, BINS, density=True)
+        edges[0], edges[-1] = -np.inf, np.inf
+        density = (density + smoothing) / (density + smoothing).sum()
+        inverse = 1 / density[np.digitize(values, edges) - 1]
+        drawn = torch.maximum(drawn, torch.from_numpy(inverse / inverse.sum()).float())
+    return drawn / drawn.sum()
