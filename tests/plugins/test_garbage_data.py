@@ -99,7 +99,8 @@ def test_windows_are_a_convolution(dims):
     module = study.Windows(3, 5, 3, 2, dims)
     x = torch.randn(2, *[9] * dims, 3)
     convolve = F.conv1d if dims == 1 else F.conv2d
-    weight = module.weights.weight.view(5, 3, *[3] * dims)
+    weight = module.weights.weight.view(5, *[3] * dims, 3)  # the window's last dimension first, the channels last
+    weight = weight.permute(0, dims + 1, *range(dims, 0, -1))
     theirs = convolve(x.movedim(-1, 1), weight, module.weights.bias, stride=2).movedim(1, -1)
     assert torch.allclose(module(x), theirs, atol=1e-5)
 
