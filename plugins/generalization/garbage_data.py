@@ -14,7 +14,11 @@ told how labels go wrong (Patrini et al. 2017), and confident learning, which fi
 trains without them (Northcutt, Jiang & Chuang 2021). Published: 3.3 % of the labels of ten common test sets are wrong,
 and at 6 % more a ResNet-18 overtakes a ResNet-50 (Northcutt et al. 2021); networks learn from 10 to 20 times as many
 wrong labels as right ones if the wrong ones are symmetric (Rolnick et al. 2017). Co-teaching and ELR are left out, and
-so are CIFAR-10N and Clothing1M, whose noise is people's: ``full`` adds MNIST, more examples and more steps.
+so are CIFAR-10N and Clothing1M, whose noise is people's.
+
+``quick`` trains on 600 examples for 100 steps, which is enough for 0.94 on clean digits but for 0.3 only on MNIST-1D:
+above chance, but hardly more than the 20 points that claim (b) wants some quality to cost. Training longer, on more
+examples and on MNIST, is left to ``full``.
 """
 
 from __future__ import annotations
@@ -65,7 +69,8 @@ FOLDS = 3  # of the cross-validation that finds wrong labels
 LABEL_NOISE = {"symmetric 20 %": 0.2, "symmetric 40 %": 0.4, "symmetric 60 %": 0.6, "pair 20 %": 0.2, "pair 45 %": 0.45}
 QUALITIES = ("clean", *LABEL_NOISE, "noisy inputs", "duplicates", "missing inputs")
 RANDOM = "random data"
-CONTROLS = ("other examples", "pair 100 %")  # of one architecture
+OTHERS = "other examples"
+RULED = "pair 100 %"  # of one architecture
 ARCHITECTURES = ("linear", "mlp 16", "mlp 64", "mlp 64-64", "convolutions")
 REPAIRED = "mlp 64"
 REPAIRS = ("forward correction", "confident learning")
@@ -170,12 +175,12 @@ class GarbageData(Experiment):
         for done, name in enumerate(self.datasets_used):
             context.progress(done / len(self.datasets_used), name)
             clean = self.split(name, context)
-            versions = {q: spoilt(clean, q, context, name) for q in (*QUALITIES, RANDOM, *CONTROLS)}
-            plain = {quality: versions[quality] for quality in (*QUALITIES, RANDOM)}
+            versions = {q: spoilt(clean, q, context, name) for q in (*QUALITIES, RANDOM, OTHERS, RULED)}
+            common = {quality: version for quality, version in versions.items() if quality != RULED}
             for subject in ARCHITECTURES:
                 with context.seeded("init", name, subject):
                     start = build(subject, clean.train.x.shape[1:])
-                own = versions if subject == REPAIRED else plain
+                own = versions if subject == REPAIRED else common
                 for quality, net in self.trained(start, own, context).items():
                     yield {"subject": subject, "dataset": name, "quality": quality, **scores(net, own[quality])}
                 yield {"subject": subject, "dataset": name, "quality": "no training", **scores(start, clean)}
@@ -302,15 +307,8 @@ class GarbageData(Experiment):
             source="Northcutt, Jiang & Chuang 2021",
         ),
         Control(
-            "other examples of the same quality change test accuracy by less than 5 points",
-            lambda rows: everywhere(
-                rows,
-                lambda r: equivalent(
-                    where(r, subject=REPAIRED, quality="other examples").test_accuracy
-                    - where(r, subject=REPAIRED, quality="clean").test_accuracy,
-                    0.05,
-                ),
-            ),
+            "other examples of the same quality change test accuracy by less than 5 points, over all architectures",
+            lambda rows: everywhere(rows, lambda r: equivalent(drop(r, OTHERS), 0.05)),
             kind="negative",
         ),
         Control(
@@ -319,7 +317,7 @@ class GarbageData(Experiment):
             lambda rows: everywhere(
                 rows,
                 lambda r: below(
-                    where(r, subject=REPAIRED, quality="pair 100 %").test_accuracy
+                    where(r, subject=REPAIRED, quality=RULED).test_accuracy
                     - where(r, subject=REPAIRED, quality="clean").test_accuracy / 3,
                     0.0,
                 ),
@@ -352,6 +350,7 @@ class GarbageData(Experiment):
         for axes, name in zip(grid, names, strict=False):
             draw_heat(axes, rows, name)
             axes.tick_params(labelleft=axes is grid[0])
+        grid[0].set_ylabel("quality of the training data")
         draw_shares(grid[-1], rows, names)
 
 
@@ -383,7 +382,7 @@ class Data(NamedTuple):
 
 def transition(quality: str) -> Tensor:
     """T[i, j]: the chance that class i is labelled j. Symmetric noise takes any other class, pairs the next one."""
-    if quality not in (*LABEL_NOISE, "pair 100 %"):
+    if quality not in (*LABEL_NOISE, RULED):
         return torch.eye(CLASSES)
     share = LABEL_NOISE.get(quality, 1.0)
     if quality.startswith("pair"):
@@ -415,7 +414,7 @@ def spoilt(data: Data, quality: str, context: Context, name: str) -> Data:
             x, y = noise(x, rng), torch.from_numpy(rng.integers(CLASSES, size=len(y))).to(y)
         return Examples(x, relabelled(y, quality, rng))
 
-    train = data.others if quality == "other examples" else data.train
+    train = data.others if quality == OTHERS else data.train
     noisy_test_y = relabelled(data.test.y, quality, rng)
     return data._replace(train=spoil(train), validation=spoil(data.validation), noisy_test_y=noisy_test_y)
 
@@ -493,14 +492,15 @@ def draw_heat(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     if {"subject", "dataset", "quality", "test_accuracy"} <= set(rows.columns):
         means = where(rows, dataset=name).pivot_table(index="quality", columns="subject", values="test_accuracy")
         cells = means.reindex(index=qualities, columns=subjects).to_numpy(dtype=float)
-        axes.imshow(cells, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        best = np.nanmax(cells, initial=1e-9)  # each data set has its own colours, as one is much harder
+        axes.imshow(cells, vmin=0, vmax=best, cmap="viridis", aspect="auto")
         for i, j in np.argwhere(np.isfinite(cells)):
-            color = "black" if cells[i, j] > 0.6 else "white"
+            color = "black" if cells[i, j] > 0.6 * best else "white"
             axes.text(j, i, f"{100 * cells[i, j]:.0f}", ha="center", va="center", fontsize=7, color=color)
     axes.set_xticks(range(len(subjects)), subjects, rotation=60, ha="right", fontsize=7)
     axes.set_yticks(range(len(qualities)), qualities, fontsize=7)
     axes.set_title(f"{name}: test accuracy (%)", fontsize=9)
-    axes.set(xlabel="what is trained", ylabel="quality of the training data")
+    axes.set(xlabel="what is trained")
 
 
 def draw_shares(axes: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:
@@ -519,4 +519,5 @@ def draw_shares(axes: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:
                     axes.vlines(place, low, high, color="black", linewidth=1)
         axes.legend(fontsize="x-small", frameon=False, loc="upper right")
     axes.set_xticks(range(len(names)), names, fontsize=8)
+    axes.set_yticks(np.linspace(0, 1, 6))
     axes.set(ylabel="share of the variance, eta²", ylim=(0, 1.25), xlabel="data set")

@@ -64,17 +64,17 @@ def test_labels_go_wrong_as_said(quality, share):
 def test_clean_labels_stay_and_those_of_pairs_by_rule_become_the_next():
     y = torch.arange(10)
     assert torch.equal(study.relabelled(y, "clean", np.random.default_rng(0)), y)
-    assert torch.equal(study.relabelled(y, "pair 100 %", np.random.default_rng(0)), (y + 1) % 10)
+    assert torch.equal(study.relabelled(y, study.RULED, np.random.default_rng(0)), (y + 1) % 10)
 
 
 def test_qualities_spoil_training_and_validation_and_never_the_test():
     of = context()
     clean = TINY.split("digits", of)
-    for quality in (*study.QUALITIES, study.RANDOM, *study.CONTROLS):
+    for quality in (*study.QUALITIES, study.RANDOM, study.OTHERS, study.RULED):
         data = study.spoilt(clean, quality, of, "digits")
         assert data.test is clean.test
         changed = [not torch.equal(data.train.x, clean.train.x), not torch.equal(data.train.y, clean.train.y)]
-        labels = quality in study.LABEL_NOISE or quality == "pair 100 %"
+        labels = quality in study.LABEL_NOISE or quality == study.RULED
         inputs = quality in ("noisy inputs", "missing inputs")
         assert changed == {True: [inputs, labels]}.get(inputs or labels or quality == "clean", [True, True])
     missing = study.spoilt(clean, "missing inputs", of, "digits").train.x
@@ -82,7 +82,7 @@ def test_qualities_spoil_training_and_validation_and_never_the_test():
     assert (missing == 0).double().mean() == pytest.approx(0.5, abs=0.03)
     twice = study.spoilt(clean, "duplicates", of, "digits").train
     assert len(twice.x.flatten(1).unique(dim=0)) == 6
-    assert study.spoilt(clean, "other examples", of, "digits").train.y.tolist() == clean.others.y.tolist()
+    assert study.spoilt(clean, study.OTHERS, of, "digits").train.y.tolist() == clean.others.y.tolist()
 
 
 # -------------------------------------------------------------------------------------------------------------- nets
@@ -141,8 +141,8 @@ def test_every_cell_is_measured(trial):
     plain = rows[rows.subject.isin(study.ARCHITECTURES)]
     assert set(plain.dataset) == {"digits", "mnist1d"}
     cells = plain.groupby(["dataset", "subject"]).quality.agg(set)
-    common = {*study.QUALITIES, study.RANDOM, "no training"}
-    assert all(own == (common | {*study.CONTROLS} if s == study.REPAIRED else common) for (_, s), own in cells.items())
+    common = {*study.QUALITIES, study.RANDOM, study.OTHERS, "no training"}
+    assert all(own == common | ({study.RULED} if s == study.REPAIRED else set()) for (_, s), own in cells.items())
     repairs = rows[rows.subject.isin(study.REPAIRS)]
     assert len(repairs) == 2 * 2 * len(study.LABEL_NOISE)
 
@@ -192,9 +192,9 @@ def frame(spread=0.02, worst=0.4, random=0.1, symmetric=0.02, sixty=0.3, flips=T
                     accuracy = clean + spread * (i - 2) / 2 - less
                     add(subject, quality, accuracy, -accuracy + 1 if flips else accuracy)
                 add(subject, study.RANDOM, random)
+                add(subject, study.OTHERS, clean + other)
                 add(subject, "no training", untrained)
-            add(study.REPAIRED, "other examples", clean + other)
-            add(study.REPAIRED, "pair 100 %", ruled)
+            add(study.REPAIRED, study.RULED, ruled)
             for method in study.REPAIRS:
                 for quality in study.LABEL_NOISE:
                     add(method, quality, clean - lost[quality] + gain)
