@@ -204,7 +204,8 @@ class GarbageData(Experiment):
             data = context.data(name)
             order = rng.permutation(len(data["x"]))
             x, y = data["x"][order], data["y"][order]
-            test = slice(min(2 * n + held, len(x) - 500), None)
+            n = min(n, (len(x) - held - 500) // 2)  # at least 500 for the test
+            test = slice(2 * n + held, None)
         else:
             data = context.data(name)
             order = rng.permutation(len(data["train_x"]))[: 2 * n + held]
@@ -247,7 +248,8 @@ class GarbageData(Experiment):
 
     def without_suspects(self, start: nn.Module, versions: dict[str, Data], context: Context) -> dict[str, Data]:
         """Versions without the training examples whose labels a cross-validation finds wrong."""
-        parts = torch.arange(self.train_size) % FOLDS
+        size = len(next(iter(versions.values())).train.y)
+        parts = torch.arange(size) % FOLDS
         folds = {
             f"{quality}/{fold}": version._replace(train=version.train.only(parts != fold))
             for quality, version in versions.items()
@@ -256,7 +258,7 @@ class GarbageData(Experiment):
         nets = self.trained(start, folds, context)
         kept = {}
         for quality, version in versions.items():
-            chances = torch.empty(self.train_size, CLASSES)
+            chances = torch.empty(size, CLASSES)
             for fold in range(FOLDS):
                 chances[parts == fold] = predicted(nets[f"{quality}/{fold}"], version.train.x[parts == fold]).cpu()
             wrong = torch.from_numpy(suspects(chances.numpy(), version.train.y.cpu().numpy()))

@@ -45,8 +45,8 @@ def test_parts_do_not_overlap(name):
 
 def test_on_digits_five_hundred_are_left_for_the_test():
     data = GarbageData(train_size=1000, validation=250).split("digits", context())
-    assert len(data.test.y) == 500
-    assert len(data.others.y) == 47
+    assert len(data.test.y) == 501
+    assert len(data.train.y) == len(data.others.y) == 523
 
 
 @pytest.mark.parametrize(("quality", "share"), study.LABEL_NOISE.items())
