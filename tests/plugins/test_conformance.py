@@ -27,6 +27,7 @@ SHORTER = {
     "mpnn_molecules": {"epochs": 2, "train": 200, "test": 300, "trials": 1, "trees": 20},
     "point_clouds": {"epochs": 2, "training_clouds": 80, "test_clouds": 80},
     "ood_confidence": {"pairs": 1, "steps": 10, "members": 2, "width": 16, "most": 40},
+    "garbage_data": {"datasets_used": ("digits",), "train_size": 60, "validation": 20, "steps": 3, "batch_size": 10},
     "random_labels": {"epochs": 20, "corruption": (0.0, 0.6, 1.0)},
     "robust_accuracy": {
         "attacked": 12,
