@@ -1,0 +1,1 @@
+"""Where models fail that were right in training: old worlds, planted coincidences."""
