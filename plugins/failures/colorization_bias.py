@@ -499,7 +499,7 @@ def draw_subjects(axes: Axes, rows: pd.DataFrame) -> None:
     for subject, (color, line, label) in SUBJECT_STYLES.items():
         style = {"color": color, "linestyle": line, "marker": "o", "label": label}
         draw_against_q(axes, rows, subject, UNSURE, "false_colour", limits=(0, 1), **style)
-    axes.set(xlabel="share q of open mouths in training", ylabel="share of the closed muzzle painted pink, s = 0.5")
+    axes.set(xlabel="share q of open mouths in training", ylabel="share painted pink, s = 0.5")
     axes.set_ylim(-0.03, 1.6)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
     add_legend(axes)

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from drawing import drawn
 
 from dlbench import Context
 from dlbench.runner.trial import measurements
 from dlbench_plugins.failures import colorization_bias as study
 from dlbench_plugins.failures import dogs
 from dlbench_plugins.failures.colorization_bias import Arm, ColorizationBias, Pixels
+
+from .drawing import drawn
 
 TINY = ColorizationBias(dogs=40, test_dogs=4, width=4, steps=3, batch=20)
 
