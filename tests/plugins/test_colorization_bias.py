@@ -93,7 +93,6 @@ def test_a_tiny_trial_and_its_picture():
     frame = pd.DataFrame([{"seed": 100, **row} for row in rows]).set_index("seed")
     assert set(frame.subject) == set(study.SUBJECT_STYLES)
     assert len(frame) == 2 * (15 + 2) + 2 * 4 + 5 + 2 * 5
-    assert measurements(TINY, Context(seed=100)) == rows
     kept = {100: context.kept}
     assert len(drawn(TINY, frame, kept).get_axes()) == 3 * 7 + 2
     drawn(TINY, frame.iloc[:0], {})
@@ -134,7 +133,7 @@ def test_a_net_that_guesses_makes_every_claim_hold():
 @pytest.mark.parametrize(
     ("change", "which"),
     [
-        ({"unsure": 0.1}, [0, 5]),
+        ({"unsure": 0.1}, [0, 4, 5]),  # nothing left for weights to mend
         ({"sure": 0.6}, [2]),
         ({"binned": -0.1}, [3]),
         ({"balanced": 0.7}, [4]),
