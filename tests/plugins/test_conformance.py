@@ -15,6 +15,7 @@ SHORTER = {
     "gcn_nodes": {"epochs": 10, "trials": 1},
     "gcn_receptive_field": {"epochs": 3, "depths": (2, 8)},
     "aleatoric_uncertainty": {"steps": 20, "image_steps": 20, "pairs": 500, "test_pairs": 200, "members": 2},
+    "colorization_bias": {"dogs": 40, "test_dogs": 10, "width": 8, "steps": 20, "batch": 100},
     "calibration": {"steps": 20, "width": 8, "passes": 2, "null_draws": 2},
     "corruption_shift": {
         "models": ("mlp", "mlp_noise", "mlp_augmented", "mlp_ensemble"),
