@@ -131,7 +131,7 @@ class ColorizationBias(Experiment):
     test_dogs: int = between(2, 10**6, default=64)
     patch: int = between(1, 63, default=7)
     width: int = between(1, 1024, default=32)
-    steps: int = between(1, 10**6, default=300)
+    steps: int = between(1, 10**6, default=350)
     batch: int = between(1, 10**6, default=200)
     learning_rate: float = between(1e-6, 1.0, default=1e-2)
 
