@@ -10,8 +10,8 @@ out at each larger q. What the grey image tells of it is another number, the str
   net then paints in proportion to q is true by construction, and reported as that. At s = 1 it can tell. Only between
   them, at s = 0.5, is something to be learnt of nets: the claims are about that.
 - The negative controls are q for dogs with blue tongues, as chow chows have, which must paint nothing pink, and the
-  ear, whose colour has nothing to do with q. The positive control shows nothing but tongues in training. A net that is
-  told which mouths are open must not be fooled: what the others lack is the knowledge, not the capacity. (Open and
+  ear, whose colour has nothing to do with q. The positive control shows nothing but tongues in training, at s = 0: at
+  0.5 a net that never saw a closed mouth is half warned by the missing shadow. A net that is told which mouths are open must not be fooled: what the others lack is the knowledge, not the capacity. (Open and
   closed ones count alike for it. On development seeds it was not trained to the end otherwise, as one closed mouth in
   twenty makes one pixel in a thousand, and painted a tenth pink.)
 
