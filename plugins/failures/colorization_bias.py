@@ -11,9 +11,10 @@ out at each larger q. What the grey image tells of it is another number, the str
   them, at s = 0.5, is something to be learnt of nets: the claims are about that.
 - The negative controls are q for dogs with blue tongues, as chow chows have, which must paint nothing pink, and the
   ear, whose colour has nothing to do with q. The positive control shows nothing but tongues in training, at s = 0: at
-  0.5 a net that never saw a closed mouth is half warned by the missing shadow. A net that is told which mouths are open must not be fooled: what the others lack is the knowledge, not the capacity. (Open and
-  closed ones count alike for it. On development seeds it was not trained to the end otherwise, as one closed mouth in
-  twenty makes one pixel in a thousand, and painted a tenth pink.)
+  0.5 a net that never saw a closed mouth is half warned by the missing shadow. A net that is told which mouths are
+  open must not be fooled: what the others lack is the knowledge, not the capacity. (Open and closed ones count alike
+  for it. On development seeds it was not trained to the end otherwise, as one closed mouth in twenty makes one pixel
+  in a thousand, and painted a tenth pink.)
 
 The net is convolutional, 7×7 and then twice 1×1 over grey values and position, so that it may be trained on single
 pixels with their surroundings; all q, s and variants of a head are trained at once on the same pixels in the same
