@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from types import ModuleType
 from typing import Any
 
 from dlbench import parameters, plugins
@@ -37,11 +38,25 @@ def declarations(cls: type[Experiment]) -> dict[str, Any]:
 
 
 def documentation(cls: type[Experiment]) -> str:
-    """The class's docstring, or its module's where it has none (a dataclass makes up its signature then)."""
+    """What an experiment's author says of it: its docstring, and its module's.
+
+    A docstring of one paragraph stands behind that of its module, if it is the module's only experiment; a longer one
+    is the whole story. A dataclass without any makes up its signature, which says nothing.
+    """
     own = inspect.cleandoc(cls.__doc__ or "")
-    if own and not own.startswith(f"{cls.__name__}("):
+    if own.startswith(f"{cls.__name__}("):
+        own = ""
+    module = inspect.getmodule(cls)
+    about = inspect.cleandoc(getattr(module, "__doc__", None) or "")
+    if "\n\n" in own or (own and not _is_alone(cls, module)):
         return own
-    return inspect.cleandoc(getattr(inspect.getmodule(cls), "__doc__", None) or "")
+    return "\n\n".join(filter(None, (about, own if own not in about else "")))
+
+
+def _is_alone(cls: type[Experiment], module: ModuleType | None) -> bool:
+    """Whether a module defines no other experiment."""
+    others = (other for other in vars(module).values() if isinstance(other, type) and issubclass(other, Experiment))
+    return not any(other is not cls and other.__module__ == cls.__module__ for other in others)
 
 
 def experiment_class(plugin: plugins.Plugin) -> type[Experiment]:

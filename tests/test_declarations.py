@@ -1,0 +1,47 @@
+"""What is told of an experiment: its docstring, its module's, or both."""
+
+import importlib
+import sys
+
+import pytest
+
+from dlbench.declarations import documentation
+
+HEADER = "from dataclasses import dataclass\nfrom dlbench import Experiment\n"
+CLASS = "@dataclass(frozen=True)\nclass {name}(Experiment):\n    {doc}\n    x: int = 1\n"
+
+
+@pytest.fixture
+def defined(tmp_path, monkeypatch):
+    """defined(module's docstring, {class: its docstring}) → the module."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(module, classes):
+        bodies = [CLASS.format(name=name, doc=repr(doc) if doc else "pass") for name, doc in classes.items()]
+        (tmp_path / "documented.py").write_text("\n".join([repr(module), HEADER, *bodies]))
+        importlib.invalidate_caches()
+        return importlib.import_module("documented")
+
+    yield make
+    sys.modules.pop("documented", None)
+
+
+@pytest.mark.parametrize(
+    ("module", "own", "told"),
+    [
+        ("The method.\n\nAt length.", "", "The method.\n\nAt length."),
+        ("The method.\n\nAt length.", "What it measures.", "The method.\n\nAt length.\n\nWhat it measures."),
+        ("The method.", "A whole\n    story.\n\n    Of its own.", "A whole\nstory.\n\nOf its own."),
+        ("", "What it measures.", "What it measures."),
+        ("The same.", "The same.", "The same."),
+        ("", "", ""),
+    ],
+)
+def test_one_experiment_of_a_module(defined, module, own, told):
+    assert documentation(defined(module, {"Only": own}).Only) == told
+
+
+def test_several_experiments_speak_for_themselves(defined):
+    module = defined("A room of studies.", {"First": "The first.", "Second": ""})
+    assert documentation(module.First) == "The first."
+    assert documentation(module.Second) == "A room of studies."
