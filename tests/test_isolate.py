@@ -1,6 +1,7 @@
 """Isolated tasks: whatever a task does ends that task, with a reason, and nobody survives."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from dlbench.errors import DlbenchError
 from dlbench.isolate import Ended, Forkserver, TaskFailed
+from dlbench.isolate.server import _receive
 
 TASKS = '''
 import os, subprocess, sys, time, signal
@@ -231,3 +233,11 @@ def test_a_server_that_cannot_start_says_so(monkeypatch):
     with pytest.raises(DlbenchError, match="ended with status 1"), Forkserver():
         pass
     assert Path("/bin/false").exists()
+
+
+def test_a_driver_that_leaves_without_reading_is_gone_and_no_error():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        theirs.send(b"never read")
+        ours.close()
+        assert _receive(theirs) == (b"", [])

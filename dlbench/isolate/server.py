@@ -67,7 +67,7 @@ def main(control: socket.socket, preload: Sequence[str]) -> None:
                 os.read(wake_read, 4096)
             _reap(control, tasks)
         if control.fileno() in readable:
-            message, descriptors, _, _ = socket.recv_fds(control, 65536, _DESCRIPTORS)
+            message, descriptors = _receive(control)
             if not message:
                 break
             request = json.loads(message)
@@ -184,6 +184,15 @@ def _import_all(modules: Sequence[str]) -> None:
     for module in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(module)
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    """The driver's next message and its descriptors; an empty one when the driver is gone."""
+    try:
+        message, descriptors, _, _ = socket.recv_fds(control, 65536, _DESCRIPTORS)
+    except ConnectionResetError:  # gone without having read all that it was told
+        return b"", []
+    return message, descriptors
 
 
 def _tell(control: socket.socket, message: dict[str, Any]) -> None:
