@@ -8,10 +8,11 @@
 
 The kinds are those of ImageNet-C (Hendrycks & Dietterich, ICLR 2019, arXiv:1903.12261) that need no photographs (so no
 frost) and mean something on small images (no glass blur), and three of MNIST-C (Mu & Gilmer 2019, arXiv:1906.02337).
-All are written anew, for batches of any size and number of channels. The strengths of noise, zoom, brightness, contrast
-and JPEG are meant to be ImageNet-C's and that of fog CIFAR-10-C's, but were not held against their code or files.
-Lengths are shares of the shorter side, so that digits of 8 pixels and photographs of 32 are harmed alike; blurs are
-therefore wider than CIFAR-10-C's. So numbers found here are not numbers on those files.
+All are written anew, for batches of any size and number of channels. The strengths of noise, brightness, contrast and
+JPEG are those of ImageNet-C's code, that of fog is CIFAR-10-C's. Other kinds have strengths of their own, as lengths
+are shares of the shorter side here, so that digits of 8 pixels and photographs of 32 are harmed alike; blurs are wider
+than CIFAR-10-C's. Nor is what a strength does the same: brightness is added to all channels and not to the value of
+HSV, snow and fog are drawn otherwise. So numbers found here are not numbers on those files.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Training where some labels are wrong: loss correction, and finding the wrong ones.
+"""Labels that are wrong: making some so, training in spite of them, and finding them.
 
-Both work on any classifier's logits or probabilities. A *transition matrix* says how labels go wrong: T[i, j] is the
-probability that an example of class i is labelled j.
+The last two work on any classifier's logits or probabilities. A *transition matrix* says how labels go wrong: T[i, j]
+is the probability that an example of class i is labelled j.
 """
 
 from __future__ import annotations
@@ -12,6 +12,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn import functional as F
+
+from dlbench.uncertainty import checks
+
+
+def throw(labels: NDArray[Any], p: float, rng: np.random.Generator, classes: int = 10) -> NDArray[Any]:
+    """Each label replaced, with probability p, by the throw of a fair die.
+
+    From the same random numbers, the labels replaced at one p are replaced, by the same throws, at every larger p.
+
+    Args:
+        labels: [n] whole numbers from 0 to classes - 1.
+        p: how often, from 0 to 1. A throw can be the label that it replaces, so a share p (1 - 1/classes) is wrong.
+        rng: of the die.
+        classes: its sides.
+    """
+    replaced, thrown = rng.random(len(labels)) < p, rng.integers(classes, size=len(labels))
+    return np.where(replaced, thrown, labels)
 
 
 def forward_correction(logits: Tensor, labels: Tensor, transition: Tensor, *, reduction: str = "mean") -> Tensor:
@@ -79,13 +96,5 @@ def _confident(p: NDArray[Any], y: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
-    p, y = np.asarray(probabilities, dtype=float), np.asarray(labels)
-    if p.ndim != 2 or y.shape != p.shape[:1]:
-        raise ValueError(
-            f"probabilities have shape {list(p.shape)} and labels {list(y.shape)}; expected [n, classes], [n]"
-        )
-    if y.dtype.kind not in "iu" or (len(y) and (y.min() < 0 or y.max() >= p.shape[1])):
-        raise ValueError(f"labels must be classes 0 to {p.shape[1] - 1}")
-    if not np.allclose(p.sum(1), 1, atol=1e-3):
-        raise ValueError("probabilities of an example do not sum to 1; give probabilities, not logits")
-    return p, y
+    p = checks.probabilities(probabilities, off=1e-3)
+    return p, checks.labels(labels, p.shape)

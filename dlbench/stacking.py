@@ -92,7 +92,8 @@ class Stack(nn.Module):
             raise ValueError(f"x has shape {list(x.shape)}; expected a batch for each of {self._length} networks first")
         return self._mapped(x, shared=False)
 
-    def losses(self, loss: Callable[..., Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
+    @staticmethod
+    def losses(loss: Callable[..., Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
         """[K]: the mean loss of each network.
 
         Args:
@@ -109,7 +110,7 @@ class Stack(nn.Module):
                 "expected a row for each network and each of its examples"
             )
         each = loss(outputs.flatten(0, 1), targets.flatten(0, 1), reduction="none")
-        return each.reshape(self._length, -1).mean(1)
+        return each.reshape(len(outputs), -1).mean(1)
 
     def _values(self) -> dict[str, Tensor]:
         return dict(zip(self._names, self._stacked, strict=True))
@@ -123,6 +124,37 @@ class Stack(nn.Module):
 
         mapped = vmap(one, in_dims=(0, 0, None if shared else 0), randomness="different")
         return mapped(self._values(), self._buffers_by_name(), x)
+
+
+class Dropout(nn.Dropout):
+    """Dropout whose rate ``p`` is a buffer, so that networks of different rates can be one stack.
+
+    It is a ``torch.nn.Dropout`` to all who ask, and 0 is a rate like others.
+
+    Args:
+        p: the share of its inputs that is dropped in training, from 0 to below 1.
+
+    Raises:
+        ValueError: no such share.
+    """
+
+    rate: Tensor
+
+    def __init__(self, p: float) -> None:
+        nn.Module.__init__(self)
+        if not 0 <= p < 1:
+            raise ValueError(f"p is {p!r}; expected a share from 0 to below 1")
+        self.register_buffer("rate", torch.tensor(p))
+        self.inplace = False
+
+    @property
+    def p(self) -> float:  # type: ignore[override]
+        """The rate."""
+        return float(self.rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What is left of x, scaled up by as much as is missing."""
+        return x * (torch.rand_like(x) >= self.rate) / (1 - self.rate) if self.training else x
 
 
 def batches(

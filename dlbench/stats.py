@@ -41,8 +41,13 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
         return Interval(mean, -math.inf, math.inf, int(x.size))
     with np.errstate(invalid="ignore"):  # of infinite values the mean is infinite and the interval NaN
         mean, sem = float(x.mean()), float(x.std(ddof=1) / math.sqrt(x.size))
-    half = float(special.stdtrit(x.size - 1, 0.5 + level / 2)) * sem
+    half = float(t_factor(x.size, level)) * sem
     return Interval(mean, mean - half, mean + half, int(x.size))
+
+
+def t_factor(n: ArrayLike, level: float = LEVEL) -> NDArray[np.float64]:
+    """Half of a Student-t interval of n values, from 2 on, in units of their mean's standard error; elementwise."""
+    return np.asarray(special.stdtrit(np.asarray(n) - 1, 0.5 + level / 2))
 
 
 def log_t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
@@ -117,7 +122,7 @@ def median_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     n = int(x.size)
     if n == 0:
         return Interval(math.nan, -math.inf, math.inf, 0)
-    from scipy.stats import binom  # takes longer to import than most reports to make
+    from scipy.stats import binom  # whose import takes over a second
 
     rank = int(binom.ppf((1 - level) / 2, n, 0.5))  # P(fewer than `rank` values below the median) <= alpha/2
     if rank < 1:

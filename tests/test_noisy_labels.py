@@ -93,10 +93,11 @@ def test_wrong_labels_are_found_where_the_model_is_right():
 @pytest.mark.parametrize(
     ("probabilities", "labels", "message"),
     [
-        ([[0.5, 0.5]], [0, 1], r"\[1, 2\] and labels \[2\]"),
-        ([[0.5, 0.5]], [2], "classes 0 to 1"),
-        ([[0.5, 0.5]], [0.0], "classes 0 to 1"),
-        ([[2.0, -3.0]], [0], "not logits"),
+        ([[0.5, 0.5]], [0, 1], r"labels have shape \[2\] .* expected 1 integers"),
+        ([[0.5, 0.5]], [2], "labels go from 2 to 2; the predictions have classes 0 to 1"),
+        ([[0.5, 0.5]], [0.0], "type float64; expected 1 integers"),
+        ([[2.0, -3.0]], [0], "pass logits through a softmax first"),
+        ([[0.5, 0.4985]], [0], "off by 0.0015"),
     ],
 )
 def test_bad_input_is_told(probabilities, labels, message):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dlbench.stacking import Stack, batches, step_at
+from dlbench.stacking import Dropout, Stack, batches, step_at
 
 STEPS, BATCH = 12, 16
 SIZES = (40, 64, 23)
@@ -205,3 +205,26 @@ def test_each_net_of_a_stack_steps_at_its_own_rate():
     for k in range(2):
         for ours, theirs in zip(stack[k].parameters(), alone[k].parameters(), strict=True):
             assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+# ----------------------------------------------------------------------------------------------------------- dropout
+
+
+def test_dropout_of_many_rates_in_one_stack_drops_what_each_says():
+    nets = Stack([Dropout(p) for p in (0.0, 0.3, 0.8)]).train()
+    torch.manual_seed(0)
+    out = nets(torch.ones(20_000, 1))
+    assert torch.equal(out[0], torch.ones(20_000, 1))
+    for k, p in ((1, 0.3), (2, 0.8)):
+        assert (out[k] == 0).float().mean().item() == pytest.approx(p, abs=0.02)
+        assert torch.allclose(out[k][out[k] > 0], torch.tensor(1 / (1 - p)))
+    assert torch.equal(nets.eval()(torch.ones(5, 1)), torch.ones(3, 5, 1))
+
+
+def test_dropout_is_found_as_dropout_and_refuses_what_is_no_share():
+    layer = Dropout(0.25)
+    assert isinstance(layer, torch.nn.Dropout)
+    assert layer.p == 0.25
+    for p in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="expected a share from 0 to below 1"):
+            Dropout(p)

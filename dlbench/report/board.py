@@ -147,7 +147,7 @@ def _intervals(values: NDArray[np.float64]) -> _Intervals:
     with np.errstate(invalid="ignore", over="ignore"):
         n = frame.count().to_numpy()
         mean, sd = frame.mean().to_numpy(), frame.std(ddof=1).to_numpy()
-        half = special.stdtrit(np.maximum(n - 1, 1), 0.5 + stats.LEVEL / 2) * sd / np.sqrt(np.maximum(n, 1))
+        half = stats.t_factor(np.maximum(n, 2)) * sd / np.sqrt(np.maximum(n, 1))
         return _Intervals(mean, mean - half, mean + half, sd, n)
 
 

@@ -40,14 +40,12 @@ def turning_point(
 
 def seeds_to_decide(estimate: float, half: float, n: int, region: tuple[float, float]) -> str:
     """How many seeds until the interval leaves the nearest edge outside; empty where the mean lies on that edge."""
-    from scipy.special import stdtrit
-
     distance = min(abs(estimate - edge) for edge in region if math.isfinite(edge))
-    sd = half * math.sqrt(n) / stdtrit(n - 1, 0.5 + stats.LEVEL / 2)
+    sd = half * math.sqrt(n) / stats.t_factor(n)
     if distance < 1e-9 * sd:
         return ""
     for seeds in range(n + 1, MOST_SEEDS + 1):
-        if stdtrit(seeds - 1, 0.5 + stats.LEVEL / 2) * sd / math.sqrt(seeds) < distance:
+        if stats.t_factor(seeds) * sd / math.sqrt(seeds) < distance:
             return str(seeds)
     return f"more than {MOST_SEEDS}"
 

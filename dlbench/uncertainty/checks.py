@@ -28,9 +28,9 @@ def matrix(name: str, given: Any) -> Array:
     return array
 
 
-def probabilities(given: Any, name: str = "probabilities") -> Array:
-    """[n, C], each row of them not negative and with a sum of 1."""
-    return _sums_to_one(name, matrix(name, given))
+def probabilities(given: Any, name: str = "probabilities", off: float = SUM) -> Array:
+    """[n, C], each row of them not negative and with a sum of 1, but for so much."""
+    return _sums_to_one(name, matrix(name, given), off)
 
 
 def members(given: Any) -> Array:
@@ -38,7 +38,7 @@ def members(given: Any) -> Array:
     array = numbers("members", given)
     if array.ndim != 3 or 0 in array.shape[:2] or array.shape[2] < 2:
         raise ValueError(f"members has shape {list(array.shape)}; expected probabilities [members, examples, classes]")
-    return _sums_to_one("members", array)
+    return _sums_to_one("members", array, SUM)
 
 
 def labels(given: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
@@ -54,9 +54,9 @@ def labels(given: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
     return array.astype(np.int64)
 
 
-def _sums_to_one(name: str, array: Array) -> Array:
+def _sums_to_one(name: str, array: Array, off: float) -> Array:
     worst = float(np.abs(array.sum(-1) - 1).max())
-    if array.min() < 0 or worst > SUM:
+    if array.min() < 0 or worst > off:
         what = f"a value of {array.min():g}" if array.min() < 0 else f"a row whose sum is off by {worst:g}"
         raise ValueError(f"{name} have {what}; expected probabilities: pass logits through a softmax first")
     return array

@@ -16,8 +16,7 @@ the kind of outliers that they are then reported on (OpenOOD keeps a validation 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -25,6 +24,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dlbench.uncertainty.modes import evaluating
 
 Layer = str | Callable[[Tensor], Tensor] | None
 Setting = TypeVar("Setting")
@@ -67,7 +68,7 @@ def extract(model: nn.Module, x: Tensor, layer: Layer = None, *, batch_size: int
         hook = chosen.register_forward_pre_hook(entering) if layer is None else chosen.register_forward_hook(leaving)
     parts = []
     try:
-        with _evaluating(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             for part in x.split(batch_size):  # type: ignore[no-untyped-call]
                 seen.clear()
                 logits = model(part)
@@ -104,18 +105,6 @@ def last_linear(model: nn.Module) -> nn.Linear:
     if not linear:
         raise ValueError("the model has no nn.Linear whose inputs could be its features; name a layer, or a function")
     return linear[-1]
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each module's own."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _pooled(features: Tensor) -> Tensor:
@@ -271,7 +260,7 @@ class ODIN:
         return torch.cat([self._score(part) for part in parts])
 
     def _score(self, x: Tensor) -> Tensor:
-        with _evaluating(self.model):
+        with evaluating(self.model):
             if self.eps > 0:
                 x = x.detach().requires_grad_()
                 with torch.enable_grad():

@@ -6,8 +6,7 @@ entropy. A :class:`dlbench.stacking.Stack` gives the same of many nets at once: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from dlbench.uncertainty import checks
 from dlbench.uncertainty.checks import Array
 from dlbench.uncertainty.metrics import entropy, mutual_information
+from dlbench.uncertainty.modes import evaluating
 
 BATCH = 1024  # inputs at a time
 
@@ -41,9 +41,8 @@ def mc_dropout(model: nn.Module, x: Tensor, samples: int = 30, seed: int = 0) ->
         raise ValueError(f"samples is {samples}; expected at least 1")
     if not any(layer.p > 0 for layer in model.modules() if isinstance(layer, _DropoutNd)):
         raise ValueError("the model has no dropout layer with a rate above 0, so that all samples would be the same")
-    with _modes(model), torch.random.fork_rng([x.device] if x.is_cuda else []):
+    with evaluating(model), torch.random.fork_rng([x.device] if x.is_cuda else []):
         torch.manual_seed(seed)
-        model.eval()
         for layer in model.modules():
             if isinstance(layer, _DropoutNd):
                 layer.train()
@@ -64,8 +63,7 @@ def ensemble(models: Sequence[nn.Module], x: Tensor) -> Tensor:
         raise ValueError("an ensemble needs at least one model; none was given")
     found = []
     for model in models:
-        with _modes(model):
-            model.eval()
+        with evaluating(model):
             found.append(_probabilities(model, x))
     return torch.stack(found)
 
@@ -97,14 +95,3 @@ def _probabilities(model: nn.Module, x: Tensor) -> Tensor:
     if answers.dim() != 2 or len(answers) != len(x):
         raise ValueError(f"the model returned {list(answers.shape)} for {len(x)} inputs; expected logits [n, classes]")
     return answers.softmax(1)
-
-
-@contextmanager
-def _modes(model: nn.Module) -> Iterator[None]:
-    """Whatever modes the modules are put into, they leave as they came."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training

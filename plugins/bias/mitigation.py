@@ -31,6 +31,7 @@ from torch.nn.utils.rnn import pad_sequence
 from dlbench import Context
 from dlbench.stacking import Stack, batches
 from dlbench_plugins.bias.populations import Sample
+from dlbench_plugins.networks import logistic_regression
 
 L2 = (0.0, 1e-3, 1e-2)  # what erm, reweighting, resampling and group_dro choose from
 UPWEIGHTED = (5, 20, 50)  # jtt: how often a mistake is drawn
@@ -208,26 +209,9 @@ def dfr(net: nn.Sequential, valid: Sample, context: Context) -> Predict:
     with torch.no_grad():
         z, z_chosen = features(fitted.x[even]), features(chosen.x)
         mean, sd = z.mean(0), z.std(0) + 1e-3
-    layers = [ridge_logistic((z - mean) / sd, fitted.y[even], ridge) for ridge in RIDGE]
+    layers = [logistic_regression((z - mean) / sd, fitted.y[even], 2, iterations=50, ridge=ridge) for ridge in RIDGE]
     layer = max(layers, key=lambda layer: worst_group(layer((z_chosen - mean) / sd), chosen))
     return lambda x: layer((features(x) - mean) / sd)
-
-
-def ridge_logistic(z: Tensor, y: Tensor, ridge: float) -> nn.Linear:
-    """Logistic regression with a penalty ridge / n · |weights|², by L-BFGS from zero."""
-    layer = nn.Linear(z.shape[1], 2).to(z.device)
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=50, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(layer(z), y) + ridge / len(y) * layer.weight.square().sum()
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    return layer.requires_grad_(False)
 
 
 class DBVAE(nn.Module):

@@ -51,6 +51,7 @@ from dlbench import (
     where,
 )
 from dlbench.stacking import Stack, batches, step_at
+from dlbench_plugins.networks import perceptron
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -287,7 +288,7 @@ class DepthWidthTradeoff(Experiment):
             for depth in (1, 2, 4, 8):
                 width = width_for(self.budget, dim, outputs, depth)
                 with context.seeded("init", task, dim, depth):
-                    start = perceptron(dim, [width] * depth, outputs)
+                    start = perceptron([dim, *[width] * depth, outputs])
                 stack = Stack([start] * len(RATES)).to(context.device)
                 adam = torch.optim.Adam(stack.parameters(), max(RATES), fused=True)
                 rates = torch.tensor(RATES, device=context.device)
@@ -431,28 +432,19 @@ def pieces(net: nn.Module, device: str) -> int:
 # -------------------------------------------------------------------------------------------------------------- nets
 
 
-def perceptron(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
-    """Layers of ReLUs, and a linear one."""
-    layers: list[nn.Module] = []
-    for width in hidden:
-        layers += [nn.Linear(inputs, width), nn.ReLU()]
-        inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
-
-
 def shallow(width: int) -> Callable[[], nn.Sequential]:
     """One hidden layer."""
-    return lambda: perceptron(1, [width], 1)
+    return lambda: perceptron([1, width, 1])
 
 
 def deep() -> nn.Module:
     """As many parameters as one hidden layer of 128."""
-    return perceptron(1, [WIDTH] * DEPTH, 1)
+    return perceptron([1, *[WIDTH] * DEPTH, 1])
 
 
 def tent_shape(depth: int) -> nn.Sequential:
     """The shape of the exact net of so many layers."""
-    return perceptron(1, [2] * depth, 1)
+    return perceptron([1, *[2] * depth, 1])
 
 
 def residual() -> nn.Module:

@@ -29,13 +29,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dlbench import (
@@ -58,6 +58,7 @@ from dlbench import (
 from dlbench.colour import ciede2000, colourfulness, psnr, srgb_from_lab
 from dlbench.stacking import Stack, batches
 from dlbench_plugins.failures.dogs import TONGUES, Dogs, draw
+from dlbench_plugins.networks import perceptron
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -344,14 +345,6 @@ class Pixels(NamedTuple):
         patches = self.grey.flatten(1)[:, corner[:, None] + offsets]
         place = torch.stack([y, x], -1) * (2 / (side - 1)) - 1
         return torch.cat([(patches - 50) / 25, place.expand(len(patches), -1, -1)], -1)
-
-
-def perceptron(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers with ReLU between them."""
-    layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(sizes):
-        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
 
 
 def soft_bins(ab: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlbench import Context
-from dlbench.stacking import Stack, batches
+from dlbench.stacking import Stack, batches, step_at
 
 RATE = 1e-2
 
@@ -53,9 +53,8 @@ def train(
         with torch.no_grad():
             y = torch.where(itself[:, None], stack.each(x).argmax(-1), y)  # its answers before this step's training
     parameters = list(stack.parameters())
-    # Adam's step is proportional to its rate, of which each network has its own; Tent moves the normalisation alone
     names = [name for name, _ in nets[0].named_parameters()]
-    rates = [torch.where(tent & torch.tensor(not name.startswith("1."), device=device), 0.0, rate) for name in names]
+    others = [p for name, p in zip(names, parameters, strict=True) if not name.startswith("1.")]
     adam = torch.optim.Adam(parameters, lr=1.0, fused=True)
     each = torch.arange(k, device=device)[:, None]
     order = context.generator("order", *axis)
@@ -72,11 +71,9 @@ def train(
             loss = loss + elasticity / 2 * anchor.pull(parameters)
         adam.zero_grad()
         loss.sum().backward()
-        before = [p.detach().clone() for p in parameters]
-        adam.step()
-        with torch.no_grad():
-            for p, was, of in zip(parameters, before, rates, strict=True):
-                p.copy_(torch.lerp(was, p, ((1 - update / updates) * of).view(-1, *[1] * (p.dim() - 1))))
+        for p in others:
+            p.grad[tent] = 0  # Tent moves the normalisation alone
+        step_at(adam, (1 - update / updates) * rate)
     return stack
 
 

@@ -51,8 +51,10 @@ from dlbench import (
     where,
 )
 from dlbench.errors import ParameterError
-from dlbench.stacking import Stack, batches, step_at
-from dlbench_plugins.generalization.random_labels import CHANCE, CLASSES, build, throw, whiten
+from dlbench.noisy_labels import throw
+from dlbench.stacking import Dropout, Stack, batches, step_at
+from dlbench_plugins.generalization.zhang import CHANCE, build, whiten
+from dlbench_plugins.images import CLASSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -587,17 +589,6 @@ def network(name: str, shape: Sequence[int], dropout: float) -> nn.Module:
     layers = list(resnet18(shape[0]) if name == "resnet18" else build(name, shape, "").children())
     layers[-2] = Dropout(dropout) if dropout else nn.Identity()
     return nn.Sequential(*layers)
-
-
-class Dropout(nn.Module):
-    """Dropout whose probability is a buffer, so that networks of different ones can be stacked."""
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.register_buffer("probability", torch.tensor(probability))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * (torch.rand_like(x) >= self.probability) / (1 - self.probability) if self.training else x
 
 
 def resnet18(channels: int) -> Iterator[nn.Module]:

@@ -54,6 +54,8 @@ from dlbench import (
 from dlbench.data.mnist1d import mnist1d
 from dlbench.noisy_labels import forward_correction, suspects
 from dlbench.stacking import Stack, batches, step_at
+from dlbench_plugins.images import CLASSES
+from dlbench_plugins.networks import perceptron
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +64,6 @@ if TYPE_CHECKING:
 
     from dlbench import Artefacts, Verdict
 
-CLASSES = 10
 RATES = (3e-3, 1e-2, 3e-2)
 FOLDS = 3  # of the cross-validation that finds wrong labels
 
@@ -438,12 +439,7 @@ def build(name: str, shape: Sequence[int]) -> nn.Module:
         features = body(torch.zeros(1, *shape)).shape[1]
         return nn.Sequential(body, nn.Linear(features, CLASSES))
     hidden = [int(width) for width in name.removeprefix("mlp ").split("-")] if name != "linear" else []
-    layers: list[nn.Module] = [nn.Flatten()]
-    features = int(np.prod(shape))
-    for width in hidden:
-        layers += [nn.Linear(features, width), nn.ReLU()]
-        features = width
-    return nn.Sequential(*layers, nn.Linear(features, CLASSES))
+    return nn.Sequential(nn.Flatten(), *perceptron([math.prod(shape), *hidden, CLASSES]))
 
 
 class Windows(nn.Module):

@@ -74,7 +74,8 @@ from dlbench import (
     stats,
     where,
 )
-from dlbench_plugins.robustness.classifiers import CLASSES, Images, Recipe, fit, images, mean, network
+from dlbench_plugins.images import CLASSES, Images, images
+from dlbench_plugins.robustness.classifiers import Recipe, fit, mean, network
 
 if TYPE_CHECKING:
     import pandas as pd

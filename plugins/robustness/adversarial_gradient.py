@@ -55,7 +55,8 @@ from dlbench import (
     paired,
 )
 from dlbench.errors import ParameterError
-from dlbench_plugins.robustness.classifiers import CLASSES, Recipe, fit, images, mean, network, pgd_images
+from dlbench_plugins.images import CLASSES, images
+from dlbench_plugins.robustness.classifiers import Recipe, fit, mean, network, pgd_images
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -68,7 +68,8 @@ from dlbench import (
     paired,
     where,
 )
-from dlbench_plugins.robustness.classifiers import Images, Recipe, fit, images, mean, network
+from dlbench_plugins.images import Images, images
+from dlbench_plugins.robustness.classifiers import Recipe, fit, mean, network
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -61,7 +61,8 @@ from dlbench import (
 )
 from dlbench.brought import brought, is_path
 from dlbench.errors import ParameterError
-from dlbench_plugins.robustness.classifiers import CLASSES, Images, Recipe, fit, images, mean, network, pgd_images
+from dlbench_plugins.images import CLASSES, Images, images
+from dlbench_plugins.robustness.classifiers import Recipe, fit, mean, network, pgd_images
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

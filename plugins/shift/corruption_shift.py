@@ -69,8 +69,8 @@ from dlbench.corruptions import (
 )
 from dlbench.errors import ParameterError
 from dlbench.stacking import Stack
-from dlbench_plugins.robustness.classifiers import CLASSES, Images, images
-from dlbench_plugins.uncertainty.networks import network, train
+from dlbench_plugins.images import CLASSES, Images, images
+from dlbench_plugins.networks import network, train
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -393,7 +393,7 @@ def draw_band(axes: Axes, band: NDArray | None) -> None:
 
 def draw_growth(axes: Axes, rows: pd.DataFrame) -> None:
     """Aleatoric (solid) and epistemic (dashed) variance against the number of examples."""
-    axes.axhline(0.01 + 0.04 + 0.16 / 3, color="black", linestyle=":", linewidth=1)
+    axes.axhline(regression.MEAN_VARIANCE, color="black", linestyle=":", linewidth=1)
     if {"data", "n", "aleatoric", "epistemic"} <= set(rows.columns):
         shown = rows[rows["data"] == "regression"]
         for subject, color in COLORS.items():

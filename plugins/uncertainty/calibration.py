@@ -2,8 +2,9 @@
 
 Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks", ICML 2017, arXiv:1706.04599, and Ovadia et
 al., "Can you trust your model's uncertainty?", NeurIPS 2019, arXiv:1906.02530. Networks are trained to the end on two
-kinds of data: procedural signals, hard enough that they are often wrong, and images, which are afterwards shifted in
-seven ways at five severities. On each test set a subject's confidence is held against its accuracy.
+kinds of data: MNIST-1D's signals, hard enough that they are often wrong, and images, which are afterwards corrupted in
+seven ways at five severities (:mod:`dlbench.corruptions`). On each test set a subject's confidence is held against its
+accuracy.
 
 The calibration error (ECE) of a few hundred examples is above zero even for a perfectly calibrated model. How far is
 measured where there is no shift: labels are drawn from the predicted probabilities, and the error that such labels give
@@ -17,6 +18,8 @@ A method with a setting of its own tries three, and keeps the one of least held-
 
 ``full`` takes MNIST and wider networks; ``cifar10`` a LeNet-5, without the test files of CIFAR-10-C, whose place these
 shifts take. Not covered: SWAG and SNGP.
+
+Version 2 takes the signals and corruptions that other studies take; version 1 had made its own of both.
 """
 
 from __future__ import annotations
@@ -54,10 +57,12 @@ from dlbench import (
     where,
 )
 from dlbench import uncertainty as u
+from dlbench.corruptions import SEVERITIES, corrupt
+from dlbench.data.mnist1d import mnist1d
 from dlbench.errors import ParameterError
-from dlbench.stacking import Stack, batches
-from dlbench_plugins.uncertainty.shifts import SEVERITIES, SHIFTS, shifted
-from dlbench_plugins.uncertainty.signals import signals
+from dlbench.stacking import Dropout, Stack, batches
+from dlbench_plugins.images import CLASSES
+from dlbench_plugins.networks import logistic_regression
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +71,9 @@ if TYPE_CHECKING:
 
     from dlbench import Artefacts, Verdict
 
-CLASSES = 10  # in every data set here
+SIGNALS = "mnist1d"
+SHIFTS = ("gaussian_noise", "impulse_noise", "defocus_blur", "brightness", "contrast", "translate", "occlude")
+WORST = max(SEVERITIES)
 EXCESS = 0.03  # of the calibration error over its null, from which on it is said to be there
 
 SMOOTHING = (0.02, 0.05, 0.1)  # what each method tries
@@ -113,12 +120,12 @@ def baselines(subject: str, ece: float, corrupted: float) -> tuple[Reference, Re
 
 def unshifted(rows: pd.DataFrame, *, images: bool) -> pd.DataFrame:
     """The rows of the signals' test set, or of the images' as they are."""
-    return rows[(rows.severity == 0) & ((rows["data"] != "signals") == images)]
+    return rows[(rows.severity == 0) & ((rows["data"] != SIGNALS) == images)]
 
 
 def by_severity(rows: pd.DataFrame, subject: str, severity: int) -> pd.Series:
     """ECE on images at a severity, the mean over the kinds of shift, one a seed."""
-    chosen = where(rows[rows["data"] != "signals"], subject=subject, severity=severity)
+    chosen = where(rows[rows["data"] != SIGNALS], subject=subject, severity=severity)
     return per_seed(chosen, lambda group: group.ece.mean())
 
 
@@ -163,6 +170,7 @@ class Calibration(Experiment):
     passes: int = between(1, 1000, default=10)
     null_draws: int = between(1, 10_000, default=20)
 
+    version = 2
     title = "A network is surer than it is right"
     chapter = "uncertainty"
     sources = (
@@ -209,20 +217,20 @@ class Calibration(Experiment):
         return (self.images,)
 
     def trial(self, context: Context) -> Iterator[Measurement]:
-        kinds = {"signals": self.signal_split(context), self.images: self.image_split(context)}
+        kinds = {SIGNALS: self.signal_split(context), self.images: self.image_split(context)}
         for name, split in kinds.items():
-            context.progress(0.0 if name == "signals" else 0.4, f"training on {name}")
+            context.progress(0.0 if name == SIGNALS else 0.4, f"training on {name}")
             subjects = self.subjects(name, split, context)
             yield from self.measure(name, subjects, split.test, split.test_y, context)
-            if name == "signals":
+            if name == SIGNALS:
                 for subject in ("softmax", "temperature", "ensemble"):
                     bins = u.reliability(subjects[subject](split.test), split.test_y)
                     context.keep(f"reliability_{subject}", np.array(bins))
                 continue
             for shift in SHIFTS:
                 context.progress(0.7, f"under {shift}")
-                for severity in range(1, SEVERITIES + 1):
-                    x = shifted(split.test, shift, severity, context.generator("shift", shift))
+                for severity in SEVERITIES:
+                    x = corrupt(split.test, shift, severity, generator=context.generator("shift", shift))
                     yield from self.measure(name, subjects, x, split.test_y, context, shift, severity)
 
     def measure(
@@ -255,7 +263,7 @@ class Calibration(Experiment):
     def signal_split(self, context: Context) -> Split:
         """Training, held-out and test signals, drawn alike."""
         sizes = np.cumsum([self.signals_train, self.held_out])
-        x, y = signals(int(sizes[-1]) + self.signals_test, context.rng("signals"))
+        x, y = map(torch.from_numpy, mnist1d(int(sizes[-1]) + self.signals_test, context.rng("signals")))
         parts = zip(*(values.tensor_split(sizes.tolist()) for values in (x, y)), strict=True)
         return Split(*chain(*parts)).to(context.device)
 
@@ -284,7 +292,7 @@ class Calibration(Experiment):
         def train(arms: list[Arm], network: str) -> Stack:
             return self.train(arms, network, split.train, seen, context)
 
-        network = "mlp" if name == "signals" else self.network
+        network = "mlp" if name == SIGNALS else self.network
         groups = {
             "softmax": [Arm(member=member) for member in range(self.members)],
             "label_smoothing": [Arm(smoothing=value) for value in SMOOTHING],
@@ -310,9 +318,10 @@ class Calibration(Experiment):
             "laplace": best([laplace(plain, split.train, precision) for precision in PRECISION], split),
             "ensemble": lambda x: probabilities(ensemble, x).mean(0),
         }
-        if name == "signals":
-            many = signals(MANY, context.rng("signals of the linear model"))
-            subjects[LINEAR] = linear(*(part.to(context.device) for part in many))
+        if name == SIGNALS:
+            many = mnist1d(MANY, context.rng("signals of the linear model"))
+            x, y = (torch.from_numpy(part).to(context.device) for part in many)
+            subjects[LINEAR] = partial(probabilities, logistic_regression(x, y, CLASSES, iterations=60))
         return subjects
 
     def train(self, arms: list[Arm], network: str, x: Tensor, targets: Tensor, context: Context) -> Stack:
@@ -357,7 +366,7 @@ class Calibration(Experiment):
         ),
         Claim(
             "(b) shift makes it worse: ECE is greater at severity 5 than without, the mean over kinds of shift",
-            lambda rows: above(by_severity(rows, "softmax", SEVERITIES) - by_severity(rows, "softmax", 0), 0.0),
+            lambda rows: above(by_severity(rows, "softmax", WORST) - by_severity(rows, "softmax", 0), 0.0),
             source="Ovadia et al. 2019",
         ),
         Claim(
@@ -371,16 +380,12 @@ class Calibration(Experiment):
         ),
         Claim(
             "(d) a temperature does not travel: at severity 5 more than half of the network's ECE is left",
-            lambda rows: above(
-                by_severity(rows, "temperature", SEVERITIES) / by_severity(rows, "softmax", SEVERITIES), 0.5
-            ),
+            lambda rows: above(by_severity(rows, "temperature", WORST) / by_severity(rows, "softmax", WORST), 0.5),
             source="Ovadia et al. 2019",
         ),
         Claim(
             "(d) at severity 5 an ensemble has less ECE than a temperature",
-            lambda rows: below(
-                by_severity(rows, "ensemble", SEVERITIES) - by_severity(rows, "temperature", SEVERITIES), 0.0
-            ),
+            lambda rows: below(by_severity(rows, "ensemble", WORST) - by_severity(rows, "temperature", WORST), 0.0),
             source="Ovadia et al. 2019",
         ),
         Control(
@@ -443,22 +448,6 @@ class Arm(NamedTuple):
     dropout: float = 0.0
 
 
-class Dropout(nn.Dropout):
-    """Whose rate is a buffer, so that networks of different rates can be one stack."""
-
-    def __init__(self, p: float) -> None:
-        nn.Module.__init__(self)
-        self.register_buffer("rate", torch.tensor(p))
-        self.inplace = False
-
-    @property
-    def p(self) -> float:
-        return float(self.rate)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * (torch.rand_like(x) >= self.rate) / (1 - self.rate) if self.training else x
-
-
 def build(network: str, shape: torch.Size, width: int, dropout: float) -> nn.Sequential:
     """An untrained classifier of inputs of a shape; its last layer is linear."""
     if network == "lenet5":  # LeCun et al. 1998, with ReLU and maxima; dropout only where the features end
@@ -492,23 +481,6 @@ def mix(values: Tensor, share: Tensor) -> Tensor:
 def best(tried: Sequence[Subject], split: Split) -> Subject:
     """Of one method with several settings, the one of least held-out log-loss."""
     return min(tried, key=lambda predict: u.negative_log_likelihood(predict(split.held_out), split.held_out_y))
-
-
-def linear(x: Tensor, y: Tensor) -> Subject:
-    """Logistic regression, which is convex, by L-BFGS until next to nothing is left to gain."""
-    net = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), CLASSES)).to(x.device)
-    for parameter in net.parameters():
-        nn.init.zeros_(parameter)
-    optimizer = torch.optim.LBFGS(net.parameters(), max_iter=60, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(net(x), y)
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    return partial(probabilities, net)
 
 
 def laplace(net: nn.Sequential, train: Tensor, precision: float) -> Subject:
@@ -571,7 +543,7 @@ def draw_reliability(axes: Axes, artefacts: Artefacts) -> None:
 def draw_severities(axes: Axes, rows: pd.DataFrame) -> None:
     """ECE on images, the mean over kinds of shift, with its 95 % interval over seeds."""
     if {"data", "severity", "ece"} <= set(rows.columns):
-        shown = rows[rows["data"] != "signals"]
+        shown = rows[rows["data"] != SIGNALS]
         for i, (subject, color) in enumerate(COLORS.items()):
             mine = shown[shown.subject == subject]
             levels = sorted(mine.severity.unique())

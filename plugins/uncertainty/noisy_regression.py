@@ -25,6 +25,7 @@ Z90 = float(norm.ppf(0.95))  # a normal variable lies within so many standard de
 BETA = 0.5  # Seitzer et al. 2022 recommend it
 EVIDENCE = 0.01  # weight of the evidential regularizer, as in Amini et al. 2020
 GP_POINTS = 400  # the cost of a Gaussian process is cubic: it sees the first so many
+MEAN_VARIANCE = 0.01 + 0.04 + 0.16 / 3  # of the noise: sd(x)² over [0, 1]
 SHARE_FITTED = 0.8  # by those that measure their noise on examples held out from their own n
 
 
@@ -49,8 +50,7 @@ class Sample(NamedTuple):
 def sample(n: int, rng: np.random.Generator) -> Sample:
     """Examples at random places."""
     x, noise = rng.uniform(0, 1, n), rng.standard_normal(n)
-    everywhere = math.sqrt(0.01 + 0.04 + 0.16 / 3)  # root of the mean of sd(x)² over [0, 1]
-    return Sample(x, mean(x) + sd(x) * noise, mean(x) + everywhere * noise)
+    return Sample(x, mean(x) + sd(x) * noise, mean(x) + math.sqrt(MEAN_VARIANCE) * noise)
 
 
 class Prediction(NamedTuple):

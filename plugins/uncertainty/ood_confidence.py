@@ -52,9 +52,10 @@ from dlbench import (
 from dlbench.errors import ParameterError
 from dlbench.stacking import Stack
 from dlbench.uncertainty.sngp import SNGP, SpectralBound
-from dlbench_plugins.uncertainty import horse, networks, outsiders
+from dlbench_plugins import networks
+from dlbench_plugins.networks import train
+from dlbench_plugins.uncertainty import horse, outsiders
 from dlbench_plugins.uncertainty.judging import FLAGGED, SCALES, Judged, at, measured, of
-from dlbench_plugins.uncertainty.networks import train
 from dlbench_plugins.uncertainty.outsiders import Problem
 
 if TYPE_CHECKING:
@@ -299,25 +300,15 @@ class OODConfidence(Experiment):
             "(c) and tells noise and shuffled pixels better than MSP (AUROC)",
             lambda rows: above(gain_of_chosen(rows, "far"), 0.0),
         ),
-        Claim(
-            "(c) an ensemble tells unseen classes better than MSP (AUROC)",
-            lambda rows: above(gain(rows, "ensemble"), 0.0),
-        ),
-        Claim(
-            "(c) so does what its members disagree about, their mutual information",
-            lambda rows: above(gain(rows, "ensemble_mi"), 0.0),
-        ),
-        Claim(
-            "(c) so does the distance to the nearest features of training images",
-            lambda rows: above(gain(rows, "knn"), 0.0),
-        ),
-        Claim(
-            "(c) so does the Mahalanobis distance of features",
-            lambda rows: above(gain(rows, "mahalanobis"), 0.0),
-        ),
-        Claim(
-            "outlier exposure to scribbles tells unseen classes better than MSP (AUROC)",
-            lambda rows: above(gain(rows, "outlier_exposure"), 0.0),
+        *(
+            Claim(statement, lambda rows, subject=subject: above(gain(rows, subject), 0.0))
+            for subject, statement in (
+                ("ensemble", "(c) an ensemble tells unseen classes better than MSP (AUROC)"),
+                ("ensemble_mi", "(c) so does what its members disagree about, their mutual information"),
+                ("knn", "(c) so does the distance to the nearest features of training images"),
+                ("mahalanobis", "(c) so does the Mahalanobis distance of features"),
+                ("outlier_exposure", "outlier exposure to scribbles tells unseen classes better than MSP (AUROC)"),
+            )
         ),
         Control(
             "no detector tells held-out images of the classes seen from others of them",

@@ -59,6 +59,7 @@ from dlbench import (
     slope,
 )
 from dlbench.errors import ParameterError
+from dlbench.noisy_labels import throw
 from dlbench.stacking import Stack
 from dlbench.uncertainty import decompose, detection
 from dlbench.uncertainty.disentanglement import (
@@ -66,8 +67,8 @@ from dlbench.uncertainty.disentanglement import (
     disentanglement_error,
     gaussian_logits_decomposition,
 )
-from dlbench_plugins.generalization.random_labels import throw
-from dlbench_plugins.uncertainty.networks import network, train
+from dlbench_plugins.images import CLASSES, images
+from dlbench_plugins.networks import network, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +76,6 @@ if TYPE_CHECKING:
 
     from dlbench import Artefacts
 
-CLASSES = 10
 LEVELS = 6
 NOISE_STEP = 0.1  # of labels thrown, from one level to the next
 CROSS = 0.3  # of the own answer
@@ -217,7 +217,7 @@ class UncertaintyDisentanglement(Experiment):
         return (self.dataset,)
 
     def trial(self, context: Context) -> Iterator[Measurement]:
-        images = drawn(context.data(self.dataset), self.test_size, context)
+        images = drawn(self.dataset, self.test_size, context)
         cells = [BASE, *(Cell(cause, level) for cause in (*CAUSES, "placebo") for level in range(1, LEVELS))]
         samples = [self.sample(images, cell, context) for cell in cells]
         for done, method in enumerate(METHODS):
@@ -415,16 +415,10 @@ class Sample(NamedTuple):
     labels: NDArray
 
 
-def drawn(data: Mapping[str, NDArray], test_size: int, context: Context) -> Images:
-    """The publishers' split, or one by the seed; so many test images by the seed."""
-    if "train_x" in data:
-        chosen = context.rng("split").permutation(len(data["test_x"]))[:test_size]
-        parts = [data["train_x"], data["train_y"], data["test_x"][chosen], data["test_y"][chosen]]
-    else:
-        test, rest = np.split(context.rng("split").permutation(len(data["x"])), [test_size])
-        parts = [data["x"][rest], data["y"][rest], data["x"][test], data["y"][test]]
-    x, test_x = (torch.from_numpy(p if p.ndim == 4 else p[:, None]).to(context.device) for p in parts[::2])
-    return Images(x, parts[1], test_x, parts[3], context.rng("classes").permutation(CLASSES))
+def drawn(dataset: str, test_size: int, context: Context) -> Images:
+    """So many test images, and all others to train with."""
+    (x, y), (test_x, test_y) = images(dataset, test_size, context)
+    return Images(x, y.cpu().numpy(), test_x, test_y.cpu().numpy(), context.rng("classes").permutation(CLASSES))
 
 
 # ------------------------------------------------------------------------------------------------------------ methods
@@ -486,9 +480,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # outputs [K, batch, …] and labels 
 
 def cross_entropy(steps: int) -> Loss:
     """The usual one."""
-    return lambda outputs, y: (
-        F.cross_entropy(outputs.flatten(0, 1), y.flatten(), reduction="none").view(y.shape).mean(1)
-    )
+    return lambda outputs, y: Stack.losses(F.cross_entropy, outputs, y)
 
 
 def noisy_logits(steps: int) -> Loss:

@@ -209,16 +209,6 @@ def test_jtt_draws_mistakes_again(monkeypatch):
         assert torch.bincount(arm.pool).tolist() == [1] * 30 + [times] * 10
 
 
-def test_the_new_last_layer_is_logistic_regression():
-    from sklearn.linear_model import LogisticRegression
-
-    of = sample([0] * 200, features=5)
-    ours = mitigation.ridge_logistic(of.x, of.y, 1.0)
-    # with two outputs of opposite signs, w and -w, |w|² counts twice: theirs is |2 w|² / (2 C)
-    theirs = LogisticRegression(C=1.0).fit(of.x.numpy(), of.y.numpy())
-    assert np.allclose((ours.weight[1] - ours.weight[0]).numpy(), theirs.coef_[0], atol=1e-2)
-
-
 def test_last_layer_retraining_leaves_the_features():
     of = sample([0, 1, 2, 3] * 30)
     net = mitigation.network(of.x.shape[1:], 8)

@@ -1,4 +1,4 @@
-"""calibration: signals and shifts, how arms are trained, and rules on frames whose verdict is known."""
+"""calibration: how data is split, how arms are trained, and rules on frames whose verdict is known."""
 
 import math
 
@@ -15,8 +15,6 @@ from dlbench.errors import ParameterError
 from dlbench.runner.trial import measurements
 from dlbench_plugins.uncertainty import calibration as study
 from dlbench_plugins.uncertainty.calibration import Arm, Calibration
-from dlbench_plugins.uncertainty.shifts import SEVERITIES, SHIFTS, shifted
-from dlbench_plugins.uncertainty.signals import LENGTH, signals
 
 TINY = Calibration(width=8, train_size=200, signals_train=200, signals_test=300, steps=30, passes=2, null_draws=2)
 
@@ -33,38 +31,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-# -------------------------------------------------------------------------------------------------- data and shifts
-
-
-def test_signals_are_of_ten_classes_and_about_one_in_variance():
-    x, y = signals(5000, np.random.default_rng(0))
-    assert x.shape == (5000, LENGTH)
-    assert x.dtype == torch.float32
-    assert np.bincount(y).min() > 400
-    assert x.var().item() == pytest.approx(1, abs=0.3)
-    assert torch.equal(signals(5000, np.random.default_rng(0))[0], x)
-
-
-@pytest.mark.parametrize("kind", SHIFTS)
-@pytest.mark.parametrize("shape", [(60, 1, 8, 8), (4, 3, 32, 32)])
-def test_a_shift_harms_more_the_severer_it_is(kind, shape):
-    x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    levels = [shifted(x, kind, severity, torch.Generator().manual_seed(1)) for severity in range(SEVERITIES + 1)]
-    assert torch.equal(levels[0], x)
-    assert all(level.shape == x.shape and level.min() >= 0 and level.max() <= 1 for level in levels)
-    harm = [(level - x).square().mean().item() for level in levels]
-    assert harm[1] > 0
-    assert harm[5] > harm[3] > harm[1]
-    assert torch.equal(levels[3], shifted(x, kind, 3, torch.Generator().manual_seed(1)))
-
-
-def test_a_translation_moves_a_dot_as_far_as_it_says():
-    x = torch.zeros(200, 1, 32, 32)
-    x[:, :, 15:17, 15:17] = 1
-    moved = shifted(x, "translation", SEVERITIES, torch.Generator().manual_seed(0))
-    place = torch.arange(32.0)
-    centre = torch.stack([(moved.sum((1, axis)) * place).sum(1) / moved.sum((1, 2, 3)) for axis in (2, 3)])
-    assert (centre - 15.5).norm(dim=0).numpy() == pytest.approx(8, abs=0.3)  # a quarter of the width
+# ------------------------------------------------------------------------------------------------------------- data
 
 
 def test_splits_do_not_overlap_and_leave_a_test():
@@ -137,10 +104,10 @@ def trial():
 def test_every_subject_is_measured_everywhere(trial):
     rows, kept = trial
     assert set(rows.subject) == {*study.COLORS, "linear"}
-    digits, signal = rows[rows["data"] == "digits"], rows[rows["data"] == "signals"]
+    digits, signal = rows[rows["data"] == "digits"], rows[rows["data"] == study.SIGNALS]
     assert len(signal) == 9
     assert len(digits) == 8 * (1 + 7 * 5)
-    assert set(digits["shift"]) == {"none", *SHIFTS}
+    assert set(digits["shift"]) == {"none", *study.SHIFTS}
     plain, cooled = (signal[signal.subject == name].iloc[0] for name in ("softmax", "temperature"))
     assert plain.accuracy == cooled.accuracy
     assert plain.excess < plain.ece
@@ -162,7 +129,7 @@ def frame(excess=0.1, over=0.1, repaired=0.02, joined=0.03, shift=0.05, travelle
     rows = []
     for seed in range(6):
         noise = 0.001 * np.random.default_rng(seed).standard_normal()
-        for data in ("signals", "digits"):
+        for data in (study.SIGNALS, "digits"):
             unshifted = {"softmax": excess + 0.02, "temperature": repaired, "ensemble": joined, "linear": linear + 0.02}
             for subject, ece in unshifted.items():
                 row = {
@@ -249,12 +216,3 @@ def test_an_overconfident_answer_is_seen_as_one():
     assert TINY.excess(p, y, context()) == pytest.approx(0.4, abs=0.02)
     own = u.draw_labels(p, np.random.default_rng(0))
     assert math.isclose((own == 0).mean(), 0.9, abs_tol=0.03)
-
-
-def test_the_linear_model_is_logistic_regression():
-    from sklearn.linear_model import LogisticRegression
-
-    x, y = signals(3000, np.random.default_rng(0))
-    theirs = LogisticRegression(C=1e6, tol=1e-6, max_iter=1000).fit(x.numpy(), y.numpy())
-    ours, least = (u.negative_log_likelihood(p, y) for p in (study.linear(x, y)(x), theirs.predict_proba(x.numpy())))
-    assert ours == pytest.approx(least, abs=0.01)

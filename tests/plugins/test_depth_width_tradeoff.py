@@ -134,7 +134,7 @@ def test_parity_and_radius():
 def test_widths_use_the_budget_and_no_more():
     for depth in (1, 2, 4, 8):
         width = study.width_for(5000, 20, 2, depth)
-        sizes = [study.parameters(study.perceptron(20, [w] * depth, 2)) for w in (width, width + 1)]
+        sizes = [study.parameters(study.perceptron([20, *[w] * depth, 2])) for w in (width, width + 1)]
         assert sizes[0] <= 5000 < sizes[1]
 
 

@@ -12,6 +12,7 @@ from dlbench import Context, Control
 from dlbench.data.images import CIFAR10, DIGITS
 from dlbench.errors import ParameterError
 from dlbench.runner.trial import measurements
+from dlbench.stacking import Dropout
 from dlbench_plugins.generalization import fit_without_generalization as study
 from dlbench_plugins.generalization.fit_without_generalization import FitWithoutGeneralization, Images
 
@@ -140,7 +141,7 @@ def test_networks_differ_in_dropout_decay_and_start_and_else_are_as_alone():
 
 
 def test_dropout_leaves_out_its_share_and_keeps_the_mean():
-    dropout = study.Dropout(0.8)
+    dropout = Dropout(0.8)
     x = dropout(torch.ones(100_000))
     assert (x == 0).double().mean() == pytest.approx(0.8, abs=0.01)
     assert x.mean() == pytest.approx(1.0, abs=0.03)

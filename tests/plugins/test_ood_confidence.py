@@ -13,7 +13,8 @@ from dlbench.data.images import DIGITS
 from dlbench.errors import ParameterError
 from dlbench.runner.trial import measurements
 from dlbench.stacking import Stack
-from dlbench_plugins.uncertainty import horse, judging, networks, outsiders, silhouettes
+from dlbench_plugins import networks
+from dlbench_plugins.uncertainty import horse, judging, outsiders, silhouettes
 from dlbench_plugins.uncertainty import ood_confidence as study
 from dlbench_plugins.uncertainty.ood_confidence import OODConfidence
 

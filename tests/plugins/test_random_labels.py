@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 from dlbench import Context, Control
 from dlbench.data.images import CIFAR10, DIGITS, MNIST
 from dlbench.errors import ParameterError
+from dlbench.noisy_labels import throw
 from dlbench.runner.trial import measurements
 from dlbench_plugins.generalization import random_labels as study
+from dlbench_plugins.generalization import zhang
 from dlbench_plugins.generalization.random_labels import RandomLabels
 
 TINY = RandomLabels(corruption=(0.0, 1.0), regularized_corruption=(1.0,), train_size=60, batch_size=20, epochs=40)
@@ -37,14 +39,14 @@ def one_thread():
 @pytest.mark.parametrize("p", [0.0, 0.2, 0.5, 1.0])
 def test_a_die_throws_the_right_label_once_in_ten(p):
     labels = np.random.default_rng(1).integers(10, size=200_000)
-    thrown = study.throw(labels, p, context().rng("die"))
+    thrown = throw(labels, p, context().rng("die"))
     assert (thrown != labels).mean() == pytest.approx(p * 0.9, abs=0.005)
     assert np.bincount(thrown, minlength=10) / len(thrown) == pytest.approx(0.1, abs=0.005)
 
 
 def test_what_is_thrown_at_one_p_stays_so_at_every_larger_p():
     labels = np.full(1000, -1)  # whatever differs from -1 was thrown
-    few, many, every = (study.throw(labels, p, context().rng("die")) for p in (0.3, 0.7, 1.0))
+    few, many, every = (throw(labels, p, context().rng("die")) for p in (0.3, 0.7, 1.0))
     assert 0 < (few != -1).sum() < (many != -1).sum() < (every != -1).sum() == 1000
     assert np.array_equal(few[few != -1], many[few != -1])
     assert np.array_equal(many[many != -1], every[many != -1])
@@ -81,7 +83,7 @@ def test_a_training_set_that_leaves_nothing_to_test_is_refused():
 def test_whitened_images_have_mean_zero_and_deviation_one():
     images = np.random.default_rng(0).random((5, 3, 32, 32), np.float32)
     images[4] = 0.5  # nothing on it
-    white = study.whiten(images)
+    white = zhang.whiten(images)
     assert white.shape == (5, 3, 28, 28)
     flat = white.flatten(1).double()
     assert torch.allclose(flat.mean(1), torch.zeros(5, dtype=torch.double), atol=1e-5)
@@ -118,18 +120,18 @@ def test_one_shuffle_for_all_images_and_noise_like_them():
     ],
 )
 def test_networks_have_the_papers_numbers_of_parameters(network, parameters):
-    net = study.build(network, (3, 28, 28), "")
+    net = zhang.build(network, (3, 28, 28), "")
     assert sum(p.numel() for p in net.parameters()) == parameters
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 28, 28)])
 @pytest.mark.parametrize("network", study.NETWORKS)
 def test_networks_take_every_data_set(network, shape):
-    assert study.build(network, shape, "dropout")(torch.zeros(2, *shape)).shape == (2, 10)
+    assert zhang.build(network, shape, "dropout")(torch.zeros(2, *shape)).shape == (2, 10)
 
 
 def test_a_fully_connected_network_cannot_notice_a_shuffle_of_the_pixels():
-    net = study.build("mlp_2x512", (1, 8, 8), "")
+    net = zhang.build("mlp_2x512", (1, 8, 8), "")
     x = torch.randn(5, 1, 8, 8)
     before = net(x)
     shuffled, _ = study.inputs("shuffled", x, x, context().rng("inputs"))
@@ -150,7 +152,7 @@ def test_all_networks_of_a_seed_start_from_the_same_weights(monkeypatch):
 
 def test_accuracy_is_taken_without_noise_and_dropout():
     for regularizer in ("dropout", "input_noise"):
-        net = study.build("mlp_1x512", (1, 8, 8), regularizer)
+        net = zhang.build("mlp_1x512", (1, 8, 8), regularizer)
         x = torch.randn(50, 1, 8, 8)
         assert not torch.equal(net(x), net(x))
         predict = study.classifier(net)

@@ -37,7 +37,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def images():
-    return study.drawn(DIGITS.load(), 300, context())
+    return study.drawn("digits", 300, context())
 
 
 def test_training_and_test_images_are_all_there_is(images):

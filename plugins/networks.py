@@ -1,11 +1,13 @@
-"""Small networks from images to class scores, and their training, many at once, for the studies of this chapter."""
+"""Small networks and their training, many at once, as studies of several chapters take them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dlbench.stacking import Stack, batches
 
@@ -37,6 +39,41 @@ def network(
         layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(1, b), nn.ReLU()]
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *([nn.Dropout(dropout)] if dropout else [])]
     return nn.Sequential(*layers, nn.Linear(width, outputs))
+
+
+def perceptron(sizes: Sequence[int]) -> nn.Sequential:
+    """Linear layers from each of these numbers of features to the next, with ReLUs between them."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in pairwise(sizes):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def logistic_regression(x: Tensor, y: Tensor, classes: int, *, iterations: int, ridge: float = 0.0) -> nn.Linear:
+    """Multinomial logistic regression by L-BFGS from zero: convex, so it finds what there is to find.
+
+    Args:
+        x: [n, features].
+        y: [n], from 0 to classes - 1.
+        classes: how many.
+        iterations: of L-BFGS at most.
+        ridge: of a penalty ridge / n · |weights|².
+    """
+    layer = nn.Linear(x.shape[1], classes).to(x.device)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(layer(x), y)
+        if ridge:
+            value = value + ridge / len(y) * layer.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return layer.requires_grad_(False)
 
 
 def train(

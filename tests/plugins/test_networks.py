@@ -1,0 +1,39 @@
+"""The small networks that several studies take, and the convex fit beside them."""
+
+import numpy as np
+import pytest
+import torch
+
+from dlbench import uncertainty as u
+from dlbench.data.mnist1d import mnist1d
+from dlbench_plugins.networks import logistic_regression, perceptron
+
+
+def test_a_perceptron_has_its_sizes_and_no_relu_at_the_end():
+    net = perceptron([5, 7, 3])
+    assert [tuple(p.shape) for p in net.parameters()] == [(7, 5), (7,), (3, 7), (3,)]
+    assert isinstance(net[-1], torch.nn.Linear)
+
+
+def test_logistic_regression_finds_as_little_loss_as_scikit_learn():
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = mnist1d(3000, np.random.default_rng(0))
+    theirs = LogisticRegression(C=1e6, tol=1e-6, max_iter=1000).fit(x, y)
+    ours = logistic_regression(torch.from_numpy(x), torch.from_numpy(y), 10, iterations=60)
+    p = ours(torch.from_numpy(x)).double().softmax(1).numpy()
+    assert u.negative_log_likelihood(p, y) == pytest.approx(
+        u.negative_log_likelihood(theirs.predict_proba(x), y), abs=0.01
+    )
+
+
+def test_with_a_ridge_it_has_scikit_learns_weights():
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((200, 5)).astype(np.float32)
+    y = (x[:, 0] + rng.standard_normal(200) > 0).astype(np.int64)
+    ours = logistic_regression(torch.from_numpy(x), torch.from_numpy(y), 2, iterations=100, ridge=1.0)
+    # with two outputs of opposite signs, w and -w, |w|² counts twice: theirs is |2 w|² / (2 C)
+    theirs = LogisticRegression(C=1.0).fit(x, y)
+    assert np.allclose((ours.weight[1] - ours.weight[0]).numpy(), theirs.coef_[0], atol=1e-2)
