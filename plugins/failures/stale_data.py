@@ -324,7 +324,7 @@ class StaleData(Experiment):
         ),
         *(
             Control(
-                f"{name} that stands still: a frozen network stays as it was, within 0.1 points a step",
+                f"{name} still: a frozen network stays as it was, within 0.1 points a step",
                 lambda rows, world=world: equivalent(
                     slope(of(rows, world, "frozen", "still"), "time", "accuracy"), 0.001
                 ),
