@@ -135,7 +135,7 @@ def published(network: str, share: float, test_accuracy: float) -> Reference:
 class FitWithoutGeneralization(Experiment):
     """Test errors of networks with next to no training error, and of a regression as it begins to interpolate."""
 
-    dataset: str = one_of("digits", "cifar10", default="digits")
+    dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
     network: str = one_of("mlp_1x128", "mlp_1x512", "mlp_3x512", "inception", "resnet18", default="mlp_1x128")
     train_sizes: tuple[int, ...] = between(10, 50_000, default=(50, 100, 200, 400, 800, 1400))
     examples: int = between(10, 50_000, default=200)  # of all other arms
@@ -167,6 +167,16 @@ class FitWithoutGeneralization(Experiment):
     }
     presets = {
         "quick": {},
+        "mnist": {
+            "dataset": "mnist",
+            "network": "mlp_1x512",
+            "train_sizes": (100, 400, 1600, 6400),
+            "examples": 1600,
+            "validation": 800,
+            "steps": 2000,
+            "pretraining_steps": 10_000,
+            "batch_size": 64,
+        },
         "full": {
             "dataset": "cifar10",
             "network": "resnet18",
