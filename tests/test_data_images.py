@@ -13,6 +13,8 @@ import pytest
 from dlbench.data.images import CIFAR10, DIGITS, MNIST, read_idx
 from dlbench.errors import DataDamaged, DataMissing
 
+from .made_sets import Python2Pickler
+
 
 def test_digits_are_scikit_learns():
     from sklearn.datasets import load_digits
@@ -145,29 +147,6 @@ def test_good_idx_file(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------------- CIFAR-10
-
-
-class Python2Pickler(pickle._Pickler):
-    """Writes the publishers' format: bytes as Python 2 wrote its text, and numpy's modules as the numpy of then."""
-
-    def __init__(self, file):
-        super().__init__(file, protocol=2)
-
-    def save_bytes(self, value):
-        self.write(pickle.BINSTRING + struct.pack("<i", len(value)) + value)
-
-    def save_global(self, value, name=None):
-        if getattr(value, "__name__", "") == "_reconstruct":
-            self.write(pickle.GLOBAL + b"numpy.core.multiarray\n_reconstruct\n")
-        else:
-            super().save_global(value, name)
-
-    dispatch = {
-        **pickle._Pickler.dispatch,
-        bytes: save_bytes,
-        type(lambda: 0): save_global,
-        type(len): save_global,
-    }
 
 
 @pytest.fixture

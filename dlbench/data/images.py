@@ -41,9 +41,9 @@ def _digits_read() -> Arrays:
     try:
         table = np.loadtxt(path, delimiter=",", dtype=np.float32)  # 64 grey values, then the class
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        _damaged(path, error)
+        damaged(path, error)
     if table.ndim != 2 or table.shape[1] != 65:
-        _damaged(path, f"it holds {table.shape}, not rows of 64 pixels and a class")
+        damaged(path, f"it holds {table.shape}, not rows of 64 pixels and a class")
     return {"x": table[:, :64].reshape(-1, 8, 8) / 16, "y": table[:, 64].astype(np.int64)}
 
 
@@ -79,7 +79,7 @@ def _mnist_read() -> Arrays:
     else:
         x, y = parts[0]
         if len(x) <= _CUT:
-            _damaged(files[0], f"it holds {len(x):,} images; the cut into training and test needs more than {_CUT:,}")
+            damaged(files[0], f"it holds {len(x):,} images; the cut into training and test needs more than {_CUT:,}")
         train_x, train_y, test_x, test_y = x[:_CUT], y[:_CUT], x[_CUT:], y[_CUT:]
     return {"train_x": train_x, "train_y": train_y, "test_x": test_x, "test_y": test_y}
 
@@ -97,13 +97,13 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         with gzip.open(path) as file:
             zeros, kind, ndim = struct.unpack(">HBB", file.read(4))
             if zeros != 0 or kind != 8 or not 1 <= ndim <= 3:
-                _damaged(path, "it does not begin as an IDX file of bytes in one to three dimensions does")
+                damaged(path, "it does not begin as an IDX file of bytes in one to three dimensions does")
             shape = struct.unpack(f">{ndim}I", file.read(4 * ndim))
             values = file.read()
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        _damaged(path, error)
+        damaged(path, error)
     if len(values) != math.prod(shape):
-        _damaged(path, f"its header announces {math.prod(shape):,} values and {len(values):,} follow")
+        damaged(path, f"its header announces {math.prod(shape):,} values and {len(values):,} follow")
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 
@@ -141,7 +141,7 @@ def _cifar10_batch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
             batch = _ArraysOnly(file, encoding="latin1").load()  # written by Python 2, whose text was bytes
         x, y = np.asarray(batch["data"]), np.asarray(batch["labels"])
     except Exception as error:  # a damaged pickle can raise anything
-        _damaged(path, error)
+        damaged(path, error)
     x, y = _checked(path, x, y, (3 * 32 * 32,))
     return x.reshape(-1, 3, 32, 32), y
 
@@ -175,12 +175,13 @@ CIFAR10 = Dataset(
 def _checked(path: Path, x: NDArray[Any], y: NDArray[Any], shape: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Images of bytes [n, *shape] and labels 0 to 9 [n] in the common form, or DataDamaged."""
     if x.dtype != np.uint8 or y.dtype.kind not in "iu" or y.ndim != 1 or x.shape != (len(y), *shape):
-        _damaged(path, f"it holds {x.dtype} {x.shape} and labels {y.dtype} {y.shape}, not n × {shape} bytes, n labels")
+        damaged(path, f"it holds {x.dtype} {x.shape} and labels {y.dtype} {y.shape}, not n × {shape} bytes, n labels")
     if not ((y >= 0) & (y <= 9)).all():
-        _damaged(path, f"its labels are {y.min()} to {y.max()}, not 0 to 9")
+        damaged(path, f"its labels are {y.min()} to {y.max()}, not 0 to 9")
     return x.astype(np.float32) / np.float32(255), y.astype(np.int64)
 
 
-def _damaged(path: Path, why: object) -> NoReturn:
+def damaged(path: Path, why: object) -> NoReturn:
+    """DataDamaged, saying of which file and why."""
     reason = f"{type(why).__name__}: {why}" if isinstance(why, Exception) else why
     raise DataDamaged(f"{path} is damaged ({reason}); fetch it again") from None

@@ -119,6 +119,7 @@ class StaleData(Experiment):
     }
     presets = {
         "quick": {},
+        "mnist": {"dataset": "mnist", "hidden": 64, "updates": 200},
         "full": {
             "dataset": "mnist",
             "labels": 4000,

@@ -67,9 +67,10 @@ from dlbench.corruptions import (
     mean_corruption_error,
     relative_mean_corruption_error,
 )
+from dlbench.data import cifar
 from dlbench.errors import ParameterError
 from dlbench.stacking import Stack
-from dlbench_plugins.images import CLASSES, Images, images
+from dlbench_plugins.images import CLASSES, Images, cifar10_c, images, rows_held_out
 from dlbench_plugins.networks import network, train
 
 if TYPE_CHECKING:
@@ -85,10 +86,13 @@ TRAINED_ON = {  # by ending; drawn anew for each batch, with a severity
     NOISE: ("gaussian_noise",),
     AUGMENTED: ("impulse_noise", "motion_blur", "snow", "contrast", "elastic", "translate"),
 }
-HELD_OUT = tuple(kind for kind in CORRUPTIONS if kind not in TRAINED_ON[AUGMENTED])
 UNSEEN_NOISE = ("shot_noise", "impulse_noise")
-NOISE_AND_BLUR = tuple(kind for kind, c in CORRUPTIONS.items() if c.family in ("noise", "blur"))
+NOISE_AND_BLUR = ("glass_blur", *(kind for kind, c in CORRUPTIONS.items() if c.family in ("noise", "blur")))
 
+KINDS = {  # by who made the spoilt images; what both make goes by one name
+    "here": tuple(CORRUPTIONS),
+    "cifar10_c": tuple(kind.removesuffix("_transform").removesuffix("_compression") for kind in cifar.KINDS),
+}
 CLEAN, EIGHT_BITS, ALL_NOISE = "none", "eight_bits", "all_noise"  # what else is shown
 SD_OF_ALL_NOISE = 20  # times black to white
 CHANCE = 1 / CLASSES
@@ -114,6 +118,16 @@ def imagenet_c(subject: str, mce: float, note: str) -> Reference:
 # ------------------------------------------------------------------------------------------------- rows that rules see
 
 
+def kinds_of(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The kinds of corruption that there should be: those of CIFAR-10-C where there is a summary of its files."""
+    return KINDS["cifar10_c" if (rows.kind == "cifar10_c").any() else "here"]
+
+
+def held_out(kinds: Sequence[str]) -> list[str]:
+    """Those that no network was trained with."""
+    return [kind for kind in kinds if kind not in TRAINED_ON[AUGMENTED]]
+
+
 def plain(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of networks that are trained on clean images alone."""
     return rows[rows.subject.isin(NETWORKS)]
@@ -121,7 +135,7 @@ def plain(rows: pd.DataFrame) -> pd.DataFrame:
 
 def corrupted(rows: pd.DataFrame, severity: int | None = None) -> pd.DataFrame:
     """The rows of the kinds of corruption, at every severity or one."""
-    rows = rows[rows.kind.isin(CORRUPTIONS)]
+    rows = rows[rows.kind.isin(kinds_of(rows))]
     return rows if severity is None else rows[rows.severity == severity]
 
 
@@ -189,6 +203,7 @@ class CorruptionShift(Experiment):
     models: tuple[str, ...] = tuple(name for name in REFERENCES if name != "cnn_ensemble")
     baseline: str = "mlp"
     dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
+    spoilt: str = one_of(*KINDS, default="here")  # by whom
     tested: int = between(10, 10_000, default=400)  # held-out images
     width: int = between(8, 4096, default=64)
     members: int = between(2, 100, default=5)
@@ -226,11 +241,13 @@ class CorruptionShift(Experiment):
             "batch_size": 64,
             "learning_rate": 1e-3,
         },
+        "mnist": {"dataset": "mnist", "tested": 1000, "width": 128, "steps": 700, "learning_rate": 2e-3},
         "cifar10": {
             "dataset": "cifar10",
+            "spoilt": "cifar10_c",
             "models": ("cnn", "cnn_noise", "cnn_augmented", "cnn_ensemble"),
             "baseline": "cnn",
-            "tested": 2000,
+            "tested": 10_000,
             "width": 256,
             "steps": 12_000,
             "batch_size": 128,
@@ -254,11 +271,13 @@ class CorruptionShift(Experiment):
                 )
         if len(set(self.models)) < len(self.models):
             raise ParameterError(f"models is {self.models}; name none twice")
+        if self.spoilt == "cifar10_c" and self.dataset != "cifar10":
+            raise ParameterError(f"spoilt: CIFAR-10-C's files show cifar10; dataset is {self.dataset!r}")
         if self.baseline not in self.models:
             raise ParameterError(f"baseline is {self.baseline!r}; expected one of models {self.models}")
 
     def datasets(self) -> tuple[str, ...]:
-        return (self.dataset,)
+        return (self.dataset, *([self.spoilt] if self.spoilt == "cifar10_c" else []))
 
     def trial(self, context: Context) -> Iterator[Measurement]:
         training, (x, y) = images(self.dataset, self.tested, context)
@@ -269,18 +288,26 @@ class CorruptionShift(Experiment):
             context.progress(0.1 + 0.2 * NETWORKS.index(name), f"training {name}")
             predict |= self.fit(name, training, context)
 
-        conditions = list(product(CORRUPTIONS, SEVERITIES))
+        conditions = list(product(KINDS[self.spoilt], SEVERITIES))
         others = [(CLEAN, 0), *product([EIGHT_BITS], SEVERITIES), (ALL_NOISE, max(SEVERITIES))]
         found = []
         for done, (kind, severity) in enumerate([*others, *conditions]):
             context.progress(0.5 + 0.5 * done / len(conditions), f"{kind} at {severity}")
-            seen = spoil(x, kind, severity, context.generator("test", kind))
+            seen = self.seen(x, y, kind, severity, context)
             condition = {"data": self.dataset, "kind": kind, "severity": severity}
             rows = [{"subject": name, **condition, **judged(predict[name](seen), y)} for name in self.models]
             found += rows
             yield from rows
         yield from self.summed_up(pd.DataFrame(found))
-        keep_examples(x, context)
+        spoilt = [self.seen(x, y, kind, SHOWN_AT, context)[:EXAMPLES] for kind in KINDS[self.spoilt]]
+        context.keep("examples", torch.stack(spoilt))
+
+    def seen(self, x: Tensor, y: Tensor, kind: str, severity: int, context: Context) -> Tensor:
+        """Test images as a kind leaves them: made here, or by the authors of CIFAR-10-C."""
+        if self.spoilt == "cifar10_c" and kind in KINDS["cifar10_c"]:
+            rows = rows_held_out(cifar.TEST, self.tested, context)
+            return cifar10_c(cifar.KINDS[KINDS["cifar10_c"].index(kind)], severity, rows, y, context)
+        return spoil(x, kind, severity, context.generator("test", kind))
 
     # ------------------------------------------------------------------------------------------------------- training
 
@@ -326,19 +353,21 @@ class CorruptionShift(Experiment):
 
     def summed_up(self, rows: pd.DataFrame) -> Iterator[Measurement]:
         """One row a model, of all kinds and severities."""
-        errors = {name: table(corrupted(where(rows, subject=name)), list(CORRUPTIONS)) for name in self.models}
+        kinds = KINDS[self.spoilt]
+        rows = rows[rows.kind.isin((CLEAN, *kinds))]
+        errors = {name: table(where(rows, subject=name), kinds) for name in self.models}
         clean = {name: 1 - where(rows, subject=name, kind=CLEAN).accuracy.item() for name in self.models}
-        held_out = [list(CORRUPTIONS).index(kind) for kind in HELD_OUT]
+        untrained = [kinds.index(kind) for kind in held_out(kinds)]
         base, base_clean = errors[self.baseline], clean[self.baseline]
         for name, mine in errors.items():
             right = 1 - float(mine.mean())
             yield {
                 "subject": name,
                 "data": self.dataset,
-                "kind": "all",
+                "kind": "all" if self.spoilt == "here" else self.spoilt,
                 "mce": mean_corruption_error(mine, base),
                 "relative_mce": relative_mean_corruption_error(mine, clean[name], base, base_clean),
-                "mce_held_out": mean_corruption_error(mine[held_out], base[held_out]),
+                "mce_held_out": mean_corruption_error(mine[untrained], base[untrained]),
                 "mean_accuracy": right,
                 **({"relative_robustness": right / (1 - clean[name])} if clean[name] < 1 else {}),
             }
@@ -363,12 +392,14 @@ class CorruptionShift(Experiment):
         ),
         Claim(
             "(c) training with six kinds lowers the mCE on ten others below 0.9 of that of the same network without",
-            lambda rows: by_network(rows, AUGMENTED, lambda a, b: below(relative_error(rows, b, a, HELD_OUT), 0.9)),
+            lambda rows: by_network(
+                rows, AUGMENTED, lambda a, b: below(relative_error(rows, b, a, held_out(kinds_of(rows))), 0.9)
+            ),
         ),
         Claim(
             "(d) an ensemble's mCE is below that of one of its members",
             lambda rows: by_network(
-                rows, ENSEMBLE, lambda a, b: below(relative_error(rows, b, a, list(CORRUPTIONS)), 1.0)
+                rows, ENSEMBLE, lambda a, b: below(relative_error(rows, b, a, kinds_of(rows)), 1.0)
             ),
         ),
         Claim(
@@ -414,9 +445,9 @@ class CorruptionShift(Experiment):
         """The kinds at severity 3, and beside them each model's accuracy by kind and severity."""
         figure.set_size_inches(2.4 + 1.45 * len(self.models), 7.2)
         strip, *maps = figure.subplots(1, 1 + len(self.models), width_ratios=(0.95, *[1] * len(self.models)))
-        draw_examples(strip, artefacts)
+        draw_examples(strip, artefacts, KINDS[self.spoilt])
         for axes, name in zip(maps, self.models, strict=True):
-            draw_map(axes, rows, name)
+            draw_map(axes, rows, name, KINDS[self.spoilt])
         figure.supxlabel("numbers: accuracy in per cent; framed: kinds that the model was trained with", fontsize=8)
         figure.tight_layout(w_pad=0.4)
 
@@ -477,53 +508,48 @@ def judged(probabilities: NDArray[np.float64], y: Tensor) -> dict[str, float]:
     }
 
 
-def keep_examples(x: Tensor, context: Context) -> None:
-    """The first images, as every kind leaves them: [kinds, EXAMPLES, channels, height, width]."""
-    spoilt = [spoil(x, kind, SHOWN_AT, context.generator("test", kind))[:EXAMPLES] for kind in CORRUPTIONS]
-    context.keep("examples", torch.stack(spoilt))
-
-
 # ----------------------------------------------------------------------------------------------------------- picture
 
 
-def draw_examples(axes: Axes, artefacts: Artefacts) -> None:
+def draw_examples(axes: Axes, artefacts: Artefacts, kinds: Sequence[str]) -> None:
     """A row of images for each kind, of the first seed."""
-    axes.set_yticks(range(len(CORRUPTIONS)), [kind.replace("_", " ") for kind in CORRUPTIONS], fontsize=8)
+    axes.set_yticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds], fontsize=8)
     axes.set_xticks([])
     axes.set_xlim(-0.5, EXAMPLES - 0.5)
-    axes.set_ylim(len(CORRUPTIONS) - 0.5, -0.5)
+    axes.set_ylim(len(kinds) - 0.5, -0.5)
     axes.set_xlabel(f"images at severity {SHOWN_AT}", fontsize=8)
     axes.set_ylabel("kind of corruption", fontsize=8)
     axes.set_title("test images", fontsize=9)
     kept = next((arrays["examples"] for _, arrays in sorted(artefacts.items()) if "examples" in arrays), None)
-    for row, column in product(range(len(CORRUPTIONS)), range(EXAMPLES)) if kept is not None else ():
+    for row, column in product(range(len(kinds)), range(EXAMPLES)) if kept is not None else ():
         image = np.moveaxis(kept[row, column], 0, -1)
         place = (column - 0.47, column + 0.47, row + 0.47, row - 0.47)
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=place, aspect="auto", interpolation="nearest")
     axes.set_xlim(-0.5, EXAMPLES - 0.5)  # as images set their own
-    axes.set_ylim(len(CORRUPTIONS) - 0.5, -0.5)
+    axes.set_ylim(len(kinds) - 0.5, -0.5)
 
 
-def draw_map(axes: Axes, rows: pd.DataFrame, name: str) -> None:
+def draw_map(axes: Axes, rows: pd.DataFrame, name: str, kinds: Sequence[str]) -> None:
     """Accuracy in per cent of one model by kind and severity; framed are the kinds that it was trained with."""
     from matplotlib.patches import Rectangle
 
-    grid = np.full((len(CORRUPTIONS), 1 + len(SEVERITIES)), math.nan)
+    grid = np.full((len(kinds), 1 + len(SEVERITIES)), math.nan)
     if {"subject", "kind", "severity", "accuracy"} <= set(rows.columns):
         mine = where(rows, subject=name)
         means = mine.groupby(["kind", "severity"]).accuracy.mean()
         grid[:, 0] = where(mine, kind=CLEAN).accuracy.mean()
-        for (row, kind), severity in product(enumerate(CORRUPTIONS), SEVERITIES):
+        for (row, kind), severity in product(enumerate(kinds), SEVERITIES):
             grid[row, severity] = means.get((kind, severity), math.nan)
     axes.imshow(grid, cmap="viridis", vmin=0, vmax=1, aspect="auto")
     for (row, column), value in np.ndenumerate(grid):
         if np.isfinite(value):
             color = "black" if value > 0.6 else "white"
             axes.text(column, row, f"{100 * value:.0f}", color=color, fontsize=6.5, ha="center", va="center")
-    for kind in next(
-        (kinds for ending, kinds in TRAINED_ON.items() if name in REFERENCES and name.endswith(ending)), ()
-    ):
-        corner = (0.5, list(CORRUPTIONS).index(kind) - 0.5)
+    trained_on = next((of for ending, of in TRAINED_ON.items() if name in REFERENCES and name.endswith(ending)), ())
+    for kind in trained_on:
+        if kind not in kinds:
+            continue
+        corner = (0.5, kinds.index(kind) - 0.5)
         axes.add_patch(Rectangle(corner, len(SEVERITIES), 1, fill=False, edgecolor="#D55E00", linewidth=1.6))
     axes.set_yticks([])
     axes.set_xticks(range(1 + len(SEVERITIES)), ["clean", *map(str, SEVERITIES)], fontsize=6.5)

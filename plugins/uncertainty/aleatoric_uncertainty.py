@@ -20,7 +20,8 @@ network's split into noise and ignorance is not to be read: its likelihood fixes
 
 Controls: where the noise is the same everywhere nothing must follow σ(x); where the label is always that of the left
 digit, no pair is ambiguous; and noise among neighbours of a known mean is there to be found. ``full`` takes MNIST's
-digits, larger networks and longer training. Not covered: human labels (CIFAR-10H) and AmbiguousMNIST.
+digits, larger networks and longer training; ``cifar10h`` adds networks of CIFAR-10, each of whose labels is one word,
+beside the shares of about fifty people who looked at the same images. Not covered: AmbiguousMNIST, CIFAR-10N.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import mannwhitneyu
+from scipy.stats import mannwhitneyu, spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -58,6 +59,9 @@ from dlbench import (
 )
 from dlbench import uncertainty as u
 from dlbench.stacking import Stack, batches
+from dlbench.uncertainty.metrics import entropy
+from dlbench_plugins import networks
+from dlbench_plugins.images import CLASSES
 from dlbench_plugins.uncertainty import noisy_regression as regression
 
 if TYPE_CHECKING:
@@ -67,7 +71,6 @@ if TYPE_CHECKING:
 
     from dlbench import Artefacts, Verdict
 
-CLASSES = 10
 LAYOUTS = ("averaged", "side_by_side")
 GRID = np.linspace(0, 1, 201)  # where regressors are asked
 
@@ -114,6 +117,9 @@ class AleatoricUncertainty(Experiment):
     image_steps: int = between(1, 10**6, default=500)
     batch: int = between(1, 10**6, default=64)
     learning_rate: float = between(1e-6, 1.0, default=1e-2)
+    people: str = one_of("none", "cifar10h", default="none")  # whose doubts are held against networks' as well
+    people_width: int = between(4, 4096, default=128)
+    people_steps: int = between(1, 10**6, default=8000)
 
     title = "The noise in the data can be learnt"
     chapter = "uncertainty"
@@ -132,9 +138,13 @@ class AleatoricUncertainty(Experiment):
         "entropy_mixed": Metric("aleatoric entropy of pairs of two classes", "nats", low=0),
         "entropy_pure": Metric("aleatoric entropy of pairs of one class", "nats", low=0),
         "accuracy": Metric("accuracy on pairs of one class", better="higher", low=0, high=1),
+        "soft_nll": Metric("log-loss against the shares of people", "nats", better="lower", low=0),
+        "kl": Metric("Kullback-Leibler divergence of the answer from the shares of people", "nats", "lower", low=-1e-9),
+        "entropy_rank": Metric("rank correlation of aleatoric entropy with people's", "1", "higher", low=-1, high=1),
     }
     presets = {
         "quick": {},
+        "mnist": {"images": "mnist", "pairs": 20_000, "image_width": 256, "image_steps": 1500, "test_pairs": 2000},
         "full": {
             "sizes": (100, 200, 400, 800, 1600, 3200),
             "images": "mnist",
@@ -146,6 +156,7 @@ class AleatoricUncertainty(Experiment):
             "batch": 128,
             "learning_rate": 2e-3,
         },
+        "cifar10h": {"people": "cifar10h"},
     }
     references = (
         Reference(
@@ -158,7 +169,7 @@ class AleatoricUncertainty(Experiment):
     )
 
     def datasets(self) -> tuple[str, ...]:
-        return (self.images,)
+        return (self.images, *(["cifar10", self.people] if self.people != "none" else []))
 
     def trial(self, context: Context) -> Iterator[Measurement]:
         context.progress(0.0, "regression")
@@ -171,6 +182,9 @@ class AleatoricUncertainty(Experiment):
         for i, layout in enumerate(LAYOUTS):
             context.progress(0.5 + 0.25 * i, f"digits, {layout}")
             yield from self.classifiers(layout, context)
+        if self.people != "none":
+            context.progress(0.9, "what people see")
+            yield from self.beside_people(context)
 
     def regressors(self, context: Context) -> Iterator[tuple[str, int, regression.Prediction]]:
         """Subject, how many examples it saw, and what it predicts on GRID."""
@@ -254,6 +268,32 @@ class AleatoricUncertainty(Experiment):
             schedule.step()
         return stack
 
+    def beside_people(self, context: Context) -> Iterator[Measurement]:
+        """Networks of CIFAR-10's labels, one an image, and how their doubts go with those of fifty people an image."""
+        data, shares = context.data("cifar10"), context.data(self.people)["shares"]
+        x, y, test = (torch.from_numpy(data[name]) for name in ("train_x", "train_y", "test_x"))
+        nets = []
+        for member in range(self.members):
+            with context.seeded("init of cifar10", member):
+                nets.append(networks.network("cnn", x.shape[1:], CLASSES, width=self.people_width))
+        stack = Stack(nets).to(context.device)
+        networks.train(
+            stack,
+            [len(x)] * self.members,
+            [context.generator("order of cifar10", member) for member in range(self.members)],
+            lambda rows: stack.losses(
+                F.cross_entropy, stack.each(x[rows].to(context.device)), y[rows].to(context.device)
+            ),
+            steps=self.people_steps,
+            batch_size=128,
+            learning_rate=1e-3,
+        )
+        with torch.no_grad():
+            parts = [stack(part.to(context.device)).double().softmax(-1).cpu() for part in test.split(500)]
+        p = torch.cat(parts, 1).numpy()
+        for subject, answers in (("ensemble", p), ("network", p[:1]), ("people", shares[None])):
+            yield {"subject": subject, "data": self.people, "n": len(x), **soft_scores(answers, shares)}
+
     def image_pairs(self, layout: str, context: Context) -> tuple[Pairs, Pairs]:
         """Of other images for training than for the test."""
         data = context.data(self.images)
@@ -322,6 +362,18 @@ class AleatoricUncertainty(Experiment):
         draw_band(band, kept.get("band"))
         draw_growth(growth, rows)
         draw_entropies(entropies, artefacts)
+
+
+def soft_scores(members: NDArray, shares: NDArray) -> dict[str, float]:
+    """Of members' probabilities [K, n, C] against the shares [n, C] of people who took an image for each class."""
+    answer = members.mean(0)
+    soft_nll = float(-(shares * np.log(np.maximum(answer, 1e-12))).sum(1).mean())
+    of_people = entropy(shares)
+    return {
+        "soft_nll": soft_nll,
+        "kl": soft_nll - float(of_people.mean()),
+        "entropy_rank": float(spearmanr(u.decompose(members).aleatoric, of_people).statistic),
+    }
 
 
 # ------------------------------------------------------------------------------------------------------------ pairs

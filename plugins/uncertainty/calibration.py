@@ -16,8 +16,8 @@ regression on twenty thousand signals, too small to memorize them and so with no
 negative control; on development seeds a fit to the networks' thousand was over-confident, too, with 410 weights).
 A method with a setting of its own tries three, and keeps the one of least held-out log-loss; the ensemble has none.
 
-``full`` takes MNIST and wider networks; ``cifar10`` a LeNet-5, without the test files of CIFAR-10-C, whose place these
-shifts take. Not covered: SWAG and SNGP.
+``full`` takes MNIST and wider networks; ``cifar10`` a LeNet-5, and the files of CIFAR-10-C, all fifteen kinds. Not
+covered: SWAG and SNGP.
 
 Version 2 takes the signals and corruptions that other studies take; version 1 had made its own of both.
 """
@@ -57,11 +57,12 @@ from dlbench import (
     where,
 )
 from dlbench import uncertainty as u
-from dlbench.corruptions import SEVERITIES, corrupt
+from dlbench.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from dlbench.data import cifar
 from dlbench.data.mnist1d import mnist1d
 from dlbench.errors import ParameterError
 from dlbench.stacking import Dropout, Stack, batches
-from dlbench_plugins.images import CLASSES
+from dlbench_plugins.images import CLASSES, cifar10_c
 from dlbench_plugins.networks import logistic_regression
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from dlbench import Artefacts, Verdict
 
 SIGNALS = "mnist1d"
+CIFAR10_C = tuple(f"cifar10_c/{kind}" for kind in cifar.KINDS)  # images as its files have them
 SHIFTS = ("gaussian_noise", "impulse_noise", "defocus_blur", "brightness", "contrast", "translate", "occlude")
 WORST = max(SEVERITIES)
 EXCESS = 0.03  # of the calibration error over its null, from which on it is said to be there
@@ -157,6 +159,7 @@ class Calibration(Experiment):
     """How far confidence is from accuracy, for networks and for what is said to repair them, without and with shift."""
 
     images: str = one_of("digits", "mnist", "cifar10", default="digits")
+    shifts: tuple[str, ...] = one_of(*CORRUPTIONS, *CIFAR10_C, default=SHIFTS)
     network: str = one_of("mlp", "lenet5", default="mlp")
     width: int = between(1, 4096, default=64)
     train_size: int = between(50, 60_000, default=500)
@@ -191,9 +194,11 @@ class Calibration(Experiment):
     }
     presets = {
         "quick": {},
+        "mnist": {"images": "mnist", "width": 128, "train_size": 5000, "held_out": 1000, "steps": 1000},
         "full": {"images": "mnist", "width": 512, "train_size": 7000, "held_out": 1000, "steps": 5000, "passes": 30},
         "cifar10": {
             "images": "cifar10",
+            "shifts": CIFAR10_C,
             "network": "lenet5",
             "train_size": 45_000,
             "held_out": 5000,
@@ -213,8 +218,13 @@ class Calibration(Experiment):
         *baselines("ensemble", 0.010, 0.087),
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if set(self.shifts) & set(CIFAR10_C) and self.images != "cifar10":
+            raise ParameterError(f"calibration.shifts: CIFAR-10-C's files show cifar10; images is {self.images!r}")
+
     def datasets(self) -> tuple[str, ...]:
-        return (self.images,)
+        return (self.images, *(["cifar10_c"] if set(self.shifts) & set(CIFAR10_C) else []))
 
     def trial(self, context: Context) -> Iterator[Measurement]:
         kinds = {SIGNALS: self.signal_split(context), self.images: self.image_split(context)}
@@ -227,11 +237,18 @@ class Calibration(Experiment):
                     bins = u.reliability(subjects[subject](split.test), split.test_y)
                     context.keep(f"reliability_{subject}", np.array(bins))
                 continue
-            for shift in SHIFTS:
+            for shift in self.shifts:
                 context.progress(0.7, f"under {shift}")
                 for severity in SEVERITIES:
-                    x = corrupt(split.test, shift, severity, generator=context.generator("shift", shift))
+                    x = self.shifted(split, shift, severity, context)
                     yield from self.measure(name, subjects, x, split.test_y, context, shift, severity)
+
+    def shifted(self, split: Split, shift: str, severity: int, context: Context) -> Tensor:
+        """The test images, corrupted here or by the authors of CIFAR-10-C."""
+        if shift in CIFAR10_C:
+            rows = np.arange(len(split.test))
+            return cifar10_c(shift.removeprefix("cifar10_c/"), severity, rows, split.test_y, context)
+        return corrupt(split.test, shift, severity, generator=context.generator("shift", shift))
 
     def measure(
         self,
@@ -550,7 +567,7 @@ def draw_severities(axes: Axes, rows: pd.DataFrame) -> None:
             samples = [mine[mine.severity == level].groupby(level=0).ece.mean().to_numpy() for level in levels]
             place = np.array(levels) + 0.05 * (i - 3.5)
             draw_means(axes, place, samples, color=color, marker="o", markersize=3, label=subject.replace("_", " "))
-    axes.set(xlabel="severity of the shift (mean over seven kinds)", ylabel="calibration error (ECE)", title="images")
+    axes.set(xlabel="severity of the shift (mean over its kinds)", ylabel="calibration error (ECE)", title="images")
     axes.set_ylim(bottom=0)
     if axes.lines:
         axes.legend(fontsize="small", frameon=False, loc="upper left")

@@ -43,7 +43,7 @@ class Judged:
     """A problem's inputs, by the names of their groups, and every subject's answers."""
 
     def __init__(self, problem: Problem, nets: Mapping[str, Sequence[nn.Module]], context: Context) -> None:
-        self.labels = problem.test[1]
+        self.labels, self.outside = problem.test[1], tuple(problem.outside)
         near = problem.outside["near"]
         self.pictures = [problem.test[0][self.labels == label][0, 0] for label in (0, 1)] + [near[0, 0]]
         groups = {
@@ -160,7 +160,8 @@ def numbers(values: Tensor | NDArray) -> NDArray:
 
 def measured(data: str, subject: str, judged: Sequence[Judged]) -> Iterator[Measurement]:
     """A subject's rows: means over problems, one row a kind of outsiders."""
-    kinds = [("near", 1.0), ("far", 1.0), ("held_out", 1.0), *(("scaled", scale) for scale in SCALES[1:])]
+    others = [(outside, 1.0) for outside in (*judged[0].outside, "held_out")]
+    kinds = [*others, *(("scaled", scale) for scale in SCALES[1:])]
     for outside, scale in kinds:
         if subject == "shown_both" and outside != "near":
             continue

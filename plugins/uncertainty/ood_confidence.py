@@ -7,7 +7,8 @@ often thought so with great confidence. This is the horse of the lecture, three 
   images with shuffled pixels (*far*), and unseen digits made up to ten times as bright, as confidence goes to one far
   away (Hein, Andriushchenko & Bitterwolf, CVPR 2019, arXiv:1812.05720);
 - silhouettes of cats and dogs, drawn by rule, and the horse;
-- ``full``: CIFAR-10's cats and dogs, and its horses. ``mnist``: pairs of MNIST's digits.
+- ``full``: CIFAR-10's cats and dogs, and its horses. ``openood``: the same, and OpenOOD's six sets for CIFAR-10, near
+  and far, the mean over each. ``mnist``: pairs of MNIST's digits.
 
 Detectors that score how familiar an input is stand beside the greatest softmax probability (MSP): some on the very
 same network, others on one trained otherwise. What has a setting has four to choose from, by AUROC on scribbles that
@@ -15,8 +16,8 @@ no test contains (:mod:`dlbench_plugins.uncertainty.outsiders`); what is trained
 Outlier exposure is trained on other scribbles, so it is not among what is chosen from by scribbles. Of two classes MSP
 is a function of the difference of the logits, so neither temperature nor entropy can change its order.
 
-Not covered: the setting of OpenOOD (all ten classes of CIFAR-10 against CIFAR-100, TinyImageNet and five far sets),
-whose numbers stand here as references only. SNGP's convolutions: its layers are fully connected here.
+Not covered: networks of all ten classes, as OpenOOD has them, whose numbers stand here as references only. SNGP's
+convolutions: its layers are fully connected here.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from dlbench import (
     paired,
     per_seed,
 )
+from dlbench.data import openood
 from dlbench.errors import ParameterError
 from dlbench.stacking import Stack
 from dlbench.uncertainty.sngp import SNGP, SpectralBound
@@ -75,13 +77,13 @@ TRAINED_ON_SCRIBBLES = ("outlier_exposure",)
 KNOWS = {"digits": 0.97, "mnist": 0.97, "silhouettes": 0.97, "cifar10": 0.7}  # accuracy; two of CIFAR-10's are hard
 
 
-def openood(subject: str, near: float, far: float) -> tuple[Reference, ...]:
+def published(subject: str, near: float, far: float) -> tuple[Reference, ...]:
     """A row of OpenOOD v1.5's table for CIFAR-10 and a ResNet-18."""
     where = {"subject": subject, "dataset": "cifar10", "network": "resnet18"}
     source, note = "Zhang et al. 2023, OpenOOD v1.5", "ten classes seen; read in a copy of the table, not in the paper"
     return tuple(
         Reference("auroc", value / 100, source, {**where, "outside": outside}, note=note)
-        for outside, value in (("near", near), ("far", far))
+        for outside, value in (("openood_near", near), ("openood_far", far))
     )
 
 
@@ -139,7 +141,8 @@ class OODConfidence(Experiment):
     steps: int = between(1, 10**6, default=120)
     batch_size: int = between(1, 4096, default=32)
     learning_rate: float = between(1e-6, 1.0, default=3e-3)
-    most: int = between(10, 10**6, default=300)  # near outsiders of a network
+    most: int = between(10, 10**6, default=300)  # near outsiders of a network, and of each foreign set
+    foreign: str = one_of("none", "openood_cifar10", default="none")  # sets that are shown as well
 
     title = "A classifier of cats and dogs is sure what a horse is"
     chapter = "uncertainty"
@@ -163,7 +166,7 @@ class OODConfidence(Experiment):
     }
     presets = {
         "quick": {},
-        "mnist": {"dataset": "mnist", "width": 256, "steps": 1000, "batch_size": 64, "learning_rate": 1e-3},
+        "mnist": {"dataset": "mnist", "pairs": 5, "width": 128, "steps": 400, "batch_size": 64, "learning_rate": 1e-3},
         "full": {
             "dataset": "cifar10",
             "seen": (3, 5),
@@ -176,17 +179,23 @@ class OODConfidence(Experiment):
             "most": 1000,
         },
     }
+    presets["openood"] = {**presets["full"], "foreign": "openood_cifar10"}
     references = (
-        *openood("msp", 88.03, 90.73),
-        *openood("energy", 87.58, 91.21),
-        *openood("mahalanobis", 84.20, 89.72),
-        *openood("relative_mahalanobis", 89.80, 92.20),
-        *openood("vim", 88.68, 93.48),
-        *openood("knn", 90.64, 92.96),
+        *published("msp", 88.03, 90.73),
+        *published("energy", 87.58, 91.21),
+        *published("mahalanobis", 84.20, 89.72),
+        *published("relative_mahalanobis", 89.80, 92.20),
+        *published("vim", 88.68, 93.48),
+        *published("knn", 90.64, 92.96),
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.foreign != "none" and self.dataset != "cifar10":
+            raise ParameterError(f"foreign is {self.foreign!r}, made for cifar10; dataset is {self.dataset!r}")
+
     def datasets(self) -> tuple[str, ...]:
-        return (self.dataset,)
+        return (self.dataset, *([self.foreign] if self.foreign != "none" else []))
 
     def trial(self, context: Context) -> Iterator[Measurement]:
         collections = {
@@ -203,7 +212,8 @@ class OODConfidence(Experiment):
                 judges = {kind: of_problems[i] for kind, of_problems in nets.items()}
                 judged.append(Judged(problem, judges, context))
             for subject in judged[0].answers:
-                yield from measured(data, subject, judged)
+                rows = list(measured(data, subject, judged))
+                yield from (*rows, *over_sets(rows))
             horse.keep(data, judged, context)
 
     def problems(self, context: Context) -> list[Problem]:
@@ -212,9 +222,16 @@ class OODConfidence(Experiment):
             raise ParameterError(f"seen is {self.seen} and unseen is {self.unseen}; give two classes, and others")
         pairs = [self.seen] if self.seen else outsiders.drawn_pairs(self.pairs, context.rng("pairs"))
         data = context.data(self.dataset)
-        return [
+        problems = [
             outsiders.of_classes(data, pair, self.unseen, self.most, context.rng("problem", *map(int, pair)))
             for pair in pairs
+        ]
+        if self.foreign == "none":
+            return problems
+        sets = context.data(self.foreign)
+        return [
+            outsiders.with_foreign(problem, sets, self.most, context.rng("foreign", problem.name))
+            for problem in problems
         ]
 
     # ------------------------------------------------------------------------------------------------------- training
@@ -344,6 +361,15 @@ def typical_distance(x: NDArray[np.float32]) -> float:
     """The median distance of training images, of the first 200: the kernel's usual length scale."""
     flat = torch.from_numpy(x[:200]).flatten(1)
     return float(torch.pdist(flat).median())
+
+
+def over_sets(rows: Sequence[Measurement]) -> Iterator[Measurement]:
+    """Of one subject's rows the means over OpenOOD's near sets, and over its far ones, where it was shown them."""
+    for outside, names in (("openood_near", openood.NEAR), ("openood_far", openood.FAR)):
+        of_sets = [row for row in rows if row["outside"] in names]
+        if of_sets:
+            means = {key: np.mean([row[key] for row in of_sets]) for key in ("auroc", "aupr_in", "aupr_out", "fpr95")}
+            yield {**{key: of_sets[0][key] for key in ("subject", "data", "scale")}, "outside": outside, **means}
 
 
 def loss(kind: str, stack: Stack, logits: Tensor, y: Tensor) -> Tensor:

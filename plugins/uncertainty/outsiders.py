@@ -8,7 +8,7 @@ and test images with their pixels shuffled.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -30,7 +30,7 @@ class Problem:
     test: Images
     scribbles: NDArray[np.float32]  # to train on, for outlier exposure alone
     validation_outliers: NDArray[np.float32]  # other scribbles, to choose settings by
-    outside: Mapping[str, NDArray[np.float32]]  # "near", "far"
+    outside: Mapping[str, NDArray[np.float32]]  # "near", "far", and foreign sets by name
     shown: NDArray[np.float32]  # training images of the unseen classes: for the detector that may see them
 
 
@@ -69,6 +69,15 @@ def of_classes(
         shown=_with_channels(train_x[strange[0]]),
         rng=rng,
     )
+
+
+def with_foreign(
+    problem: Problem, sets: Mapping[str, NDArray[np.uint8]], most: int, rng: np.random.Generator
+) -> Problem:
+    """The same classifier's data, and images of other sets, bytes [n, channels, h, w], at most so many of each."""
+    chosen = {name: np.sort(rng.permutation(len(images))[:most]) for name, images in sets.items()}
+    foreign = {name: sets[name][rows].astype(np.float32) / 255 for name, rows in chosen.items()}
+    return replace(problem, outside={**problem.outside, **foreign})
 
 
 def of_silhouettes(n: int, size: int, rng: np.random.Generator) -> Problem:

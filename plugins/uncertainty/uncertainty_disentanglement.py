@@ -196,10 +196,10 @@ class UncertaintyDisentanglement(Experiment):
         "mnist": {
             "dataset": "mnist",
             "width": 128,
-            "train_size": 3000,
-            "test_size": 2000,
-            "steps": 1000,
-            "learning_rate": 2e-3,
+            "train_size": 2000,
+            "test_size": 1000,
+            "steps": 400,
+            "learning_rate": 3e-3,
         },
         "full": {
             "dataset": "cifar10",
