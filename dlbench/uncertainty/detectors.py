@@ -341,7 +341,7 @@ class Detection(NamedTuple):
 def detection(inside: ArrayLike | Tensor, outside: ArrayLike | Tensor) -> Detection:
     """Measures of scores [n] of insiders and [m] of outsiders, of which the insiders' should be higher.
 
-    They are scikit-learn's (tested), in a tenth of the time, which studies of many detectors and seeds need.
+    They are scikit-learn's (tested), in less than a tenth of the time, which studies of many detectors and seeds need.
 
     Raises:
         ValueError: there are none of either, they are not one-dimensional, or one is not a number.

@@ -446,8 +446,8 @@ def build(name: str, shape: Sequence[int]) -> nn.Module:
 class Windows(nn.Module):
     """A convolution of channels-last inputs [n, ..., channels] in one or two dimensions, as one matrix product.
 
-    Of stacked networks a convolution is a grouped one, and several times slower at this size; so is what ``unfold``
-    gives, whose gradient is slow.
+    Of stacked networks a convolution is a grouped one, and 1.2 to 1.7 times slower at this size (24 networks, batches
+    of 32, forward and backward, one thread).
     """
 
     def __init__(self, channels: int, filters: int, size: int, stride: int, dims: int) -> None:
