@@ -119,7 +119,7 @@ class StaleData(Experiment):
     }
     presets = {
         "quick": {},
-        "mnist": {"dataset": "mnist", "hidden": 64, "updates": 200},
+        "mnist": {"dataset": "mnist", "labels": 1500, "hidden": 64, "updates": 300},
         "full": {
             "dataset": "mnist",
             "labels": 4000,
