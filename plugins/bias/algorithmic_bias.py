@@ -9,8 +9,8 @@ darker women and on at most 0.8 % of those of lighter men. Why, such an audit ca
     must vanish (negative control), and without a single dark face it must be large (positive control).
 (b) *digits*: 0-4 or 5-9, a quarter of the labels wrong, and a colour that contradicts the label in 10 and 20 % of the
     training images and in 90 % of the shifted test (coloured MNIST, Arjovsky et al. 2019; here of scikit-learn's
-    digits). The rare group are the images of the contradicting colour. Trained on half the images, but
-    each in both colours, there must be no gap, and a network that sees grey images says what the shapes are worth.
+    digits). The rare group are the images of the contradicting colour. Trained on every image
+    in both colours there must be no gap, and a network that sees grey images says what the shapes are worth.
 (c) *compas*: ProPublica's real case, with the data folder (presets ``compas`` and ``full``). Its score called 44.8 % of
     the black and 23.5 % of the white defendants a risk who were not charged again, and missed 28.0 and 47.7 % of those
     who were; networks that are not told the race are trained on the same people beside it. It is shown, rate by rate
@@ -23,12 +23,15 @@ for methods that train without them. Validation data has as many of each group i
 so it sees more of the rare group than the others: what it shows is that the features were there. Each group has at
 least 500 test examples, because the worst of several noisy numbers is too low.
 
+Version 2: the control in both colours is the mean of four networks of other initial weights (one before), trained on
+every image in both colours (on half of them before): with one network the gap's spread over seeds left it undecided.
+
 Made groups say nothing about real people. Of the published tables beside, Waterbirds and CelebA are not run here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -73,6 +76,7 @@ RACES = {1: "African-American", 0: "Caucasian"}
 SCORE = "compas_score"
 RATES = ("false_positive_rate", "false_negative_rate")
 GREY = -1.0  # in place of a share
+CONTROLS = 4  # networks over which the control in both colours is averaged
 
 
 def published(
@@ -107,6 +111,7 @@ class AlgorithmicBias(Experiment):
 
     title = "Whoever is rare in the data is served worse"
     chapter = "bias"
+    version = 2
     sources = (
         "Buolamwini & Gebru, Gender Shades, FAT* 2018",
         "Sagawa et al., Distributionally robust neural networks for group shifts, ICLR 2020, arXiv:1911.08731",
@@ -220,8 +225,8 @@ class AlgorithmicBias(Experiment):
         ).mapped(lambda part: part.to(context.device))
         grey = coloured.mapped(populations.grey)
         both = coloured.mapped(populations.in_both_colours)._replace(test=coloured.test)
-        worlds = {rare: coloured, 0.5: both, GREY: grey}
-        together = coloured._replace(train=coloured.train.and_(both.train, grey.train))
+        worlds = {rare: coloured, GREY: grey}
+        together = coloured._replace(train=coloured.train.and_(grey.train))
         ends = np.cumsum([len(world.train) for world in worlds.values()])
         pools = {
             share: torch.arange(end - len(world.train), end)
@@ -231,6 +236,12 @@ class AlgorithmicBias(Experiment):
         for share, subject, predict in self.fits(together, pools, rare, (*TRAINED[1:], "irm"), context, valid):
             settings = {"subject": "grey" if share == GREY else subject, "problem": "digits"}
             yield from scores({**settings, "share": rare if share == GREY else share}, predict, worlds[share])
+
+        training = Training(self.steps, self.batch, self.rate, self.hidden)
+        yield from averaged(
+            scores({"subject": "erm", "problem": "digits", "share": 0.5}, predict, both)
+            for predict in mitigation.repeated(both.train, both.valid, CONTROLS, training, context)
+        )
 
     def _compas(self, context: Context) -> Iterator[Measurement]:
         data = context.data("compas")
@@ -417,6 +428,13 @@ def scores(
             yield {**settings, "group": race, "accuracy": groups.accuracy(y[mine], d[mine]), **rates}
     for g, value in zip(by_group.names, by_group.values, strict=True):
         yield {**settings, "group": people.groups[g], "accuracy": float(value)}
+
+
+def averaged(repeats: Iterable[Iterable[Measurement]]) -> Iterator[Measurement]:
+    """Rows of the same settings in each repeat, with the mean of every metric."""
+    for rows in zip(*repeats, strict=True):
+        means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key in AlgorithmicBias.metrics}
+        yield {**rows[0], **means}
 
 
 def fairlearn_reductions(people: Population) -> Iterator[tuple[str, Predict]]:

@@ -19,7 +19,7 @@ that all of them, erm too, know the groups of the validation data (the first of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,7 @@ class Arm(NamedTuple):
     l2: float = 0.0
     dro: float = 0.0  # step size of the groups' weights; 0: groups are not weighted
     invariance: float = 0.0
+    start: int = 0  # which of the seed's initial weights
 
 
 def group_weights(sample: Sample, pool: Tensor) -> Tensor:
@@ -93,10 +94,10 @@ class Training(NamedTuple):
 
 
 def train(sample: Sample, arms: Sequence[Arm], training: Training, context: Context) -> Stack:
-    """A network for each arm, all from the same weights, by Adam with a rate that falls to zero."""
+    """A network for each arm, those of one start from the same weights, by Adam with a rate that falls to zero."""
     with context.seeded("init"):
-        net = network(sample.x.shape[1:], training.hidden)
-    nets = Stack([net] * len(arms)).to(context.device)
+        starts = [network(sample.x.shape[1:], training.hidden) for _ in range(1 + max(arm.start for arm in arms))]
+    nets = Stack([starts[arm.start] for arm in arms]).to(context.device)
     n, device = len(sample), context.device
     weight = torch.stack([torch.ones(n, device=device) if arm.weight is None else arm.weight for arm in arms])
     l2, dro, invariance = (
@@ -132,6 +133,15 @@ def train(sample: Sample, arms: Sequence[Arm], training: Training, context: Cont
         total.sum().backward()
         adam.step()
     return nets.eval()
+
+
+def repeated(sample: Sample, valid: Sample, times: int, training: Training, context: Context) -> Iterator[Predict]:
+    """Plain training from as many initial weights, each with its settings, of which the best on ``valid`` counts."""
+    pool = torch.arange(len(sample))
+    starts = [[arm._replace(start=start) for arm in arms("erm", sample, pool)] for start in range(times)]
+    nets = train(sample, [arm for of in starts for arm in of], training, context)
+    for start in range(times):
+        yield best(nets, range(start * TRIALS, (start + 1) * TRIALS), valid)
 
 
 def irm_penalty(logits: Tensor, target: Tensor, environment: Tensor) -> Tensor:

@@ -157,16 +157,15 @@ def grey(sample: Sample) -> Sample:
 
 
 def in_both_colours(sample: Sample) -> Sample:
-    """The first half of the images, each in both colours, so that the colour tells nothing."""
-    half = sample[torch.arange(len(sample) // 2, device=sample.y.device)]
+    """Every image in both colours, so that the colour tells nothing."""
     other = replace(
-        half,
-        x=half.x.flip(1),
-        group=2 * half.y + 1 - half.attribute,
-        side=1 - half.side,
-        attribute=1 - half.attribute,
+        sample,
+        x=sample.x.flip(1),
+        group=2 * sample.y + 1 - sample.attribute,
+        side=1 - sample.side,
+        attribute=1 - sample.attribute,
     )
-    return half.and_(other)
+    return sample.and_(other)
 
 
 def _coloured(

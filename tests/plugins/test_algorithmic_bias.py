@@ -99,8 +99,8 @@ def test_grey_images_have_no_colour():
 def test_in_both_colours_the_colour_tells_nothing():
     people = populations.coloured_digits(DIGITS.load(), 101, 50, (0.1, 0.2), np.random.default_rng(0))
     both = populations.in_both_colours(people.train)
-    assert len(both) == 100
-    assert torch.equal(both.x[:50].sum(1), both.x[50:].sum(1))
+    assert len(both) == 202
+    assert torch.equal(both.x[:101].sum(1), both.x[101:].sum(1))
     assert torch.equal(both.attribute, both.x[:, 1].flatten(1).any(1).long())
     assert torch.equal(both.group, 2 * both.y + both.attribute)
     assert torch.equal(both.side, (both.y != both.attribute).long())
