@@ -68,6 +68,9 @@ def test_a_file_that_was_cut_and_labels_that_are_none(folder, rng):
     (place / "labels.npy").write_bytes(whole[:1000])
     with pytest.raises(DataDamaged, match=r"labels.npy is damaged"):
         CIFAR10_C.load()
+    np.save(place / "labels.npy", np.arange(50_000).astype(np.uint8) % 9)
+    with pytest.raises(DataDamaged, match="not those of the same images at each severity"):
+        CIFAR10_C.load()
     np.save(place / "labels.npy", np.full(50_000, 10, np.uint8))
     with pytest.raises(DataDamaged, match="its labels go up to 10, not to 9"):
         CIFAR10_C.load()

@@ -53,6 +53,8 @@ def _cifar10_c_read() -> Arrays:
     labels = _array(labels_path, (SEVERITIES * TEST,), "u")
     if labels.max() > 9:
         damaged(labels_path, f"its labels go up to {labels.max()}, not to 9")
+    if (labels.reshape(SEVERITIES, TEST) != labels[:TEST]).any():
+        damaged(labels_path, "its labels are not those of the same images at each severity")
     images = {path.stem: _array(path, (SEVERITIES * TEST, 32, 32, 3), "u") for path in paths}
     return {**images, "y": labels.astype(np.int64)}
 

@@ -65,5 +65,5 @@ OPENOOD_CIFAR10 = Dataset(
     _read,
     "OpenOOD v1.5's sets for CIFAR-10, bytes [n, 3, 32, 32] of each of cifar100, tin, mnist, svhn, texture and "
     "places365. Put its folders benchmark_imglist and images_classic (its script scripts/download/download.py fetches "
-    "them) into DLBENCH_DATA/openood.",
+    "them) into DLBENCH_DATA/openood, so that there are images_classic/cifar100, images_classic/tin and so on.",
 )
