@@ -160,7 +160,7 @@ class GarbageData(Experiment):
     }
     presets = {
         "quick": {},
-        "mnist": {"datasets_used": ("mnist",), "train_size": 1000, "validation": 250, "steps": 200},
+        "mnist": {"datasets_used": ("digits", "mnist"), "train_size": 1000, "validation": 250, "steps": 200},
         "full": {
             "datasets_used": ("digits", "mnist1d", "mnist"),
             "train_size": 1000,

@@ -241,7 +241,7 @@ class CorruptionShift(Experiment):
             "batch_size": 64,
             "learning_rate": 1e-3,
         },
-        "mnist": {"dataset": "mnist", "tested": 1000, "width": 128, "steps": 700, "learning_rate": 2e-3},
+        "mnist": {"dataset": "mnist", "tested": 1000, "width": 128, "steps": 1500},
         "cifar10": {
             "dataset": "cifar10",
             "spoilt": "cifar10_c",
