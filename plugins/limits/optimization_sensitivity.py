@@ -1,0 +1,558 @@
+"""How a network turns out hangs on the learning rate, the scale of its weights, its depth and chance.
+
+A frozen grid, the same for all and fixed before anything was looked at: eleven learning rates from 1e-4 to 10, three
+optimizers (SGD, with momentum 0.9, Adam), five scales of the first weights around He et al.'s (of which PyTorch's
+default is 0.41, Glorot's 0.7), and four depths. The grid decides the numbers, so they are to be read with it. Subjects:
+
+- *plain*: perceptrons with 2 to 16 hidden layers of ReLUs;
+- *norm+skip*: the same number of layers of the same width, each but the first with a layer normalisation before it and
+  an identity around it;
+- *logistic*: multinomial logistic regression, whose loss is convex, on the same grid without depths.
+
+All settings of a subject start from the same draw, scaled, and see the same batches. Near the best are those whose test
+accuracy is at most a point below that of the setting that validation data choose; failed are those below twice chance;
+diverged are those whose training loss ends as no number or above both where it began and that of a constant answer.
+Which of these is meant says ``over``: the whole grid, one depth, one optimizer; ``seeds``: the best setting of plain
+networks with two hidden layers and of the logistic regression, trained from several starts in two orders each.
+
+Between two of those runs the loss is followed along a straight line (Frankle et al., ICML 2020): from other starts, from
+other starts with neurons aligned first (as their order is arbitrary, a barrier that goes away was none), from the same
+start in another order, and as a control to the same network with its neurons shuffled. Sharpness is the top eigenvalue
+of the Hessian at the chosen settings, before and after training; the picture's surface is that of Li et al. 2018.
+
+``quick`` trains small networks for few steps, so that rates that are merely slow count as much as those that are
+too fast, for the convex control, too. ``full`` trains for twenty times as long. ResNets on CIFAR-10 are left out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dlbench import (
+    Claim,
+    Context,
+    Control,
+    Experiment,
+    Measurement,
+    Metric,
+    above,
+    all_of,
+    below,
+    between,
+    every,
+    one_of,
+    where,
+)
+from dlbench.data.mnist1d import mnist1d
+from dlbench.landscape import aligned, barrier, losses_between, surface, top_eigenvalue
+from dlbench.stacking import Stack, batches, step_at
+from dlbench_plugins.images import CLASSES
+from dlbench_plugins.networks import perceptron
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+    from dlbench import Artefacts, Verdict
+
+RATES = tuple(10 ** (-4 + k / 2) for k in range(11))
+OPTIMIZERS = ("sgd", "momentum", "adam")
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the standard deviation of He et al. 2015
+DEPTHS = (2, 4, 8, 16)  # hidden layers
+GRID = (len(OPTIMIZERS), len(RATES), len(SCALES))
+PLAIN, NORM_SKIP, LOGISTIC = "plain", "norm+skip", "logistic"
+SUBJECTS = {PLAIN: DEPTHS, NORM_SKIP: DEPTHS, LOGISTIC: (0,)}
+COLORS = {PLAIN: "#D55E00", NORM_SKIP: "#0072B2", LOGISTIC: "#666666"}
+
+NEAR = 0.01  # of test accuracy
+FAILED = 2 / CLASSES
+KNOWS = {  # test accuracy that the chosen setting must reach
+    "digits": {PLAIN: 0.85, NORM_SKIP: 0.85, LOGISTIC: 0.85},
+    "mnist": {PLAIN: 0.85, NORM_SKIP: 0.85, LOGISTIC: 0.85},
+    "mnist1d": {PLAIN: 0.4, NORM_SKIP: 0.4, LOGISTIC: 0.2},
+}
+JUDGED = 300  # training examples that losses are taken on
+POINTS = 11  # on a way between two networks
+ROUNDING = 1e-4  # of a loss; a convex one has no barrier above it
+
+
+def over_grid(rows: pd.DataFrame, subject: str) -> pd.DataFrame:
+    """The rows of a subject over all its settings."""
+    return where(rows, subject=subject, over="grid")
+
+
+def on_the_way(rows: pd.DataFrame, subject: str, way: str) -> pd.Series:
+    """The barrier of this subject on one kind of way, a seed."""
+    return where(rows, subject=subject, over="ways", way=way).barrier
+
+
+def deepest(rows: pd.DataFrame, subject: str) -> pd.DataFrame:
+    """The rows of a subject at the largest depth, over all other settings."""
+    return where(rows, subject=subject, over="depth", depth=max(DEPTHS))
+
+
+def knows(rows: pd.DataFrame) -> Verdict:
+    """The chosen setting of every subject has learnt its data set."""
+    return every(
+        where(rows, over="grid"),
+        ["data", "subject"],
+        lambda r: above(r.test_accuracy, KNOWS[r["data"].iloc[0]][r.subject.iloc[0]]),
+    )
+
+
+@dataclass(frozen=True)
+class OptimizationSensitivity(Experiment):
+    """Share of a frozen grid that is near its best, how much of it fails, barriers between runs, and sharpness."""
+
+    dataset: str = one_of("digits", "mnist1d", "mnist", default="digits")
+    train_size: int = between(20, 60_000, default=800)
+    validation: int = between(20, 60_000, default=300)
+    width: int = between(2, 4096, default=16)
+    steps: int = between(1, 10**6, default=100)
+    batch_size: int = between(1, 4096, default=16)
+    starts: int = between(2, 100, default=6)
+    iterations: int = between(1, 1000, default=20)  # for an eigenvalue
+    resolution: int = between(3, 101, default=15)  # of the loss surface
+
+    title = "Whether a network learns hangs on settings that a convex model hardly feels"
+    chapter = "limits"
+    sources = (
+        "He et al., Delving deep into rectifiers, ICCV 2015, arXiv:1502.01852",
+        "Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, ICML 2020, arXiv:1912.05671",
+        "Li et al., Visualizing the loss landscape of neural nets, NeurIPS 2018, arXiv:1712.09913",
+        "Li et al., Convergent learning: do different neural networks learn the same representations?, ICLR 2016",
+        "Picard, Torch.manual_seed(3407) is all you need, 2021, arXiv:2109.08203",
+    )
+    metrics = {
+        "share_near_best": Metric("share of settings within a point of the best", "1", "higher", True, 0, 1),
+        "failure_rate": Metric("share of settings below twice chance", better="lower", low=0, high=1),
+        "divergence_rate": Metric("share of settings whose loss grew", better="lower", low=0, high=1),
+        "test_accuracy": Metric(
+            "test accuracy of the setting that validation data choose", "1", "higher", low=0, high=1
+        ),
+        "seed_sd": Metric("standard deviation of test accuracy over runs of one setting", better="lower", low=0),
+        "seed_range": Metric("largest less smallest test accuracy over these runs", better="lower", low=0, high=1),
+        "barrier": Metric("training loss on the way above the line between its ends", "nats", "lower"),
+        "top_eigenvalue": Metric("eigenvalue of the Hessian of largest size"),
+    }
+    presets = {
+        "quick": {},
+        "full": {"dataset": "mnist", "train_size": 5000, "validation": 1000, "width": 64, "steps": 2000, "batch_size": 64},
+        "mnist1d": {"dataset": "mnist1d", "train_size": 4000, "validation": 1000, "width": 64, "steps": 2000,
+                    "batch_size": 64},
+    }  # fmt: skip
+
+    def datasets(self) -> tuple[str, ...]:
+        return () if self.dataset == "mnist1d" else (self.dataset,)
+
+    def trial(self, context: Context) -> Iterator[Measurement]:
+        task = self.split(context)
+        arms = [(subject, depth) for subject, depths in SUBJECTS.items() for depth in depths]
+        outcomes: dict[str, list[Outcome]] = {subject: [] for subject in SUBJECTS}
+        for done, (subject, depth) in enumerate(arms):
+            context.progress(0.9 * done / len(arms), f"{subject}, {depth} hidden layers")
+            with context.seeded("init", subject, depth):
+                start = self.build(subject, depth, task.train.x.shape[1])
+            outcome = self.trained(start, task, context)
+            outcomes[subject].append(outcome)
+            common = {"subject": subject, "data": self.dataset, "depth": depth}
+            yield {**common, "over": "depth", **summary([outcome])}
+            for when, net in (("before", outcome.started), ("after", outcome.chosen)):
+                value = top_eigenvalue(
+                    net, task.judged, generator=context.generator("eigenvalue"), iterations=self.iterations
+                )
+                yield {
+                    **common,
+                    "over": "curvature",
+                    "when": when,
+                    **({"top_eigenvalue": value} if np.isfinite(value) else {}),
+                }
+            if depth == max(DEPTHS):
+                seen = surface(
+                    outcome.chosen, task.judged, generator=context.generator("surface"), points=self.resolution
+                )
+                context.keep(f"surface {subject}", seen)
+        for subject, found in outcomes.items():
+            common = {"subject": subject, "data": self.dataset}
+            yield {**common, "over": "grid", **summary(found)}
+            for k, name in enumerate(OPTIMIZERS):
+                yield {**common, "over": "optimizer", "optimizer": name, **summary(found, np.s_[k : k + 1])}
+            context.keep(f"accuracy {subject}", np.stack([outcome.test for outcome in found]).astype(np.float32))
+        context.progress(0.9, "runs of one setting")
+        for subject in (PLAIN, LOGISTIC):
+            yield from self.repeated(subject, outcomes[subject][0], task, context)
+
+    def split(self, context: Context) -> Task:
+        """Training, validation and test examples, as vectors; inputs of mean 0 and deviation 1 over all."""
+        rng, sizes = context.rng("split"), (self.train_size, self.validation)
+        if self.dataset == "mnist1d":
+            x, y = mnist1d(sum(sizes) + 2000, rng)
+        else:
+            data = context.data(self.dataset)
+            if "train_x" in data:
+                order = rng.permutation(len(data["train_x"]))[: sum(sizes)]
+                x, y = (np.concatenate([data[f"train_{part}"][order], data[f"test_{part}"]]) for part in "xy")
+            else:
+                order = rng.permutation(len(data["x"]))
+                x, y = data["x"][order], data["y"][order]
+        x = x.reshape(len(x), -1)
+        x = (x - x[: sizes[0]].mean()) / x[: sizes[0]].std()
+        tensors = [torch.from_numpy(part).to(context.device) for part in (x.astype(np.float32), y)]
+        cuts = np.cumsum(sizes).tolist()
+        return Task(*(Examples(*parts) for parts in zip(*(t.tensor_split(cuts) for t in tensors), strict=True)))
+
+    def build(self, subject: str, depth: int, features: int) -> nn.Sequential:
+        """An untrained network whose weights have the standard deviation of He et al., and no biases yet."""
+        if subject == NORM_SKIP:
+            blocks = [Block(self.width) for _ in range(depth - 1)]
+            net = nn.Sequential(nn.Linear(features, self.width), *blocks, nn.Linear(self.width, CLASSES))
+        else:
+            net = perceptron([features, *[self.width] * depth, CLASSES])
+        for layer in net.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        return net
+
+    def trained(self, start: nn.Sequential, task: Task, context: Context) -> Outcome:
+        """Every setting of the grid from one draw of weights, all at once."""
+        scaled_starts = [scaled(start, scale) for scale in SCALES]
+        stack = Stack(scaled_starts * (len(OPTIMIZERS) * len(RATES))).to(context.device)
+        with torch.no_grad():
+            before = task.losses(stack)
+        rates = torch.tensor(RATES, device=context.device).repeat_interleave(len(SCALES))
+        order = context.generator("order")
+        rows = (rows[0] for rows in batches([len(task.train.y)], self.batch_size, steps=self.steps, generators=[order]))
+        descend(stack, [(kind, rates) for kind in OPTIMIZERS], rows, task, shared=True)
+        with torch.no_grad():
+            after = task.losses(stack)
+            validation, test = (accuracy(stack, part) for part in (task.validation, task.test))
+        constant = torch.log(torch.tensor(float(CLASSES)))
+        grew = ~(after <= torch.maximum(before, constant))  # true of what is no number, too
+        best = int(validation.argmax())
+        return Outcome(
+            *(values.reshape(GRID) for values in (validation, test, grew.cpu().numpy())),
+            started=scaled_starts[best % len(SCALES)].to(context.device),
+            chosen=stack[best],
+        )
+
+    def repeated(self, subject: str, outcome: Outcome, task: Task, context: Context) -> Iterator[Measurement]:
+        """The chosen setting from several starts in two orders each, and the loss on the ways between these runs."""
+        kind, rate, scale = np.unravel_index(outcome.validation.argmax(), GRID)
+        runs = [(start, order) for start in range(self.starts) for order in range(2)]
+        nets = []
+        for start, _ in runs:
+            with context.seeded("start", subject, start):
+                net = self.build(subject, SUBJECTS[subject][0], task.train.x.shape[1])
+            nets.append(scaled(net, SCALES[scale]))
+        stack = Stack(nets).to(context.device)
+        orders = [context.generator("order", *run) for run in runs]
+        rows = batches([len(task.train.y)] * len(runs), self.batch_size, steps=self.steps, generators=orders)
+        rates = torch.full((len(runs),), RATES[rate], device=context.device)
+        descend(stack, [(OPTIMIZERS[kind], rates)], rows, task, shared=False)
+        with torch.no_grad():
+            right = accuracy(stack, task.test)
+        common = {"subject": subject, "data": self.dataset, "depth": SUBJECTS[subject][0]}
+        yield {**common, "over": "seeds", "seed_sd": float(right.std(ddof=1)), "seed_range": float(np.ptp(right))}
+
+        ends = [stack[k] for k in range(len(stack))]
+        firsts, again = ends[::2], ends[1::2]
+        others = firsts[1:] + firsts[:1]
+        ways = {"other start": (firsts, others), "other order": (firsts, again)}
+        if subject == PLAIN:
+            rng = context.generator("shuffle")
+            ways["aligned"] = (firsts, [aligned(b, a, task.train.x) for a, b in zip(firsts, others, strict=True)])
+            ways["shuffled copy"] = (firsts, [shuffled(net, rng) for net in firsts])
+        for way, pairs in ways.items():
+            followed = np.stack([losses_between(a, b, task.judged, POINTS) for a, b in zip(*pairs, strict=True)])
+            yield {**common, "over": "ways", "way": way, "barrier": float(np.mean([barrier(one) for one in followed]))}
+            context.keep(f"way {subject} {way}", followed)
+
+    claims = [
+        Claim(
+            "(a) over the whole grid, the share of settings within a point of the best is over 20 points larger for "
+            "logistic regression than for plain networks",
+            lambda rows: above(
+                over_grid(rows, LOGISTIC).share_near_best - over_grid(rows, PLAIN).share_near_best, 0.2
+            ),
+        ),
+        Claim(
+            "(b) runs of one setting from other starts are separated by a barrier of the training loss",
+            lambda rows: above(on_the_way(rows, PLAIN, "other start"), 0.0),
+            source="Frankle et al. 2020",
+        ),
+        Claim(
+            "(b) and still so after their neurons have been aligned",
+            lambda rows: above(on_the_way(rows, PLAIN, "aligned"), 0.0),
+        ),
+        Claim(
+            "(c) with 16 hidden layers, plain networks fail in over 30 points more of the settings than those with "
+            "normalisation and skips",
+            lambda rows: above(deepest(rows, PLAIN).failure_rate - deepest(rows, NORM_SKIP).failure_rate, 0.3),
+        ),
+        Claim(
+            "(d) start and order alone move test accuracy at the best setting by over a point, from the worst run to the "
+            "best",
+            lambda rows: above(where(rows, subject=PLAIN, over="seeds").seed_range, NEAR),
+            source="Picard 2021",
+        ),
+        Control(
+            "logistic regression, whose loss is convex, has no barrier",
+            lambda rows: all_of(
+                *(below(on_the_way(rows, LOGISTIC, way), ROUNDING) for way in ("other start", "other order"))
+            ),
+            kind="negative",
+        ),
+        Control(
+            "from a network to itself with shuffled neurons there is a barrier of over 0.1 nats",
+            lambda rows: above(on_the_way(rows, PLAIN, "shuffled copy"), 0.1),
+            kind="positive",
+        ),
+        Control(
+            "the chosen setting of every subject has learnt: test accuracy over 0.85 (MNIST-1D: 0.4, logistic 0.2)",
+            knows,
+            kind="gate",
+        ),
+    ]  # fmt: skip
+
+    def plot(self, rows: pd.DataFrame, figure: Figure, artefacts: Artefacts) -> None:
+        figure.set_size_inches(11, 6.4)
+        figure.set_layout_engine("constrained")
+        top, bottom = figure.subfigures(2, 1, height_ratios=[1.0, 1.0])
+        maps = top.subplots(1, 5)
+        for axes, (subject, layer) in zip(maps, PANELS, strict=True):
+            image = draw_heat(axes, artefacts, subject, layer)
+            axes.tick_params(labelleft=axes is maps[0])
+        maps[0].set_ylabel("optimizer, scale of the first weights", fontsize=8)
+        if image is not None:
+            top.colorbar(image, ax=maps, label="test accuracy", pad=0.01)
+        ways, shares, plain, skip = bottom.subplots(1, 4)
+        draw_ways(ways, artefacts)
+        draw_shares(shares, rows)
+        draw_surfaces((plain, skip), artefacts)
+
+
+# -------------------------------------------------------------------------------------------------------------- parts
+
+
+class Examples(NamedTuple):
+    x: Tensor  # [n, features]
+    y: Tensor  # [n]
+
+
+class Task(NamedTuple):
+    train: Examples
+    validation: Examples
+    test: Examples
+
+    def judged(self, net: nn.Module) -> Tensor:
+        """The loss of a network on some of the training examples."""
+        return F.cross_entropy(net(self.train.x[:JUDGED]), self.train.y[:JUDGED])
+
+    def losses(self, stack: Stack) -> Tensor:
+        """The same of each network of a stack."""
+        targets = self.train.y[:JUDGED]
+        return stack.losses(F.cross_entropy, stack(self.train.x[:JUDGED]), targets.expand(len(stack), -1))
+
+
+class Outcome(NamedTuple):
+    """What became of a grid, optimizers by rates by scales, from one draw of weights."""
+
+    validation: NDArray[np.float64]  # accuracy
+    test: NDArray[np.float64]
+    grew: NDArray[np.bool_]  # the loss, or it is no number
+    started: nn.Module  # the chosen setting, before and after training
+    chosen: nn.Module
+
+
+class Block(nn.Module):
+    """x + linear(relu(normalised x))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.linear(F.relu(self.norm(x)))
+
+
+@torch.no_grad()
+def scaled(net: nn.Sequential, scale: float) -> nn.Sequential:
+    """A copy whose weight matrices are larger by this factor."""
+    net = copy.deepcopy(net)
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear):
+            layer.weight.mul_(scale)
+    return net
+
+
+@torch.no_grad()
+def shuffled(net: nn.Sequential, generator: torch.Generator) -> nn.Sequential:
+    """The same function of a perceptron, the neurons of its hidden layers in another order."""
+    net = copy.deepcopy(net)
+    linear = [layer for layer in net if isinstance(layer, nn.Linear)]
+    for layer, following in zip(linear, linear[1:], strict=False):
+        order = torch.randperm(layer.out_features, generator=generator).to(layer.weight.device)
+        layer.weight.copy_(layer.weight[order])
+        layer.bias.copy_(layer.bias[order])
+        following.weight.copy_(following.weight[:, order])
+    return net
+
+
+def descend(
+    stack: Stack, parts: Sequence[tuple[str, Tensor]], rows: Iterator[Tensor], task: Task, *, shared: bool
+) -> None:
+    """Train a stack, part by part of it with an optimizer and each network's rate; ``shared``: all on one batch."""
+    optimizers, views, first = [], [], 0
+    for kind, rates in parts:
+        part = slice(first, first + len(rates))
+        mine = [(nn.Parameter(p.data[part]), p) for p in stack.parameters()]  # of the same memory
+        optimizers.append((optimizer(kind, [view for view, _ in mine]), rates))
+        views += [(view, p, part) for view, p in mine]
+        first = part.stop
+    for chosen in rows:
+        chosen = chosen.to(task.train.y.device)
+        x, y = task.train.x[chosen], task.train.y[chosen]
+        logits = stack(x) if shared else stack.each(x)
+        losses = stack.losses(F.cross_entropy, logits, y.expand(len(stack), -1))
+        stack.zero_grad()
+        losses.sum().backward()
+        for view, parameter, part in views:
+            view.grad = parameter.grad[part]
+        for taken, rates in optimizers:
+            step_at(taken, rates)
+
+
+def optimizer(kind: str, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """One of OPTIMIZERS, at a rate that is scaled for each network."""
+    if kind == "adam":
+        return torch.optim.Adam(parameters, lr=RATES[-1])
+    return torch.optim.SGD(parameters, lr=RATES[-1], momentum=0.9 if kind == "momentum" else 0.0)
+
+
+def accuracy(stack: Stack, part: Examples) -> NDArray[np.float64]:
+    """[K]: of each network; one that says what is no number is wrong."""
+    right = torch.zeros(len(stack), dtype=torch.float64, device=part.y.device)
+    for x, y in zip(part.x.split(500), part.y.split(500), strict=True):
+        logits = stack(x)
+        right += ((logits.argmax(2) == y) & logits.isfinite().all(2)).sum(1)
+    return (right / len(part.y)).cpu().numpy()
+
+
+def summary(outcomes: Sequence[Outcome], part: slice = np.s_[:]) -> dict[str, float]:
+    """Shares of the settings, of all these grids or the same part of each, and the accuracy of the chosen one."""
+    validation, test, grew = (
+        np.concatenate([getattr(outcome, name)[part].ravel() for outcome in outcomes])
+        for name in ("validation", "test", "grew")
+    )
+    chosen = float(test[validation.argmax()])
+    return {
+        "share_near_best": float((test >= chosen - NEAR).mean()),
+        "failure_rate": float((test < FAILED).mean()),
+        "divergence_rate": float(grew.mean()),
+        "test_accuracy": chosen,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ picture
+
+PANELS = ((LOGISTIC, 0), (PLAIN, 0), (PLAIN, 3), (NORM_SKIP, 0), (NORM_SKIP, 3))
+WAYS = {
+    (PLAIN, "other start"): ("plain, other start", "#D55E00", "-"),
+    (PLAIN, "aligned"): ("the same, aligned", "#E69F00", "-"),
+    (PLAIN, "other order"): ("plain, other order", "#CC79A7", "-"),
+    (PLAIN, "shuffled copy"): ("plain, shuffled copy", "#000000", ":"),
+    (LOGISTIC, "other start"): ("logistic, other start", "#666666", "--"),
+}
+
+
+def seeds_mean(artefacts: Artefacts, name: str) -> NDArray[np.float64] | None:
+    """The mean over seeds of what trials kept under a name, or None where none did."""
+    found = [kept[name] for kept in artefacts.values() if name in kept]
+    return np.mean(found, axis=0) if found else None
+
+
+def draw_heat(axes: Axes, artefacts: Artefacts, subject: str, layer: int) -> AxesImage | None:
+    """Mean test accuracy of a grid: rates from left to right, scales within optimizers from top to bottom."""
+    accuracies, image = seeds_mean(artefacts, f"accuracy {subject}"), None
+    if accuracies is not None:
+        cells = accuracies[layer].transpose(0, 2, 1).reshape(-1, len(RATES))
+        image = axes.imshow(cells, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        for k in (1, 2):
+            axes.axhline(k * len(SCALES) - 0.5, color="white", linewidth=1.5)
+    names = [f"{name} ×{scale:g}" for name in OPTIMIZERS for scale in SCALES]
+    axes.set_xticks(range(0, len(RATES), 2), [f"{rate:g}" for rate in RATES[::2]], fontsize=7, rotation=60)
+    axes.set_yticks(range(len(names)), names, fontsize=6.5)
+    depth = SUBJECTS[subject][layer]
+    axes.set_title(f"{subject}, {depth} layers" if depth else subject, fontsize=9)
+    axes.set_xlabel("learning rate", fontsize=8)
+    return image
+
+
+def draw_ways(axes: Axes, artefacts: Artefacts) -> None:
+    """Mean training loss along the ways."""
+    for (subject, way), (label, color, line) in WAYS.items():
+        followed = seeds_mean(artefacts, f"way {subject} {way}")
+        if followed is not None:
+            places = np.linspace(0, 1, followed.shape[1])
+            axes.plot(places, followed.mean(0), color=color, linestyle=line, label=label)
+    if axes.lines:
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.55 * (high - low))  # room for the legend
+        axes.legend(fontsize=6.5, frameon=False, loc="upper center", ncols=1)
+    axes.set_title("from one run to another", fontsize=9)
+    axes.set_xlabel("share of the way", fontsize=8)
+    axes.set_ylabel("training loss, nats", fontsize=8)
+
+
+def draw_shares(axes: Axes, rows: pd.DataFrame) -> None:
+    """Failures by depth, with intervals over seeds, and the share near the best in the legend."""
+    from dlbench import stats
+
+    if {"subject", "over", "depth", "failure_rate"} <= set(rows.columns):
+        for subject, depths in SUBJECTS.items():
+            mine = where(rows, subject=subject, over="depth")
+            near = where(rows, subject=subject, over="grid").share_near_best.mean()
+            label = f"{subject}: {100 * near:.0f} % near best"
+            if subject == LOGISTIC:
+                axes.axhline(mine.failure_rate.mean(), color=COLORS[subject], linestyle="--", label=label)
+                continue
+            found = [stats.t_interval(where(mine, depth=depth).failure_rate) for depth in depths]
+            means = np.array([one[0] for one in found])
+            bars = np.array([(one[0] - one[1], one[2] - one[0]) if one[3] > 1 else (0, 0) for one in found]).T
+            axes.errorbar(depths, means, bars, color=COLORS[subject], marker="o", markersize=4, label=label)
+        axes.legend(fontsize=6.5, frameon=False, loc="upper left")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(DEPTHS, [str(depth) for depth in DEPTHS], fontsize=7)
+    axes.set_ylim(0, 1.3)
+    axes.set_title("settings that fail", fontsize=9)
+    axes.set_xlabel("hidden layers", fontsize=8)
+    axes.set_ylabel("share below twice chance", fontsize=8)
+
+
+def draw_surfaces(panels: Sequence[Axes], artefacts: Artefacts) -> None:
+    """The loss around the chosen deepest networks of one seed, in the same colours."""
+    names = (PLAIN, NORM_SKIP)
+    seeds = [s for s, kept in sorted(artefacts.items()) if all(f"surface {name}" in kept for name in names)]
+    for axes, name in zip(panels, names, strict=True):
+        if seeds:
+            losses = np.nan_to_num(artefacts[seeds[0]][f"surface {name}"], nan=1e6, posinf=1e6)
+            places = np.linspace(-1, 1, len(losses))
+            levels = np.geomspace(0.02, 20, 16)
+            axes.contourf(places, places, losses.clip(0.0201, 19.9), levels, norm="log", cmap="magma")
+            axes.plot(0, 0, "w+")
+        axes.set_title(f"loss around {name}, {max(DEPTHS)} layers", fontsize=9)
+        axes.set_xlabel("relative move of the weights", fontsize=8)
+        axes.tick_params(labelsize=7)
