@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -63,12 +64,10 @@ def aligned(net: nn.Sequential, to: nn.Sequential, x: Tensor) -> nn.Sequential:
     known = (nn.Linear, nn.ReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.Flatten, nn.Identity)
     strange = [type(layer).__name__ for layer in (*net, *to) if not isinstance(layer, known)]
     if strange:
-        raise ValueError(
-            f"a layer is a {strange[0]}; only perceptrons can be aligned, of linear layers and activations"
-        )
+        raise ValueError(f"a layer is a {strange[0]}; only linear layers and activations can be aligned")
     net = copy.deepcopy(net)
     linear = [number for number, layer in enumerate(net) if isinstance(layer, nn.Linear)]
-    for here, after in zip(linear, linear[1:], strict=False):
+    for here, after in pairwise(linear):
         theirs, mine = (_standardised(other[:after](x)) for other in (to, net))
         _, order = linear_sum_assignment((theirs.T @ mine).cpu().numpy(), maximize=True)
         layer, following = net[here], net[after]

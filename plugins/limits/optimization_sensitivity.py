@@ -2,9 +2,9 @@
 
 A frozen grid, the same for all and fixed before anything was looked at: eleven learning rates from 1e-4 to 10, three
 optimizers (SGD, with momentum 0.9, Adam), five scales of the first weights around He et al.'s (of which PyTorch's
-default is 0.41, Glorot's 0.7), and four depths. The grid decides the numbers, so they are to be read with it. Subjects:
+default is 0.41, Glorot's 0.7), at several depths. The grid decides the numbers, so they are to be read with it. Subjects:
 
-- *plain*: perceptrons with 2 to 16 hidden layers of ReLUs;
+- *plain*: perceptrons of ReLUs;
 - *norm+skip*: the same number of layers of the same width, each but the first with a layer normalisation before it and
   an identity around it;
 - *logistic*: multinomial logistic regression, whose loss is convex, on the same grid without depths.
@@ -12,16 +12,17 @@ default is 0.41, Glorot's 0.7), and four depths. The grid decides the numbers, s
 All settings of a subject start from the same draw, scaled, and see the same batches. Near the best are those whose test
 accuracy is at most a point below that of the setting that validation data choose; failed are those below twice chance;
 diverged are those whose training loss ends as no number or above both where it began and that of a constant answer.
-Which of these is meant says ``over``: the whole grid, one depth, one optimizer; ``seeds``: the best setting of plain
-networks with two hidden layers and of the logistic regression, trained from several starts in two orders each.
+``over`` says what a row sums up: the whole grid, one depth, one optimizer. The chosen setting of the shallowest plain
+networks and that of the logistic regression are trained again, from several starts in two orders each.
 
-Between two of those runs the loss is followed along a straight line (Frankle et al., ICML 2020): from other starts, from
-other starts with neurons aligned first (as their order is arbitrary, a barrier that goes away was none), from the same
-start in another order, and as a control to the same network with its neurons shuffled. Sharpness is the top eigenvalue
-of the Hessian at the chosen settings, before and after training; the picture's surface is that of Li et al. 2018.
+Between these runs the loss is followed along straight lines (Frankle et al., ICML 2020): from other starts; from those
+with neurons aligned first, as a barrier that goes away with their arbitrary order is none; from the same start in
+another order; and, as a control, to the same network with its neurons shuffled. Sharpness is the top eigenvalue of the
+Hessian at the chosen settings, before and after training; the picture's surface is that of Li et al. 2018.
 
-``quick`` trains small networks for few steps, so that rates that are merely slow count as much as those that are
-too fast, for the convex control, too. ``full`` trains for twenty times as long. ResNets on CIFAR-10 are left out.
+``quick`` trains small networks of 2 and 16 hidden layers for few steps, so that rates that are merely slow count as
+much as those that are too fast, for the convex control, too. ``full`` has four depths and trains for much longer.
+ResNets on CIFAR-10 are left out.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -69,10 +71,9 @@ if TYPE_CHECKING:
 RATES = tuple(10 ** (-4 + k / 2) for k in range(11))
 OPTIMIZERS = ("sgd", "momentum", "adam")
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the standard deviation of He et al. 2015
-DEPTHS = (2, 4, 8, 16)  # hidden layers
 GRID = (len(OPTIMIZERS), len(RATES), len(SCALES))
 PLAIN, NORM_SKIP, LOGISTIC = "plain", "norm+skip", "logistic"
-SUBJECTS = {PLAIN: DEPTHS, NORM_SKIP: DEPTHS, LOGISTIC: (0,)}
+SUBJECTS = (PLAIN, NORM_SKIP, LOGISTIC)
 COLORS = {PLAIN: "#D55E00", NORM_SKIP: "#0072B2", LOGISTIC: "#666666"}
 
 NEAR = 0.01  # of test accuracy
@@ -82,6 +83,7 @@ KNOWS = {  # test accuracy that the chosen setting must reach
     "mnist": {PLAIN: 0.85, NORM_SKIP: 0.85, LOGISTIC: 0.85},
     "mnist1d": {PLAIN: 0.4, NORM_SKIP: 0.4, LOGISTIC: 0.2},
 }
+LONG = {"depths": (2, 4, 8, 16), "width": 64, "steps": 2000, "batch_size": 64}
 JUDGED = 300  # training examples that losses are taken on
 POINTS = 11  # on a way between two networks
 ROUNDING = 1e-4  # of a loss; a convex one has no barrier above it
@@ -99,7 +101,8 @@ def on_the_way(rows: pd.DataFrame, subject: str, way: str) -> pd.Series:
 
 def deepest(rows: pd.DataFrame, subject: str) -> pd.DataFrame:
     """The rows of a subject at the largest depth, over all other settings."""
-    return where(rows, subject=subject, over="depth", depth=max(DEPTHS))
+    rows = where(rows, subject=subject, over="depth")
+    return rows[rows.depth == rows.depth.max()]
 
 
 def knows(rows: pd.DataFrame) -> Verdict:
@@ -118,8 +121,9 @@ class OptimizationSensitivity(Experiment):
     dataset: str = one_of("digits", "mnist1d", "mnist", default="digits")
     train_size: int = between(20, 60_000, default=800)
     validation: int = between(20, 60_000, default=300)
+    depths: tuple[int, ...] = between(1, 64, default=(2, 16))  # hidden layers, from few to many
     width: int = between(2, 4096, default=16)
-    steps: int = between(1, 10**6, default=100)
+    steps: int = between(1, 10**6, default=130)
     batch_size: int = between(1, 4096, default=16)
     starts: int = between(2, 100, default=6)
     iterations: int = between(1, 1000, default=20)  # for an eigenvalue
@@ -138,9 +142,7 @@ class OptimizationSensitivity(Experiment):
         "share_near_best": Metric("share of settings within a point of the best", "1", "higher", True, 0, 1),
         "failure_rate": Metric("share of settings below twice chance", better="lower", low=0, high=1),
         "divergence_rate": Metric("share of settings whose loss grew", better="lower", low=0, high=1),
-        "test_accuracy": Metric(
-            "test accuracy of the setting that validation data choose", "1", "higher", low=0, high=1
-        ),
+        "test_accuracy": Metric("test accuracy of the chosen setting", "1", "higher", low=0, high=1),
         "seed_sd": Metric("standard deviation of test accuracy over runs of one setting", better="lower", low=0),
         "seed_range": Metric("largest less smallest test accuracy over these runs", better="lower", low=0, high=1),
         "barrier": Metric("training loss on the way above the line between its ends", "nats", "lower"),
@@ -148,17 +150,16 @@ class OptimizationSensitivity(Experiment):
     }
     presets = {
         "quick": {},
-        "full": {"dataset": "mnist", "train_size": 5000, "validation": 1000, "width": 64, "steps": 2000, "batch_size": 64},
-        "mnist1d": {"dataset": "mnist1d", "train_size": 4000, "validation": 1000, "width": 64, "steps": 2000,
-                    "batch_size": 64},
-    }  # fmt: skip
+        "full": {"dataset": "mnist", "train_size": 5000, "validation": 1000, **LONG},
+        "mnist1d": {"dataset": "mnist1d", "train_size": 4000, "validation": 1000, **LONG},
+    }
 
     def datasets(self) -> tuple[str, ...]:
         return () if self.dataset == "mnist1d" else (self.dataset,)
 
     def trial(self, context: Context) -> Iterator[Measurement]:
         task = self.split(context)
-        arms = [(subject, depth) for subject, depths in SUBJECTS.items() for depth in depths]
+        arms = [(subject, depth) for subject in SUBJECTS for depth in (self.depths if subject != LOGISTIC else (0,))]
         outcomes: dict[str, list[Outcome]] = {subject: [] for subject in SUBJECTS}
         for done, (subject, depth) in enumerate(arms):
             context.progress(0.9 * done / len(arms), f"{subject}, {depth} hidden layers")
@@ -172,13 +173,8 @@ class OptimizationSensitivity(Experiment):
                 value = top_eigenvalue(
                     net, task.judged, generator=context.generator("eigenvalue"), iterations=self.iterations
                 )
-                yield {
-                    **common,
-                    "over": "curvature",
-                    "when": when,
-                    **({"top_eigenvalue": value} if np.isfinite(value) else {}),
-                }
-            if depth == max(DEPTHS):
+                yield {**common, "over": "curvature", "when": when, "top_eigenvalue": value}
+            if depth == max(self.depths):
                 seen = surface(
                     outcome.chosen, task.judged, generator=context.generator("surface"), points=self.resolution
                 )
@@ -190,8 +186,8 @@ class OptimizationSensitivity(Experiment):
                 yield {**common, "over": "optimizer", "optimizer": name, **summary(found, np.s_[k : k + 1])}
             context.keep(f"accuracy {subject}", np.stack([outcome.test for outcome in found]).astype(np.float32))
         context.progress(0.9, "runs of one setting")
-        for subject in (PLAIN, LOGISTIC):
-            yield from self.repeated(subject, outcomes[subject][0], task, context)
+        for subject, depth in ((PLAIN, self.depths[0]), (LOGISTIC, 0)):
+            yield from self.repeated(subject, depth, outcomes[subject][0], task, context)
 
     def split(self, context: Context) -> Task:
         """Training, validation and test examples, as vectors; inputs of mean 0 and deviation 1 over all."""
@@ -247,14 +243,16 @@ class OptimizationSensitivity(Experiment):
             chosen=stack[best],
         )
 
-    def repeated(self, subject: str, outcome: Outcome, task: Task, context: Context) -> Iterator[Measurement]:
+    def repeated(
+        self, subject: str, depth: int, outcome: Outcome, task: Task, context: Context
+    ) -> Iterator[Measurement]:
         """The chosen setting from several starts in two orders each, and the loss on the ways between these runs."""
         kind, rate, scale = np.unravel_index(outcome.validation.argmax(), GRID)
         runs = [(start, order) for start in range(self.starts) for order in range(2)]
         nets = []
         for start, _ in runs:
             with context.seeded("start", subject, start):
-                net = self.build(subject, SUBJECTS[subject][0], task.train.x.shape[1])
+                net = self.build(subject, depth, task.train.x.shape[1])
             nets.append(scaled(net, SCALES[scale]))
         stack = Stack(nets).to(context.device)
         orders = [context.generator("order", *run) for run in runs]
@@ -263,7 +261,7 @@ class OptimizationSensitivity(Experiment):
         descend(stack, [(OPTIMIZERS[kind], rates)], rows, task, shared=False)
         with torch.no_grad():
             right = accuracy(stack, task.test)
-        common = {"subject": subject, "data": self.dataset, "depth": SUBJECTS[subject][0]}
+        common = {"subject": subject, "data": self.dataset, "depth": depth}
         yield {**common, "over": "seeds", "seed_sd": float(right.std(ddof=1)), "seed_range": float(np.ptp(right))}
 
         ends = [stack[k] for k in range(len(stack))]
@@ -297,13 +295,13 @@ class OptimizationSensitivity(Experiment):
             lambda rows: above(on_the_way(rows, PLAIN, "aligned"), 0.0),
         ),
         Claim(
-            "(c) with 16 hidden layers, plain networks fail in over 30 points more of the settings than those with "
+            "(c) at the largest depth, plain networks fail in over 30 points more of the settings than those with "
             "normalisation and skips",
             lambda rows: above(deepest(rows, PLAIN).failure_rate - deepest(rows, NORM_SKIP).failure_rate, 0.3),
         ),
         Claim(
-            "(d) start and order alone move test accuracy at the best setting by over a point, from the worst run to the "
-            "best",
+            "(d) start and order alone move test accuracy at the best setting by over a point, "
+            "from the worst run to the best",
             lambda rows: above(where(rows, subject=PLAIN, over="seeds").seed_range, NEAR),
             source="Picard 2021",
         ),
@@ -331,16 +329,17 @@ class OptimizationSensitivity(Experiment):
         figure.set_layout_engine("constrained")
         top, bottom = figure.subfigures(2, 1, height_ratios=[1.0, 1.0])
         maps = top.subplots(1, 5)
-        for axes, (subject, layer) in zip(maps, PANELS, strict=True):
-            image = draw_heat(axes, artefacts, subject, layer)
+        image = None
+        for axes, (subject, place) in zip(maps, PANELS, strict=True):
+            image = draw_heat(axes, artefacts, subject, self.depths[place] if subject != LOGISTIC else 0, place)
             axes.tick_params(labelleft=axes is maps[0])
         maps[0].set_ylabel("optimizer, scale of the first weights", fontsize=8)
         if image is not None:
             top.colorbar(image, ax=maps, label="test accuracy", pad=0.01)
         ways, shares, plain, skip = bottom.subplots(1, 4)
         draw_ways(ways, artefacts)
-        draw_shares(shares, rows)
-        draw_surfaces((plain, skip), artefacts)
+        draw_shares(shares, rows, self.depths)
+        draw_surfaces((plain, skip), artefacts, max(self.depths))
 
 
 # -------------------------------------------------------------------------------------------------------------- parts
@@ -381,7 +380,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
         self.linear = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -403,7 +402,7 @@ def shuffled(net: nn.Sequential, generator: torch.Generator) -> nn.Sequential:
     """The same function of a perceptron, the neurons of its hidden layers in another order."""
     net = copy.deepcopy(net)
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
-    for layer, following in zip(linear, linear[1:], strict=False):
+    for layer, following in pairwise(linear):
         order = torch.randperm(layer.out_features, generator=generator).to(layer.weight.device)
         layer.weight.copy_(layer.weight[order])
         layer.bias.copy_(layer.bias[order])
@@ -438,8 +437,8 @@ def descend(
 def optimizer(kind: str, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """One of OPTIMIZERS, at a rate that is scaled for each network."""
     if kind == "adam":
-        return torch.optim.Adam(parameters, lr=RATES[-1])
-    return torch.optim.SGD(parameters, lr=RATES[-1], momentum=0.9 if kind == "momentum" else 0.0)
+        return torch.optim.Adam(parameters, lr=RATES[-1], fused=True)
+    return torch.optim.SGD(parameters, lr=RATES[-1], momentum=0.9 if kind == "momentum" else 0.0, fused=True)
 
 
 def accuracy(stack: Stack, part: Examples) -> NDArray[np.float64]:
@@ -468,7 +467,7 @@ def summary(outcomes: Sequence[Outcome], part: slice = np.s_[:]) -> dict[str, fl
 
 # ------------------------------------------------------------------------------------------------------------ picture
 
-PANELS = ((LOGISTIC, 0), (PLAIN, 0), (PLAIN, 3), (NORM_SKIP, 0), (NORM_SKIP, 3))
+PANELS = ((LOGISTIC, 0), (PLAIN, 0), (PLAIN, -1), (NORM_SKIP, 0), (NORM_SKIP, -1))  # and which depth
 WAYS = {
     (PLAIN, "other start"): ("plain, other start", "#D55E00", "-"),
     (PLAIN, "aligned"): ("the same, aligned", "#E69F00", "-"),
@@ -484,18 +483,17 @@ def seeds_mean(artefacts: Artefacts, name: str) -> NDArray[np.float64] | None:
     return np.mean(found, axis=0) if found else None
 
 
-def draw_heat(axes: Axes, artefacts: Artefacts, subject: str, layer: int) -> AxesImage | None:
+def draw_heat(axes: Axes, artefacts: Artefacts, subject: str, depth: int, place: int) -> AxesImage | None:
     """Mean test accuracy of a grid: rates from left to right, scales within optimizers from top to bottom."""
     accuracies, image = seeds_mean(artefacts, f"accuracy {subject}"), None
     if accuracies is not None:
-        cells = accuracies[layer].transpose(0, 2, 1).reshape(-1, len(RATES))
+        cells = accuracies[place].transpose(0, 2, 1).reshape(-1, len(RATES))
         image = axes.imshow(cells, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         for k in (1, 2):
             axes.axhline(k * len(SCALES) - 0.5, color="white", linewidth=1.5)
     names = [f"{name} ×{scale:g}" for name in OPTIMIZERS for scale in SCALES]
     axes.set_xticks(range(0, len(RATES), 2), [f"{rate:g}" for rate in RATES[::2]], fontsize=7, rotation=60)
     axes.set_yticks(range(len(names)), names, fontsize=6.5)
-    depth = SUBJECTS[subject][layer]
     axes.set_title(f"{subject}, {depth} layers" if depth else subject, fontsize=9)
     axes.set_xlabel("learning rate", fontsize=8)
     return image
@@ -517,12 +515,12 @@ def draw_ways(axes: Axes, artefacts: Artefacts) -> None:
     axes.set_ylabel("training loss, nats", fontsize=8)
 
 
-def draw_shares(axes: Axes, rows: pd.DataFrame) -> None:
+def draw_shares(axes: Axes, rows: pd.DataFrame, depths: Sequence[int]) -> None:
     """Failures by depth, with intervals over seeds, and the share near the best in the legend."""
     from dlbench import stats
 
     if {"subject", "over", "depth", "failure_rate"} <= set(rows.columns):
-        for subject, depths in SUBJECTS.items():
+        for subject in SUBJECTS:
             mine = where(rows, subject=subject, over="depth")
             near = where(rows, subject=subject, over="grid").share_near_best.mean()
             label = f"{subject}: {100 * near:.0f} % near best"
@@ -535,14 +533,14 @@ def draw_shares(axes: Axes, rows: pd.DataFrame) -> None:
             axes.errorbar(depths, means, bars, color=COLORS[subject], marker="o", markersize=4, label=label)
         axes.legend(fontsize=6.5, frameon=False, loc="upper left")
     axes.set_xscale("log", base=2)
-    axes.set_xticks(DEPTHS, [str(depth) for depth in DEPTHS], fontsize=7)
+    axes.set_xticks(depths, [str(depth) for depth in depths], fontsize=7)
     axes.set_ylim(0, 1.3)
     axes.set_title("settings that fail", fontsize=9)
     axes.set_xlabel("hidden layers", fontsize=8)
     axes.set_ylabel("share below twice chance", fontsize=8)
 
 
-def draw_surfaces(panels: Sequence[Axes], artefacts: Artefacts) -> None:
+def draw_surfaces(panels: Sequence[Axes], artefacts: Artefacts, depth: int) -> None:
     """The loss around the chosen deepest networks of one seed, in the same colours."""
     names = (PLAIN, NORM_SKIP)
     seeds = [s for s, kept in sorted(artefacts.items()) if all(f"surface {name}" in kept for name in names)]
@@ -553,6 +551,6 @@ def draw_surfaces(panels: Sequence[Axes], artefacts: Artefacts) -> None:
             levels = np.geomspace(0.02, 20, 16)
             axes.contourf(places, places, losses.clip(0.0201, 19.9), levels, norm="log", cmap="magma")
             axes.plot(0, 0, "w+")
-        axes.set_title(f"loss around {name}, {max(DEPTHS)} layers", fontsize=9)
+        axes.set_title(f"loss around {name}, {depth} layers", fontsize=9)
         axes.set_xlabel("relative move of the weights", fontsize=8)
         axes.tick_params(labelsize=7)
