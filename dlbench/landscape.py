@@ -66,11 +66,10 @@ def aligned(net: nn.Sequential, to: nn.Sequential, x: Tensor) -> nn.Sequential:
     if strange:
         raise ValueError(f"a layer is a {strange[0]}; only linear layers and activations can be aligned")
     net = copy.deepcopy(net)
-    linear = [number for number, layer in enumerate(net) if isinstance(layer, nn.Linear)]
-    for here, after in pairwise(linear):
-        theirs, mine = (_standardised(other[:after](x)) for other in (to, net))
+    linear = [(number, layer) for number, layer in enumerate(net) if isinstance(layer, nn.Linear)]
+    for (_, layer), (end, following) in pairwise(linear):
+        theirs, mine = (_standardised(other[:end](x)) for other in (to, net))
         _, order = linear_sum_assignment((theirs.T @ mine).cpu().numpy(), maximize=True)
-        layer, following = net[here], net[after]
         layer.weight.copy_(layer.weight[order])
         if layer.bias is not None:
             layer.bias.copy_(layer.bias[order])
@@ -133,4 +132,4 @@ def _losses(net: nn.Module, places: Sequence[Tensor], loss: Loss) -> NDArray[np.
 def _standardised(features: Tensor) -> Tensor:
     """[n, features] of mean 0 and deviation 1, or 0 where they never change."""
     centred = features - features.mean(0)
-    return centred / centred.norm(dim=0).clamp_min(1e-12)
+    return centred / torch.linalg.vector_norm(centred, dim=0).clamp_min(1e-12)

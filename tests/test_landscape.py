@@ -118,7 +118,7 @@ def test_a_surface_moves_each_row_by_its_own_length_and_no_bias():
 
     losses = surface(net, loss, generator=torch.Generator().manual_seed(0), reach=0.5, points=3)
     assert losses.shape == (3, 3)
-    assert losses[1, 1] == pytest.approx(float(net[0].weight.sum()), abs=1e-5)
+    assert losses[1, 1] == pytest.approx(float(net[0].weight.detach().sum()), abs=1e-5)
     assert torch.allclose(seen[4], torch.zeros(9))
     for side in (1, 3, 5, 7):  # along one direction only
         assert torch.allclose(seen[side], 0.5 * lengths, rtol=1e-4)

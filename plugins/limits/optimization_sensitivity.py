@@ -133,11 +133,11 @@ class OptimizationSensitivity(Experiment):
     depths: tuple[int, ...] = between(1, 64, default=(2, 16))  # hidden layers, from few to many
     scales: tuple[float, ...] = between(1e-3, 1e3, default=(0.25, 1.0, 4.0))  # of He et al.'s first weights
     width: int = between(2, 4096, default=16)
-    steps: int = between(1, 10**6, default=130)
-    batch_size: int = between(1, 4096, default=16)
+    steps: int = between(1, 10**6, default=110)
+    batch_size: int = between(1, 4096, default=32)
     starts: int = between(2, 100, default=6)
-    iterations: int = between(1, 1000, default=20)  # for an eigenvalue
-    resolution: int = between(3, 101, default=15)  # of the loss surface
+    iterations: int = between(1, 1000, default=10)  # for an eigenvalue
+    resolution: int = between(3, 101, default=11)  # of the loss surface
 
     title = "Whether a network learns hangs on settings that a convex model hardly feels"
     chapter = "limits"
