@@ -68,7 +68,7 @@ def aligned(net: nn.Sequential, to: nn.Sequential, x: Tensor) -> nn.Sequential:
     net = copy.deepcopy(net)
     linear = [(number, layer) for number, layer in enumerate(net) if isinstance(layer, nn.Linear)]
     for (_, layer), (end, following) in pairwise(linear):
-        theirs, mine = (_standardised(other[:end](x)) for other in (to, net))
+        theirs, mine = (_normalised(other[:end](x)) for other in (to, net))
         _, order = linear_sum_assignment((theirs.T @ mine).cpu().numpy(), maximize=True)
         layer.weight.copy_(layer.weight[order])
         if layer.bias is not None:
@@ -129,7 +129,8 @@ def _losses(net: nn.Module, places: Sequence[Tensor], loss: Loss) -> NDArray[np.
     return np.array(found)
 
 
-def _standardised(features: Tensor) -> Tensor:
-    """[n, features] of mean 0 and deviation 1, or 0 where they never change."""
+def _normalised(features: Tensor) -> Tensor:
+    """[n, features] of mean 0 and length 1, or 0 where they never change."""
     centred = features - features.mean(0)
-    return centred / torch.linalg.vector_norm(centred, dim=0).clamp_min(1e-12)
+    lengths: Tensor = torch.linalg.vector_norm(centred, dim=0)
+    return centred / lengths.clamp_min(1e-12)
