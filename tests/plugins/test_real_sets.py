@@ -96,13 +96,13 @@ def test_what_networks_take_for_noise_beside_what_people_do(folder):
     found = found[found["data"] == "cifar10h"].set_index("subject")
     shares = np.load(path)
     assert set(found.index) == {"ensemble", "network", "people"}
-    of_people = -np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-12)), 0).sum(1).mean()
-    assert found.soft_nll["people"] == pytest.approx(of_people)
-    assert found.kl["people"] == pytest.approx(0, abs=1e-9)
-    assert (found.soft_nll - found.kl).to_numpy() == pytest.approx(of_people)
-    assert found.kl["ensemble"] <= found.kl["network"] + 0.5
-    assert found.entropy_rank["people"] == pytest.approx(1)
-    assert -1 <= found.entropy_rank["network"] <= 1
+    of_people = -np.where(shares > 0, shares * np.log(np.maximum(shares, 1e-12)), 0).sum(1)
+    assert found.nll["people"] == pytest.approx(of_people.mean())
+    assert (found.nll >= found.nll["people"]).all()  # whom nobody can beat: the difference is a divergence
+    assert found.auroc["people"] == 1
+    assert 0 <= found.auroc["network"] <= 1
+    assert found.entropy_pure["people"] == 0
+    assert found.entropy_mixed["people"] == pytest.approx(of_people[1::2].mean())
 
 
 def test_presets_name_what_they_need():
