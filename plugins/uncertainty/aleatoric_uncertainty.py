@@ -367,13 +367,18 @@ def soft_scores(members: NDArray, shares: NDArray) -> dict[str, float]:
     A new observation is one more person's word; that of the people themselves has their entropy as its log-loss, and
     what another loses beyond it is its Kullback-Leibler divergence. An image is mixed where a tenth disagree.
     """
-    answer, mixed = members.mean(0), shares.max(1) <= AGREED
-    of_mixed, of_pure = (u.decompose(members).aleatoric[of] for of in (mixed, ~mixed))
+    nll = -(shares * np.log(np.maximum(members.mean(0), 1e-12))).sum(1)
+    return {**entropies(members, shares.max(1) <= AGREED), "nll": float(nll.mean())}
+
+
+def entropies(members: NDArray, mixed: NDArray) -> dict[str, float]:
+    """Aleatoric entropy of mixed images and of the others, and how well it tells them apart."""
+    aleatoric = u.decompose(members).aleatoric
+    above_pure = mannwhitneyu(aleatoric[mixed], aleatoric[~mixed]).statistic
     return {
-        "nll": float(-(shares * np.log(np.maximum(answer, 1e-12))).sum(1).mean()),
-        "auroc": float(mannwhitneyu(of_mixed, of_pure).statistic / (len(of_mixed) * len(of_pure))),
-        "entropy_mixed": float(of_mixed.mean()),
-        "entropy_pure": float(of_pure.mean()),
+        "auroc": float(above_pure / (mixed.sum() * (~mixed).sum())),
+        "entropy_mixed": float(aleatoric[mixed].mean()),
+        "entropy_pure": float(aleatoric[~mixed].mean()),
     }
 
 
@@ -412,14 +417,9 @@ def soft_labels(train: Pairs, test: Pairs, k: int = 15) -> NDArray:
 
 def pair_scores(members: NDArray, test: Pairs) -> dict[str, float]:
     """Of probabilities [members, n, CLASSES]; the log-loss is that of a label drawn from the pair."""
-    mixed = test.mixed.numpy()
-    aleatoric = u.decompose(members).aleatoric
-    p = members.mean(0)
-    above_pure = mannwhitneyu(aleatoric[mixed], aleatoric[~mixed]).statistic
+    mixed, p = test.mixed.numpy(), members.mean(0)
     return {
-        "auroc": float(above_pure / (mixed.sum() * (~mixed).sum())),
-        "entropy_mixed": float(aleatoric[mixed].mean()),
-        "entropy_pure": float(aleatoric[~mixed].mean()),
+        **entropies(members, mixed),
         "accuracy": u.accuracy(p[~mixed], test.left[~test.mixed]),
         "nll": u.negative_log_likelihood(p, test.drawn),
     }
