@@ -70,11 +70,20 @@ def aligned(net: nn.Sequential, to: nn.Sequential, x: Tensor) -> nn.Sequential:
     for (_, layer), (end, following) in pairwise(linear):
         theirs, mine = (_normalised(other[:end](x)) for other in (to, net))
         _, order = linear_sum_assignment((theirs.T @ mine).cpu().numpy(), maximize=True)
-        layer.weight.copy_(layer.weight[order])
-        if layer.bias is not None:
-            layer.bias.copy_(layer.bias[order])
-        following.weight.copy_(following.weight[:, order])
+        reorder(layer, following, torch.from_numpy(order).to(layer.weight.device))
     return net
+
+
+@torch.no_grad()
+def reorder(layer: nn.Linear, following: nn.Linear, order: Tensor) -> None:
+    """Put the units of a linear layer in another order [units], and the weights of the layer that they feed with them.
+
+    With activations between the two that act on each unit alone, the function of both stays.
+    """
+    layer.weight.copy_(layer.weight[order])
+    if layer.bias is not None:
+        layer.bias.copy_(layer.bias[order])
+    following.weight.copy_(following.weight[:, order])
 
 
 def top_eigenvalue(net: nn.Module, loss: Loss, *, generator: torch.Generator, iterations: int = 20) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,7 +14,27 @@ from dlbench.data import cifar
 from dlbench.errors import DataDamaged, ParameterError
 
 CLASSES = 10  # in every data set here
+Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
 Images = tuple[Tensor, Tensor]  # [n, channels, height, width] in [0, 1], and labels [n]
+
+
+def divided(dataset: str, sizes: Sequence[int], context: Context) -> list[Arrays]:
+    """Images of each of these numbers in turn, and those to test with; another order each seed.
+
+    Test images are the publishers' where they fixed a split, otherwise all others. All are arrays
+    [n, channels, height, width] in [0, 1], with their labels [n].
+    """
+    data = context.data(dataset)
+    fixed = "train_x" in data
+    x, y = (data[f"train_{name}" if fixed else name] for name in "xy")
+    *chosen, rest = np.split(context.rng("split").permutation(len(x)), np.cumsum(sizes))
+    if sum(sizes) > len(x) or not (fixed or len(rest)):
+        wanted = f"{' and '.join(map(str, sizes))} of {len(x)} images of {dataset}"
+        raise ParameterError(f"{wanted} are asked for, and some to test with; take fewer")
+    parts = [(x[rows], y[rows]) for rows in (chosen if fixed else [*chosen, rest])]
+    if fixed:
+        parts.append((data["test_x"], data["test_y"]))
+    return [(x if x.ndim == 4 else x[:, None], y) for x, y in parts]
 
 
 def rows_held_out(published: int, held_out: int, context: Context) -> NDArray[np.int64]:

@@ -78,8 +78,8 @@ def test_the_middle_of_a_bird():
 def test_made_waterbirds(root, folder):
     made_groups.waterbirds(root, each=4, rare=1, folder=folder)
     found = data.load("waterbirds")
-    assert {part: len(found[f"{part}_x"]) for part in waterbirds.PARTS} == {"train": 10, "valid": 16, "test": 16}
-    for part in waterbirds.PARTS:
+    assert {part: len(found[f"{part}_x"]) for part in pictures.PARTS} == {"train": 10, "valid": 16, "test": 16}
+    for part in pictures.PARTS:
         x, y, place = (found[f"{part}_{name}"] for name in ("x", "y", "place"))
         assert x.shape[1:] == (3, 64, 64) and x.dtype == np.uint8
         green, blue = x[:, 1, :28].mean((1, 2)), x[:, 2, 36:].mean((1, 2))  # of the bird, and of the ground
@@ -138,8 +138,8 @@ def test_a_bird_that_is_not_there_or_no_picture(birds):
 def test_made_celeba(root, folders):
     made_groups.celeba(root, each=3, rare=1, folders=folders)
     found = data.load("celeba")
-    assert {part: len(found[f"{part}_x"]) for part in celeba.PARTS} == {"train": 8, "valid": 12, "test": 12}
-    for part in celeba.PARTS:
+    assert {part: len(found[f"{part}_x"]) for part in pictures.PARTS} == {"train": 8, "valid": 12, "test": 12}
+    for part in pictures.PARTS:
         x, y, male = (found[f"{part}_{name}"] for name in ("x", "y", "male"))
         assert x.shape[1:] == (3, 64, 64) and x.dtype == np.uint8
         np.testing.assert_array_equal(y, x[:, 0, :28].mean((1, 2)) > 140)

@@ -2,9 +2,8 @@
 
 Of the Census Bureau's American Community Survey of 2018, Public Use Microdata Sample, 1 year ("Retiring Adult",
 NeurIPS 2021). The person files of the states, ``psam_p01.csv`` and so on, lie in ``acs/2018/1-Year`` of the data root,
-the tree of www2.census.gov/programs-surveys/acs/data/pums and of the package folktables: any of the states, or all
-(1 GB of memory then). From 2019 on the Bureau asks the relationship anew and names it RELSHIPP; those files are
-another data set.
+the tree of www2.census.gov/programs-surveys/acs/data/pums and of the package folktables: any of the states, or all.
+From 2019 on the Bureau asks the relationship anew and names it RELSHIPP; those files are another data set.
 
 Kept are people over 16 years, with an income over 100 dollars, with at least an hour's work a week, and whose weight is
 1 or more; what is blank in the others' columns is 0 (folktables, acs.py: ``ACSIncome``, ``adult_filter``). Like there,

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from dlbench.data import Dataset, pictures, root
 from dlbench.errors import DataDamaged
 
-PARTS = ("train", "valid", "test")  # as the partition numbers them
 SIDE = 64  # pixels
 ATTRIBUTES = {"y": "Blond_Hair", "male": "Male"}
 
@@ -76,8 +75,7 @@ def rows(attributes: Path, partition: Path) -> pd.DataFrame:
             raise DataDamaged(f"{path}{line}: expected {', '.join(map(str, codes[:-1]))} or {codes[-1]}; get it again")
     found = pd.DataFrame({key: (marks[name] == 1).astype(np.int64) for key, name in ATTRIBUTES.items()})
     found["part"] = parts.iloc[:, 0].astype(np.int64)
-    if empty := [part for code, part in enumerate(PARTS) if not (found.part == code).any()]:
-        raise DataDamaged(f"{partition} has no pictures to {empty[0]}; get it again")
+    pictures.complete(partition, found.part)
     return found
 
 
@@ -91,12 +89,9 @@ def _table(path: Path, **layout: Any) -> pd.DataFrame:
 def read() -> Mapping[str, NDArray[Any]]:
     """The arrays that the module's docstring lists."""
     everyone, folder = rows(*tables()), place("Img", "img_align_celeba")
-    arrays: dict[str, NDArray[Any]] = {}
-    for code, part in enumerate(PARTS):
-        mine = everyone[everyone.part == code]
-        arrays[f"{part}_x"] = pictures.read([folder / str(name) for name in mine.index], SIDE, middle_square)
-        arrays |= {f"{part}_{name}": mine[name].to_numpy() for name in ATTRIBUTES}
-    return arrays
+    columns = {name: everyone[name].to_numpy() for name in ATTRIBUTES}
+    paths = [folder / str(name) for name in everyone.index]
+    return pictures.by_part(paths, everyone.part.to_numpy(), columns, SIDE, middle_square)
 
 
 def middle_square(width: int, height: int) -> pictures.Box:

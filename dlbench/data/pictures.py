@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from dlbench.errors import DataDamaged
 
+PARTS = ("train", "valid", "test")  # as both sets of pictures with groups number them
 Box = tuple[float, float, float, float]  # left, upper, right, lower
+Crop = Callable[[int, int], Box]  # of a width and a height
 
 
-def read(paths: Sequence[Path], side: int, crop: Callable[[int, int], Box]) -> NDArray[np.uint8]:
+def by_part(
+    paths: Sequence[Path], part: NDArray[np.int64], columns: Mapping[str, NDArray[np.int64]], side: int, crop: Crop
+) -> dict[str, NDArray[Any]]:
+    """The arrays ``PART_x`` of :func:`read`, and ``PART_NAME`` for each of the columns, for every part.
+
+    Args:
+        paths: [n] of the pictures.
+        part: [n] of which part each is, by its number in PARTS.
+        columns: by their names, each [n].
+        side: of a picture, in pixels.
+        crop: as :func:`read` has it.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    for code, name in enumerate(PARTS):
+        rows = np.flatnonzero(part == code).tolist()
+        arrays[f"{name}_x"] = read([paths[row] for row in rows], side, crop)
+        arrays |= {f"{name}_{column}": values[rows] for column, values in columns.items()}
+    return arrays
+
+
+def complete(path: Path, part: ArrayLike) -> None:
+    """DataDamaged where one of PARTS has no pictures; ``path`` says where that stands."""
+    if empty := [name for code, name in enumerate(PARTS) if not (np.asarray(part) == code).any()]:
+        raise DataDamaged(f"{path} has no pictures to {empty[0]}; get it again")
+
+
+def read(paths: Sequence[Path], side: int, crop: Crop) -> NDArray[np.uint8]:
     """Pictures as bytes [n, 3, side, side], red, green and blue.
 
     Of each the part that ``crop(width, height)`` names is brought to side × side pixels, smoothed (bilinear, with

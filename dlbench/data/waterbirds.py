@@ -30,7 +30,6 @@ from dlbench.data.tables import read_csv
 from dlbench.errors import DataDamaged
 
 FOLDERS = ("waterbird_complete95_forest2water2", "waterbirds_v1.0")
-PARTS = ("train", "valid", "test")  # as split numbers them
 SIDE = 64  # pixels
 CODES = {"y": (0, 1), "split": (0, 1, 2), "place": (0, 1)}
 
@@ -67,20 +66,16 @@ def metadata(path: Path) -> pd.DataFrame:
             line = int(np.flatnonzero(~right)[0]) + 2
             codes = " or ".join(map(str, CODES.get(name, ("a file's name",))))
             raise DataDamaged(f"{path}, line {line}: {name} is {str(rows[name].iloc[line - 2])!r}; expected {codes}")
-    if empty := [part for code, part in enumerate(PARTS) if not (rows.split == code).any()]:
-        raise DataDamaged(f"{path} has no pictures to {empty[0]}; get it again")
+    pictures.complete(path, rows.split)
     return rows
 
 
 def read(path: Path) -> Mapping[str, NDArray[Any]]:
     """The arrays that the module's docstring lists."""
     rows = metadata(path)
-    arrays: dict[str, NDArray[Any]] = {}
-    for code, part in enumerate(PARTS):
-        mine = rows[rows.split == code]
-        arrays[f"{part}_x"] = pictures.read([path.parent / name for name in mine.img_filename], SIDE, middle)
-        arrays |= {f"{part}_{name}": mine[name].to_numpy(np.int64) for name in ("y", "place")}
-    return arrays
+    columns = {name: rows[name].to_numpy(np.int64) for name in ("y", "place")}
+    paths = [path.parent / name for name in rows.img_filename]
+    return pictures.by_part(paths, rows.split.to_numpy(np.int64), columns, SIDE, middle)
 
 
 def middle(width: int, height: int) -> pictures.Box:

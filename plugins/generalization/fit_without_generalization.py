@@ -50,11 +50,10 @@ from dlbench import (
     per_seed,
     where,
 )
-from dlbench.errors import ParameterError
 from dlbench.noisy_labels import throw
 from dlbench.stacking import Dropout, Stack, batches, step_at
 from dlbench_plugins.generalization.zhang import CHANCE, build, whiten
-from dlbench_plugins.images import CLASSES
+from dlbench_plugins.images import CLASSES, divided
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -509,21 +508,10 @@ class Images:
 
     def __init__(self, experiment: FitWithoutGeneralization, context: Context) -> None:
         self.experiment, self.context = experiment, context
-        data, rng = context.data(experiment.dataset), context.rng("split")
         self.trained = max(*experiment.train_sizes, experiment.examples + experiment.validation)
-        if "train_x" in data:
-            order = rng.permutation(len(data["train_x"]))[: self.trained]
-            x = np.concatenate([data["train_x"][order], data["test_x"]])
-            y = np.concatenate([data["train_y"][order], data["test_y"]])
-        else:
-            order = rng.permutation(len(data["x"]))
-            x, y = data["x"][order], data["y"][order]
-        if self.trained >= len(x) or len(order) < self.trained:
-            raise ParameterError(
-                f"fit_without_generalization.train_sizes: {self.trained} of {len(order)} examples for training and "
-                "validation leave none for the test; take fewer"
-            )
-        self.x, self.y = whiten(x).to(context.device), y
+        parts = divided(experiment.dataset, [self.trained], context)
+        x, self.y = (np.concatenate(values) for values in zip(*parts, strict=True))
+        self.x = whiten(x).to(context.device)
 
     def labels(self, share: float, die: int = 0) -> Tensor:
         """Labels of all images; those to train and validate with thrown by a die with this probability."""

@@ -55,15 +55,16 @@ from dlbench import (
     all_of,
     below,
     between,
+    draw_means,
     every,
     one_of,
     where,
 )
 from dlbench.data.mnist1d import mnist1d
 from dlbench.errors import ParameterError
-from dlbench.landscape import aligned, barrier, losses_between, surface, top_eigenvalue
+from dlbench.landscape import aligned, barrier, losses_between, reorder, surface, top_eigenvalue
 from dlbench.stacking import Stack, batches, step_at
-from dlbench_plugins.images import CLASSES
+from dlbench_plugins.images import CLASSES, divided
 from dlbench_plugins.networks import perceptron
 
 if TYPE_CHECKING:
@@ -214,22 +215,16 @@ class OptimizationSensitivity(Experiment):
 
     def split(self, context: Context) -> Task:
         """Training, validation and test examples, as vectors; inputs of mean 0 and deviation 1 over all."""
-        rng, sizes = context.rng("split"), (self.train_size, self.validation)
+        sizes = (self.train_size, self.validation)
         if self.dataset == "mnist1d":
-            x, y = mnist1d(sum(sizes) + 2000, rng)
+            x, y = mnist1d(sum(sizes) + 2000, context.rng("split"))
+            cuts = np.cumsum(sizes)
+            parts = list(zip(np.split(x, cuts), np.split(y, cuts), strict=True))
         else:
-            data = context.data(self.dataset)
-            if "train_x" in data:
-                order = rng.permutation(len(data["train_x"]))[: sum(sizes)]
-                x, y = (np.concatenate([data[f"train_{part}"][order], data[f"test_{part}"]]) for part in "xy")
-            else:
-                order = rng.permutation(len(data["x"]))
-                x, y = data["x"][order], data["y"][order]
-        x = x.reshape(len(x), -1)
-        x = (x - x[: sizes[0]].mean()) / x[: sizes[0]].std()
-        tensors = [torch.from_numpy(part).to(context.device) for part in (x.astype(np.float32), y)]
-        cuts = np.cumsum(sizes).tolist()
-        return Task(*(Examples(*parts) for parts in zip(*(t.tensor_split(cuts) for t in tensors), strict=True)))
+            parts = divided(self.dataset, sizes, context)
+        mean, sd = parts[0][0].mean(), parts[0][0].std()
+        tensors = ((torch.from_numpy((x - mean) / sd).flatten(1), torch.from_numpy(y)) for x, y in parts)
+        return Task(*(Examples(x.to(context.device), y.to(context.device)) for x, y in tensors))
 
     def build(self, subject: str, depth: int, features: int) -> nn.Sequential:
         """An untrained network whose weights have the standard deviation of He et al., and no biases yet."""
@@ -425,16 +420,12 @@ def scaled(net: nn.Sequential, scale: float) -> nn.Sequential:
     return net
 
 
-@torch.no_grad()
 def shuffled(net: nn.Sequential, generator: torch.Generator) -> nn.Sequential:
     """The same function of a perceptron, the neurons of its hidden layers in another order."""
     net = copy.deepcopy(net)
     linear = [layer for layer in net if isinstance(layer, nn.Linear)]
     for layer, following in pairwise(linear):
-        order = torch.randperm(layer.out_features, generator=generator).to(layer.weight.device)
-        layer.weight.copy_(layer.weight[order])
-        layer.bias.copy_(layer.bias[order])
-        following.weight.copy_(following.weight[:, order])
+        reorder(layer, following, torch.randperm(layer.out_features, generator=generator).to(layer.weight.device))
     return net
 
 
@@ -545,8 +536,6 @@ def draw_ways(axes: Axes, artefacts: Artefacts) -> None:
 
 def draw_shares(axes: Axes, rows: pd.DataFrame, depths: Sequence[int]) -> None:
     """Failures by depth, with intervals over seeds, and the share near the best in the legend."""
-    from dlbench import stats
-
     if {"subject", "over", "depth", "failure_rate"} <= set(rows.columns):
         for subject in SUBJECTS:
             mine = where(rows, subject=subject, over="depth")
@@ -555,10 +544,9 @@ def draw_shares(axes: Axes, rows: pd.DataFrame, depths: Sequence[int]) -> None:
             if subject == LOGISTIC:
                 axes.axhline(mine.failure_rate.mean(), color=COLORS[subject], linestyle="--", label=label)
                 continue
-            found = [stats.t_interval(where(mine, depth=depth).failure_rate) for depth in depths]
-            means = np.array([one[0] for one in found])
-            bars = np.array([(one[0] - one[1], one[2] - one[0]) if one[3] > 1 else (0, 0) for one in found]).T
-            axes.errorbar(range(len(depths)), means, bars, color=COLORS[subject], marker="o", markersize=4, label=label)
+            found = [where(mine, depth=depth).failure_rate.to_numpy() for depth in depths]
+            style = {"color": COLORS[subject], "marker": "o", "markersize": 4, "label": label}
+            draw_means(axes, range(len(depths)), found, limits=(0, 1), **style)
         axes.legend(fontsize=6.5, frameon=False, loc="upper left")
     axes.set_xticks(range(len(depths)), [str(depth) for depth in depths], fontsize=7)
     axes.set_ylim(0, 1.3)

@@ -546,9 +546,7 @@ def draw_map(axes: Axes, rows: pd.DataFrame, name: str, kinds: Sequence[str]) ->
             color = "black" if value > 0.6 else "white"
             axes.text(column, row, f"{100 * value:.0f}", color=color, fontsize=6.5, ha="center", va="center")
     trained_on = next((of for ending, of in TRAINED_ON.items() if name in REFERENCES and name.endswith(ending)), ())
-    for kind in trained_on:
-        if kind not in kinds:
-            continue
+    for kind in set(trained_on) & set(kinds):
         corner = (0.5, kinds.index(kind) - 0.5)
         axes.add_patch(Rectangle(corner, len(SEVERITIES), 1, fill=False, edgecolor="#D55E00", linewidth=1.6))
     axes.set_yticks([])

@@ -62,7 +62,7 @@ from dlbench.data import cifar
 from dlbench.data.mnist1d import mnist1d
 from dlbench.errors import ParameterError
 from dlbench.stacking import Dropout, Stack, batches
-from dlbench_plugins.images import CLASSES, cifar10_c
+from dlbench_plugins.images import CLASSES, cifar10_c, divided
 from dlbench_plugins.networks import logistic_regression
 
 if TYPE_CHECKING:
@@ -286,21 +286,8 @@ class Calibration(Experiment):
 
     def image_split(self, context: Context) -> Split:
         """The publishers' test set where there is one; images [n, channels, height, width] in [0, 1]."""
-        data = context.data(self.images)
-        test_fixed = "train_x" in data
-        x, y = (torch.from_numpy(data[f"train_{key}" if test_fixed else key]) for key in "xy")
-        order = torch.from_numpy(context.rng("split").permutation(len(x)))
-        train, held_out, rest = order.tensor_split([self.train_size, self.train_size + self.held_out])
-        if len(held_out) < self.held_out or not (test_fixed or len(rest)):
-            raise ParameterError(
-                f"calibration.train_size: {self.train_size} and {self.held_out} held out of {len(x)} leave no test"
-            )
-        test, test_y = (
-            (torch.from_numpy(data["test_x"]), torch.from_numpy(data["test_y"])) if test_fixed else (x[rest], y[rest])
-        )
-        if x.dim() == 3:  # grey
-            x, test = x.unsqueeze(1), test.unsqueeze(1)
-        return Split(x[train], y[train], x[held_out], y[held_out], test, test_y).to(context.device)
+        parts = divided(self.images, (self.train_size, self.held_out), context)
+        return Split(*map(torch.from_numpy, chain(*parts))).to(context.device)
 
     def subjects(self, name: str, split: Split, context: Context) -> dict[str, Subject]:
         """Everything that is compared, trained and, where it has a setting, chosen on the held-out examples."""

@@ -33,14 +33,6 @@ def context(seed=0):
     return Context(seed=seed, loader=lambda name: {"digits": DIGITS}[name].load())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def run():
     """The rows and artefacts of one small trial on the digits."""

@@ -25,14 +25,6 @@ def context(seed=100):
     return Context(seed=seed, loader=lambda name: {"digits": DIGITS}[name].load())
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # -------------------------------------------------------------------------------------------------------- regression
 
 
@@ -190,7 +182,6 @@ def test_pairs_are_scored_by_the_members_mean_entropy():
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     of = context()
     return pd.DataFrame(measurements(TINY, of)), of.kept
 

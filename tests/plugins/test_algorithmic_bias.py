@@ -34,14 +34,6 @@ def made_compas(n=400):
     return data | {"score_text": np.resize(["Low", "High", "Medium", "Low", "Low"], n)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # ---------------------------------------------------------------------------------------------------- the populations
 
 
@@ -241,7 +233,6 @@ TINY = AlgorithmicBias(
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     of = context()
     return measurements(TINY, of), of.kept
 

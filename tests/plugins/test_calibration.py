@@ -23,14 +23,6 @@ def context(seed=100):
     return Context(seed=seed, loader=lambda name: {"digits": DIGITS}[name].load())
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # ------------------------------------------------------------------------------------------------------------- data
 
 
@@ -40,7 +32,7 @@ def test_splits_do_not_overlap_and_leave_a_test():
     assert split.train.shape[1:] == (1, 8, 8)
     whole = torch.cat([split.train, split.held_out, split.test]).flatten(1)
     assert torch.equal(whole.sort(0).values, torch.from_numpy(DIGITS.load()["x"]).flatten(1).sort(0).values)
-    with pytest.raises(ParameterError, match="1600 and 300 held out of 1797 leave no test"):
+    with pytest.raises(ParameterError, match="1600 and 300 of 1797 images of digits are asked for"):
         Calibration(train_size=1600).image_split(context())
     signal = TINY.signal_split(context())
     assert [len(part) for part in signal] == [200, 200, 300, 300, 300, 300]
@@ -96,7 +88,6 @@ def test_lenet_has_its_number_of_parameters():
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     of = context()
     return pd.DataFrame(measurements(TINY, of)), of.kept
 

@@ -25,17 +25,8 @@ def context(seed=100):
     return Context(seed=seed, loader=lambda name: {"digits": DIGITS}[name].load())
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     of = context()
     return pd.DataFrame(measurements(CorruptionShift(**TINY), of)), of.kept
 

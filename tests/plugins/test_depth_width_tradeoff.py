@@ -16,14 +16,6 @@ from dlbench_plugins.expressivity.depth_width_tradeoff import DepthWidthTradeoff
 TINY = DepthWidthTradeoff(ks=(1, 2, 3), trained_ks=(1, 2), shaped_ks=(1, 2), trained_widths=(16,), steps=20, points=64)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def problem(target="wave", k=2, seed=100):
     return Problem(target, k, 256, Context(seed=seed))
 
@@ -155,7 +147,6 @@ def test_other_functions_are_compared_at_equal_parameters():
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     return measurements(TINY, Context(seed=100))
 
 

@@ -16,14 +16,6 @@ from .drawing import drawn
 TINY = EpidemicGraph(days=60, first=20, every=20, epochs=1, more_epochs=1, hidden=4)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def task():
     return study.made_epidemic(np.random.default_rng(0), 60)

@@ -17,14 +17,6 @@ from dlbench_plugins.generalization.extrapolation import Extrapolation, Predicti
 TINY = Extrapolation(targets=("linear", "absolute", "toy"), points=100, test_points=200, width=8, steps=3, batch=8)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 

@@ -36,14 +36,6 @@ def context(seed=100):
     return Context(seed=seed, loader=lambda name: sets[name].load())
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # -------------------------------------------------------------------------------------------------------- regression
 
 
@@ -99,7 +91,7 @@ def test_errors_are_of_their_part():
 
 
 def test_a_training_set_that_leaves_nothing_to_test_is_refused():
-    with pytest.raises(ParameterError, match="1797 of 1797 examples"):
+    with pytest.raises(ParameterError, match="1797 of 1797 images of digits are asked for, and some to test with"):
         list(FitWithoutGeneralization(train_sizes=(1797,), draws=1, widths=(4,)).trial(context()))
 
 
@@ -160,7 +152,6 @@ def test_the_bad_start_comes_from_the_common_one():
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     return measurements(TINY, context())
 
 

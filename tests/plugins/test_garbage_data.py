@@ -22,14 +22,6 @@ def context(seed=100):
     return Context(seed=seed, loader={"digits": DIGITS.load()}.get)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # -------------------------------------------------------------------------------------------------------------- data
 
 
@@ -132,7 +124,6 @@ def test_the_validation_chooses_the_rate(monkeypatch):
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     return measurements(TINY, context())
 
 

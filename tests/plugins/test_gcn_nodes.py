@@ -24,14 +24,6 @@ CORA_PUBLIC, CORA_RANDOM = f"cora {PUBLIC}", f"cora {RANDOM}"
 TINY = GCNNodes(nodes=240, sweep=(0.002, 0.014), epochs=30, trials=2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def block_task(p_out=study.P_OUT, nodes=300, seed=0) -> Task:
     context = Context(seed=seed)
     x, y = study.block_features(context.rng("features"), nodes)
@@ -232,7 +224,6 @@ def test_the_grid_is_half_a_factorial_and_holds_the_papers_setting():
 
 @pytest.fixture(scope="module")
 def rows():
-    torch.set_num_threads(1)
     return pd.DataFrame(list(TINY.trial(Context(seed=3))))
 
 
@@ -291,7 +282,6 @@ def made_cora(nodes=260):
 
 @pytest.fixture(scope="module")
 def small():
-    torch.set_num_threads(1)
     experiment = GCNNodes(dataset="cora", nodes=240, sweep=(), epochs=20, splits=2, trials=2)
     assert experiment.datasets() == ("cora",)
     data = made_cora()

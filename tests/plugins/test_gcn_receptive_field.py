@@ -17,14 +17,6 @@ from .drawing import drawn
 TINY = GCNReceptiveField(radii=(1,), most_layers=2, depths=(2, 4), nodes=180, hidden=8, epochs=2)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def dense(wiring) -> torch.Tensor:
     """The matrix Â that a wiring stands for."""
     return aggregate(torch.eye(wiring.graph.num_src), wiring.graph, wiring.weight)
@@ -98,7 +90,6 @@ def test_energy_and_distance_are_their_formulas():
 
 @pytest.fixture(scope="module")
 def rows():
-    torch.set_num_threads(1)
     rows = pd.DataFrame(list(TINY.trial(Context(seed=100))))
     return rows.assign(seed=100).set_index("seed")
 

@@ -19,14 +19,6 @@ from .drawing import drawn
 TINY = MPNNMolecules(train=60, test=100, hidden=8, steps=2, epochs=1, trees=5)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # ------------------------------------------------------------------------------------------------ the made molecules
 
 
@@ -203,7 +195,6 @@ def test_metrics_of_known_lists():
 
 @pytest.fixture(scope="module")
 def run():
-    torch.set_num_threads(1)
     context = Context(seed=0)
     return pd.DataFrame(TINY.trial(context)), context.kept
 

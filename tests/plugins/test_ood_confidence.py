@@ -27,14 +27,6 @@ def context(seed=100):
     return Context(seed=seed, loader=lambda name: DIGITS.load())
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # -------------------------------------------------------------------------------------------------------- the pictures
 
 
@@ -139,7 +131,6 @@ def test_losses_by_hand():
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     of = context()
     return pd.DataFrame(measurements(TINY, of)), of.kept
 

@@ -24,14 +24,6 @@ TINY = PointClouds(
 )
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # ------------------------------------------------------------------------------------------------------------- clouds
 
 
@@ -127,7 +119,6 @@ def test_histograms_know_neither_order_nor_direction():
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     context = Context(seed=100)
     return pd.DataFrame(list(TINY.trial(context))).assign(seed=100).set_index("seed"), context.kept
 

@@ -25,14 +25,6 @@ def context(seed=0):
     return Context(seed=seed, loader=lambda name: sets[name].load())
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # ----------------------------------------------------------------------------------------------------------- the die
 
 
@@ -229,7 +221,6 @@ def test_sgd_follows_the_papers_schedule(monkeypatch):
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     of = context(seed=100)
     return measurements(TINY, of), of.kept
 

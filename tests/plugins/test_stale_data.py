@@ -24,14 +24,6 @@ def context(seed=100):
     return Context(seed=seed, loader=lambda name: {"digits": DIGITS}[name].load())
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # ----------------------------------------------------------------------------------------------------------- the town
 
 
@@ -202,7 +194,6 @@ def test_an_elastic_network_stays_nearer_to_its_past():
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     of = context()
     return measurements(TINY, of), of.kept
 

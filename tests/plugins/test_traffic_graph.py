@@ -26,14 +26,6 @@ from .drawing import drawn
 TINY = TrafficGraph(days=4, epochs=1, batch=64, stride=40, hidden=4)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def task():
     return Task.of(study.made_week(np.random.default_rng(0), 4))

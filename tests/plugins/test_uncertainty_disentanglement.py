@@ -24,14 +24,6 @@ def context(seed=100):
     return Context(seed=seed, loader=lambda name: DIGITS.load())
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 # ---------------------------------------------------------------------------------------------------------- the causes
 
 
@@ -131,7 +123,6 @@ def test_evidential_loss_by_hand():
 
 @pytest.fixture(scope="module")
 def trial():
-    torch.set_num_threads(1)
     return pd.DataFrame(measurements(TINY, context()))
 
 
