@@ -516,10 +516,13 @@ def draw_gaps(axes: Axes, rows: pd.DataFrame) -> None:
         palette = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#E69F00", "#999999")
         for i, (subject, color) in enumerate(zip(others, palette, strict=False)):
             chosen = mine[mine.subject == subject]
-            place = [float(chosen.share.iloc[0]) * 1.09 ** (i + 1)]  # beside, not upon each other
+            beside = 1.05 ** (i - (len(others) - 1) / 2)  # and not upon each other
+            place = [float(chosen.share.iloc[0]) * beside]
             draw_means(axes, place, [chosen.gap], color=color, marker="s", markersize=4, ls="", label=SUBJECTS[subject])
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(fontsize=7, frameon=False, loc="upper right")
+            shares = " and ".join(f"{100 * share:g} %" for share in mine[mine.subject.isin(others)].share.unique())
+            title = f"methods: at {shares}" if shares else None
+            axes.legend(fontsize=7, frameon=False, loc="upper right", title=title, title_fontsize=7)
     ticks = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     axes.set(xscale="log", xlabel="share of dark faces in the training data", ylabel="accuracy, light less dark")
     axes.set_xticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
