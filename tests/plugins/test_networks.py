@@ -6,7 +6,7 @@ import torch
 
 from dlbench import uncertainty as u
 from dlbench.data.mnist1d import mnist1d
-from dlbench_plugins.networks import logistic_regression, perceptron
+from dlbench_plugins.networks import conv_base, logistic_regression, perceptron
 
 
 def test_a_perceptron_has_its_sizes_and_no_relu_at_the_end():
@@ -37,3 +37,10 @@ def test_with_a_ridge_it_has_scikit_learns_weights():
     # with two outputs of opposite signs, w and -w, |w|² counts twice: theirs is |2 w|² / (2 C)
     theirs = LogisticRegression(C=1.0).fit(x, y)
     assert np.allclose((ours.weight[1] - ours.weight[0]).numpy(), theirs.coef_[0], atol=1e-2)
+
+
+def test_conv_base_is_as_published():
+    net = conv_base(40, 10)
+    assert [p.shape[0] for n, p in net.named_parameters() if n.endswith("weight")] == [25, 25, 25, 10]
+    assert sum(p.numel() for p in net.parameters()) == 5210  # what the published class counts
+    assert net(torch.zeros(3, 40)).shape == (3, 10)
