@@ -1,7 +1,8 @@
 """Reports: a run in; frames, CSV files and one self-contained page out.
 
 ``write`` makes ``measurements.csv``, ``trials.csv``, ``claims.csv``, ``references.csv``, ``leaderboard.csv``,
-``figures/*.svg`` and ``index.html``; a report made twice of the same run is the same, byte for byte.
+``figures/*.svg``, ``index.html`` and, where the run measured any of them, ``limitations.html``; a report made twice of
+the same run is the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from dlbench.report import board, files, frames, judge, page, published
+from dlbench.report import board, files, frames, judge, limitations, page, published
 from dlbench.report.frames import Measured
 
 if TYPE_CHECKING:
@@ -105,8 +106,12 @@ def write(runs: Run | Sequence[Run], out: Path, *, call: Call | None = None, tim
         if judgement["svg"]:
             name = one.name if len(named) == 1 else f"{one.name}--{one.run}"
             files.write(out / "figures" / f"{_file_name(name)}.svg", judgement["svg"])
-    text = page.render(everything, judgements, report.claims, references, report.leaderboard, problems)
-    files.write(report.page, text)
+    sections = page.sections(everything, judgements, report.claims, references, report.leaderboard)
+    beside = {}
+    if text := limitations.render(sections, report.page.name):
+        files.write(out / limitations.FILE, text)
+        beside[limitations.FILE] = "The lecture's nine limitations in one table"
+    files.write(report.page, page.render(everything, sections, report.claims, problems, beside))
     return report
 
 

@@ -1,31 +1,22 @@
-"""The page: one HTML file that needs nothing else, runs no foreign script and reaches no network.
-
-Everything that stands in it goes through one template with autoescaping on and :func:`dlbench.report.files.visible`
-as its finalizer; pictures are images, in which a script never runs. The content security policy admits our own style
-sheet and our own script by their hashes, and nothing besides.
-"""
+"""The page: a section an experiment, like a short paper, by chapters, after a summary of all claims."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import math
 import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
 from dlbench import stats
-from dlbench.report import bars, board, typeset
-from dlbench.report.files import visible
+from dlbench.report import bars, board, templates, typeset
 from dlbench.report.frames import Measured, in_words
 from dlbench.report.turning import turning_point
 
@@ -41,15 +32,14 @@ SYMBOLS = {"holds": "✓", "does not hold": "✗", "inconclusive": "≈", "inval
 KINDS = {"negative": "negative control", "positive": "positive control", "gate": "gate"}
 
 
-def render(
+def sections(
     everything: Sequence[Measured],
     judgements: Sequence[Mapping[str, Any]],
     claims: pd.DataFrame,
     references: pd.DataFrame,
     leaderboard: pd.DataFrame,
-    problems: Sequence[str],
-) -> str:
-    """The page of a report.
+) -> list[dict[str, Any]]:
+    """What pages show of each experiment, in words and numbers as they are printed.
 
     Args:
         everything: what was measured, one for each section.
@@ -57,10 +47,9 @@ def render(
         claims: the report's frame, as are those that follow.
         references: likewise.
         leaderboard: likewise.
-        problems: what is wrong with the run folders, a line each.
     """
     several = len({one.run for one in everything}) > 1
-    sections = [
+    return [
         _section(
             one,
             judgement,
@@ -72,26 +61,31 @@ def render(
         )
         for position, (one, judgement) in enumerate(zip(everything, judgements, strict=True), 1)
     ]
-    chapters: dict[str, list[dict[str, Any]]] = {}
+
+
+def render(
+    everything: Sequence[Measured],
+    sections: Sequence[Mapping[str, Any]],
+    claims: pd.DataFrame,
+    problems: Sequence[str],
+    beside: Mapping[str, str] | None = None,
+) -> str:
+    """The page of a report.
+
+    Args:
+        everything: what was measured.
+        sections: what :func:`sections` made of it.
+        claims: the report's frame.
+        problems: what is wrong with the run folders, a line each.
+        beside: file → title of other pages of the report, to link to.
+    """
+    chapters: dict[str, list[Mapping[str, Any]]] = {}
     for section in sections:
         chapters.setdefault(section["chapter"], []).append(section)
-    folder = Path(__file__).parent
-    style, script = ((folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=lambda value: visible(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'",
-        style=Markup(style),  # noqa: S704 - our own files
-        script=Markup(script),  # noqa: S704
+    return templates.fill(
+        "page.html",
         runs=list(dict.fromkeys(one.run for one in everything)),
-        several=several,
+        several=len({one.run for one in everything}) > 1,
         date=_date(everything),
         tally=_tally(claims),
         trials=_trials(everything),
@@ -100,6 +94,7 @@ def render(
         problems=problems,
         commands=[section["command"] for section in sections],
         symbols=SYMBOLS,
+        beside=beside or {},
     )
 
 
@@ -108,10 +103,6 @@ def _of(frame: pd.DataFrame, one: Measured) -> list[dict[str, Any]]:
     mine = [(name, run) == (one.name, one.run) for name, run in zip(frame["experiment"], frame["run"], strict=True)]
     rows = frame[np.array(mine, dtype=bool)]
     return [{str(key): value for key, value in record.items()} for record in rows.to_dict("records")]
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _date(everything: Sequence[Measured]) -> str:

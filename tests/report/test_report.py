@@ -252,7 +252,8 @@ def test_no_text_of_others_becomes_markup(text):
             verdict |= {"criterion": text, "estimate": 1.0}
         references = published.references([one])
         claims = report._claims([one], [judgement], references)
-        return Tags(page.render([one], [judgement], claims, references, board.leaderboard([one]), [text]))
+        sections = page.sections([one], [judgement], claims, references, board.leaderboard([one]))
+        return Tags(page.render([one], sections, claims, [text]))
 
     plain, made = render("plain"), render(text)
     known = {attributes for tag, attributes in plain.found} | {("href", "rel"), ()}
