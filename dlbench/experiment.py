@@ -277,6 +277,13 @@ class Experiment:
         """Names of the data sets that a trial with these parameters reads; their fingerprint enters the trial's key."""
         return ()
 
+    def brings(self) -> Sequence[str]:
+        """Models that a user brings to an audit, by their names or import paths (:mod:`dlbench.brought`).
+
+        They are looked at before anything runs, and their code and weights enter the trial's key.
+        """
+        return ()
+
     def trial(self, context: Context) -> Iterable[Measurement]:
         """One run with one seed; yields measurements.
 

@@ -59,7 +59,7 @@ from dlbench import (
     where,
     within,
 )
-from dlbench.brought import brought, is_path
+from dlbench.brought import brought, check_names
 from dlbench.errors import ParameterError
 from dlbench_plugins.images import CLASSES, Images, images
 from dlbench_plugins.robustness.classifiers import Recipe, fit, mean, network, pgd_images
@@ -206,7 +206,7 @@ def robustbench(subject: str, clean: float, worst: float, norm: str = "linf", ep
 @dataclass(frozen=True)
 class RobustAccuracy(Experiment):
     models: tuple[str, ...] = ("cnn", "cnn_pgd_trained", "cnn_scaled", "cnn_rounded")
-    dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
+    dataset: str = one_of("digits", "digits_split", "mnist", "cifar10", default="digits")
     norm: str = one_of("linf", "l2", default="linf")
     eps: float = between(1e-4, 100, default=0.1)
     eps_grid: tuple[float, ...] = between(0, 100, default=(0.0, 0.05, 0.1, 0.2, 0.3))
@@ -290,12 +290,7 @@ class RobustAccuracy(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.models:
-            if name not in REFERENCES and not is_path(name):
-                raise ParameterError(
-                    f"models: {name!r} is neither a reference ({', '.join(REFERENCES)}) nor an import path "
-                    "'package.module:factory'"
-                )
+        check_names(self.models, REFERENCES)
         if not self.models or len(set(self.models)) < len(self.models):
             raise ParameterError(f"models is {self.models}; name at least one, and none twice")
         if not {0, self.eps} <= set(self.eps_grid):
@@ -304,12 +299,13 @@ class RobustAccuracy(Experiment):
     def datasets(self) -> tuple[str, ...]:
         return (self.dataset,)
 
+    def brings(self) -> list[str]:
+        return [name for name in self.models if name not in REFERENCES]
+
     def trial(self, context: Context) -> Iterator[Measurement]:
         train, test = images(self.dataset, self.attacked, context)
         shape = test[0].shape[1:]
-        nets = {
-            name: brought(name, shape, CLASSES, context) for name in self.models if is_path(name)
-        }  # before hours of work
+        nets = {name: brought(name, shape, CLASSES, context) for name in self.brings()}  # before hours of work
         nets |= references(self, train, context)
         for done, name in enumerate(self.models):
             context.progress((1 + done) / (1 + len(nets)), name)
