@@ -13,9 +13,10 @@ from dlbench.errors import DlbenchError, StoreFull, UsageError, did_you_mean
 
 COMMANDS = {
     "list": "experiments, models and data sets, and who provides them",
-    "show": "an experiment's claims, parameters, metrics, references and needs",
+    "show": "an experiment's claims, parameters, metrics and needs; how a model was made",
     "run": "run experiments; the same command again resumes",
     "report": "tables, pictures and a page from run folders",
+    "models": "train the reference models that audits compare with",
     "check": "conformance and determinism of experiments",
     "doctor": "what is built, which operators serve, damaged run files",
 }

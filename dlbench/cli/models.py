@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dlbench import cli
-from dlbench.errors import UsageError
+from dlbench import cli, plugins
+from dlbench.errors import PluginError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from dlbench.models.trained import Trained
 
 
-@click.group("models", short_help="train the reference models that audits compare with")
+@click.group("models", no_args_is_help=False, short_help="train the reference models that audits compare with")
 def command() -> None:
     """Train reference models. ``dlbench list`` names all models, ``dlbench show NAME`` tells how one was made."""
 
@@ -28,44 +28,43 @@ def train(*, names: Sequence[str], fresh: bool) -> int:
     They are kept as safetensors under DLBENCH_CACHE, or the user's cache folder, with the command, the code's revision,
     the software, the data and what was measured in the file's header.
     """
-    from dlbench import models
-    from dlbench.models.trained import Trained
-
-    named = {name: models.get(name) for name in names or _healthy()}
-    chosen = {name: model for name, model in named.items() if isinstance(model, Trained)}
-    if refused := [name for name in names if name not in chosen]:
-        known = f"those that can be trained: {', '.join(sorted(chosen) or sorted(_trainable()))}"
-        raise UsageError(f"model {refused[0]!r} is not one that dlbench trains; {known}")
-    if not chosen:
+    trainable = _trainable()
+    for name in names:
+        if name not in trainable:
+            plugins.find(plugins.MODELS, name)  # unknown or broken: says so
+            raise UsageError(f"model {name!r} is not one that dlbench trains{did_you_mean(name, trainable)}")
+    if not trainable:
         raise UsageError("no model is installed that dlbench could train")
-    for name, model in chosen.items():
-        how = _trained(model, fresh)
-        click.echo(f"{name}: {how}")
+    for name in dict.fromkeys(names or trainable):
+        click.echo(f"{name}: {_trained(trainable[name], fresh)}")
     return cli.OK
 
 
-def _healthy() -> list[str]:
-    from dlbench import plugins
-
-    return [plugin.name for plugin in plugins.discover(plugins.MODELS)[0]]
-
-
-def _trainable() -> list[str]:
+def _trainable() -> dict[str, Trained]:
+    """The installed models that can be trained; what is broken is left out."""
     from dlbench import models
     from dlbench.models.trained import Trained
 
-    return [name for name in _healthy() if isinstance(models.get(name), Trained)]
+    found = {}
+    for plugin in plugins.discover(plugins.MODELS)[0]:
+        try:
+            model = models.get(plugin.name)
+        except PluginError as error:
+            click.echo(f"dlbench: left out: {str(error).partition(chr(10))[0]}", err=True)
+            continue
+        if isinstance(model, Trained):
+            found[plugin.name] = model
+    return found
 
 
 def _trained(model: Trained, fresh: bool) -> str:
-    """Train a model if it is not there; says what was measured and where it is."""
-    from dlbench.errors import PluginError
-
+    """Train a model, unless it is there; says what was measured and where it is kept."""
+    verb = "is there"
     try:
-        made, verb = model.made(), "is there"
-    except PluginError:
-        made, verb = {}, ""
-    if fresh or not made:
-        made, verb = model.train(), "trained"
+        made = model.made()
+    except PluginError:  # missing, damaged, of another version
+        fresh = True
+    if fresh:
+        verb, made = "trained", model.train()
     measured = ", ".join(f"{metric} {value:.3f}" for metric, value in made["measured"].items())
     return f"{verb}; {measured}; {model.path}"

@@ -64,8 +64,8 @@ def _digits_split_read() -> Arrays:
 DIGITS_SPLIT = Dataset(
     _digits_files,
     _digits_split_read,
-    "The digits, cut once: every third image tests, 599 of 1,797, so that a model which was trained before is tested on "
-    "images that it did not see. Both sides have the same writers.",
+    "The digits, cut once: every third image tests, 599 of 1,797, so that a model which was trained before is tested "
+    "on images that it did not see. Both sides have the same writers.",
 )
 
 

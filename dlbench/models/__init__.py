@@ -59,8 +59,8 @@ def get(name: str) -> Model:
     found = plugins.load(plugins.MODELS, name)
     if not callable(found) or not isinstance(getattr(found, "dataset", None), str):
         raise PluginError(
-            f"model {name!r}: its entry point names an object of type {type(found).__name__}; expected a factory without "
-            "arguments that has the name of its data set as `dataset`, as dlbench.models.Model makes one"
+            f"model {name!r}: its entry point names an object of type {type(found).__name__}; expected a factory "
+            "without arguments that has the name of its data set as `dataset`, as dlbench.models.Model makes one"
         )
     if not isinstance(found, Model):  # a function with an attribute does as well
         about = (getattr(found, "__doc__", None) or "").partition("\n\n")[0]

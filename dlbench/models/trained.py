@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbench import plugins
 from dlbench.cache import cache_folder
-from dlbench.errors import DataDamaged, PluginError
+from dlbench.errors import DataDamaged, DlbenchError, PluginError
 from dlbench.experiment import Context
 from dlbench.models import Model
 
@@ -69,6 +70,12 @@ class Trained(Model):
             with context.seeded("init", self.name):
                 net = self.build()
             measured = {metric: float(value) for metric, value in self.fit(net, context).items()}
+        except DlbenchError:
+            raise
+        except Exception as error:  # of whoever wrote it
+            raise PluginError(
+                f"model {self.name!r}: training it raised {type(error).__name__}: {error}\n{traceback.format_exc()}"
+            ) from error
         finally:
             torch.set_num_threads(threads)
         made = self._provenance(measured)
@@ -78,8 +85,8 @@ class Trained(Model):
             safetensors.write(self.path, net.state_dict(), {HEADER: json.dumps(made)})
         except OSError as error:
             raise PluginError(
-                f"model {self.name!r} cannot be kept in {self.path.parent} ({error.strerror or error}); set DLBENCH_CACHE "
-                "to a folder that can be written"
+                f"model {self.name!r} cannot be kept in {self.path.parent} ({error.strerror or error}); set "
+                "DLBENCH_CACHE to a folder that can be written"
             ) from None
         return made
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from dlbench import data, plugins
-from dlbench.models import fingerprint
 from dlbench.declarations import declarations, experiment_class
 from dlbench.errors import DataMissing, PluginError, UsageError
+from dlbench.models import fingerprint
 
 
 def describe(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
