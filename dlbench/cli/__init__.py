@@ -18,6 +18,7 @@ COMMANDS = {
     "report": "tables, pictures and a page from run folders",
     "models": "train the reference models that audits compare with",
     "check": "conformance and determinism of experiments",
+    "new": "write a plugin package to start from",
     "doctor": "what is built, which operators serve, damaged run files",
 }
 
