@@ -19,7 +19,7 @@ def test_the_nearest_mean():
 
 
 def test_a_trial_measures_every_setting_once():
-    rows = pd.DataFrame(KnowingTheForm(steps=5).trial(Context(seed=0)))
+    rows = pd.DataFrame(KnowingTheForm(draws=2, steps=5).trial(Context(seed=0)))
     assert len(rows) == 2 * len(DISTANCES) * 2 and not rows.duplicated(["subject", "distance", "samples"]).any()
     assert rows.error.between(0, 1).all()
 

@@ -107,7 +107,7 @@ class MovedImages(Experiment):
             if name == "mlp_moved":
                 images = moved(images, int(torch.randint(-FAR, FAR + 1, (), generator=moves)))
             optimizer.zero_grad()
-            nn.functional.cross_entropy(net(images), y[chosen]).backward()  # type: ignore[no-untyped-call]
+            nn.functional.cross_entropy(net(images), y[chosen]).backward()
             optimizer.step()
         return net.eval()
 
