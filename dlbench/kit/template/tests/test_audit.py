@@ -29,7 +29,8 @@ def test_shuffled_images_keep_their_pixels():
 
 
 def test_a_model_is_brought_by_its_name_or_its_import_path():
-    rows = measured(models=("example_plugin_means", "example_plugin.models:nearest_mean"))
+    path = "example_plugin.models:nearest_mean"
+    rows = measured(models=("example_plugin_means", path))
     by_name, by_path = (group.accuracy.tolist() for _, group in rows.groupby("subject", sort=False))
     assert by_name == by_path and by_name[0] > 0.9 > by_name[4]
 

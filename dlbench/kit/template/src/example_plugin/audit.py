@@ -4,7 +4,7 @@ An audit: it measures a model that a user brings, beside references that it trai
 import path ``package.module:factory`` or the name of a registered model; the factory takes no arguments and returns a
 ``torch.nn.Module`` that maps images [n, 1, 12, 12] in [0, 1] to the logits of four kinds of bars::
 
-    dlbench run example_plugin_audit --set example_plugin_audit.models=example_plugin_means,mlp
+    --set example_plugin_audit.models=example_plugin_means,mlp
 
 References are two networks of one form: ``mlp``, trained on images as they are, and ``mlp_moved``, trained on images
 that are moved at random. What is moved out at one side comes in at the other, so that moving by the whole width is no
