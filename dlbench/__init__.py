@@ -38,7 +38,7 @@ from dlbench.experiment import (
 )
 
 if TYPE_CHECKING:
-    from dlbench import attacks, data, nn, ops, stats
+    from dlbench import attacks, data, models, nn, ops, stats
 
 __all__ = [
     "Artefacts",
@@ -60,6 +60,7 @@ __all__ = [
     "draw_means",
     "equivalent",
     "every",
+    "models",
     "nn",
     "one_of",
     "ops",
@@ -74,7 +75,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("attacks", "data", "nn", "ops", "stats"):
+    if name in ("attacks", "data", "models", "nn", "ops", "stats"):
         return importlib.import_module(f"dlbench.{name}")
     if name == "__version__":
         from importlib.metadata import version

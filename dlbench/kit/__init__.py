@@ -57,8 +57,13 @@ def filled(package: str, distribution: str) -> dict[Path, str]:
     def named(text: str) -> str:
         return text.replace(STANDS_FOR, package).replace(STANDS_FOR.replace("_", "-"), distribution)
 
-    files = (path for path in sorted(TEMPLATE.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
-    return {Path(named(str(path.relative_to(TEMPLATE)))): named(path.read_text(encoding="utf-8")) for path in files}
+    return {Path(named(str(path))): named((TEMPLATE / path).read_text(encoding="utf-8")) for path in template_files()}
+
+
+def template_files() -> list[Path]:
+    """The template's files, relative to it; not what tools that were run over it left there."""
+    files = (path.relative_to(TEMPLATE) for path in sorted(TEMPLATE.rglob("*")) if path.is_file())
+    return [path for path in files if not any("cache" in part for part in path.parts)]
 
 
 def package_name(name: str) -> str:
@@ -84,10 +89,11 @@ def owner(package: str) -> str:
         pass
     if importlib.util.find_spec(package) is not None:
         return f"a module that Python finds as {package!r}"
+    wanted = {package, *_registers(package)}
     for group in plugins.GROUPS:
         healthy, broken = plugins.discover(group)
         for plugin in [*healthy, *(record.plugin for record in broken)]:
-            if plugin.name == package or (plugin.name.startswith(f"{package}_") and plugin.name in _registers(package)):
+            if plugin.name in wanted:
                 kind = group.rpartition(".")[2].removesuffix("s")
                 return f"the {kind} {plugin.name!r} of {plugin.distribution} {plugin.version}"
     return ""

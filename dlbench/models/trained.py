@@ -47,7 +47,7 @@ class Trained(Model):
         try:
             net.load_state_dict(weights)
         except RuntimeError as error:
-            raise self._unusable(" ".join(str(error).split())) from None
+            raise self._unusable(f"cannot be used: {' '.join(str(error).split())}") from None
         return net.eval()
 
     def fingerprint(self) -> str:
@@ -106,19 +106,18 @@ class Trained(Model):
             weights, texts = safetensors.read(self.path)
             made = dict(json.loads(texts[HEADER]))
         except FileNotFoundError:
-            raise self._unusable("is not trained yet", "") from None
+            raise self._unusable("is not trained yet") from None
         except (DataDamaged, OSError) as error:
-            raise self._unusable(str(error)) from None
+            raise self._unusable(f"cannot be read: {error}") from None
         except (KeyError, TypeError, ValueError):
-            raise self._unusable(f"{self.path} does not tell how it was made") from None
+            raise self._unusable(f"cannot be used, as {self.path} does not tell how it was made") from None
         if (made.get("model"), made.get("version")) != (self.name, self.version):
-            raise self._unusable(
-                f"{self.path} holds version {made.get('version')} of {made.get('model')!r}; this is {self.version}"
-            )
+            held = f"version {made.get('version')} of {made.get('model')!r}"
+            raise self._unusable(f"is at version {self.version}, and {self.path} holds {held}")
         return weights, made
 
-    def _unusable(self, why: str, comma: str = ": ") -> PluginError:
-        return PluginError(f"model {self.name!r}{comma or ' '}{why}; make it with: {self.command}")
+    def _unusable(self, why: str) -> PluginError:
+        return PluginError(f"model {self.name!r} {why}; make it with: {self.command}")
 
     @property
     def command(self) -> str:

@@ -45,6 +45,16 @@ def test_every_file_is_there_under_its_new_name(written):
         assert text.endswith("\n") or not text, file
 
 
+def test_what_tools_leave_in_the_template_is_not_written(tmp_path, monkeypatch):
+    (tmp_path / "src" / "__pycache__").mkdir(parents=True)
+    (tmp_path / ".ruff_cache").mkdir()
+    for name in ("src/__pycache__/study.pyc", ".ruff_cache/CACHEDIR.TAG"):
+        (tmp_path / name).write_bytes(b"\xff")
+    (tmp_path / "src" / "example_plugin.py").write_text('"""example-plugin"""')
+    monkeypatch.setattr(kit, "TEMPLATE", tmp_path)
+    assert kit.filled("my_plugin", "my-plugin") == {Path("src/my_plugin.py"): '"""my-plugin"""'}
+
+
 def test_entry_points_name_what_the_modules_define(written):
     project = tomllib.loads((written / "pyproject.toml").read_text())["project"]
     assert project["name"] == "my-plugin"
@@ -94,14 +104,14 @@ from setuptools.dist import Distribution
 given = {key: value for key, value in found.items() if key.startswith(("package", "exclude"))}
 command = build_py(Distribution(given))
 command.ensure_finalized()
+command.manifest_files = {}
 print(*sorted(command.find_data_files("dlbench.kit", "dlbench/kit")), sep="\\n")
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
-    packaged = {Path(line).relative_to("dlbench/kit/template") for line in done.stdout.split() if Path(line).suffix}
-    expected = {path.relative_to(kit.TEMPLATE) for path in kit.TEMPLATE.rglob("*") if path.is_file()}
-    expected = {path for path in expected if not {"__pycache__"} & set(path.parts) and "cache" not in str(path)}
-    assert expected - packaged - {Path(".gitignore")} == set(), done.stderr
-    assert "dlbench/kit/template/.gitignore" in done.stdout.split()
+    packaged = {ROOT / line for line in done.stdout.split()}
+    files = {kit.TEMPLATE / path for path in kit.template_files()}
+    assert kit.TEMPLATE / ".gitignore" in files and files <= packaged, done.stderr
+    assert not [path for path in packaged if "cache" in str(path)]
 
 
 # ------------------------------------------------------------------------------------------------------------- names
