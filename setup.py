@@ -80,6 +80,8 @@ setup(
         "": ["py.typed", *(f"*{kind}" for kind in (*SOURCES, *DATA))],
         "dlbench.kit": ["template/**", "template/**/.*", "template/.*/**"],
     },
-    exclude_package_data={"dlbench.kit": ["**/__pycache__/*", "template/**/.*_cache/**"]},
+    exclude_package_data={
+        "dlbench.kit": ["template/**/__pycache__/**", "template/.*_cache/**", "template/**/.*_cache/**"]
+    },
     **compiled_ahead(),
 )

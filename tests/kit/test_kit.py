@@ -209,5 +209,5 @@ def test_it_works_as_it_is(dlbench, written, tmp_path, environment):
     claims = pd.read_csv(tmp_path / "o/report/claims.csv")
     assert set(claims.verdict) == {"holds"}, claims
     board = pd.read_csv(tmp_path / "o/report/leaderboard.csv")
-    assert "my_plugin_means" in set(board.subject)
+    assert "my_plugin_means" in set(board.model)
     assert not pd.read_csv(tmp_path / "o/report/references.csv").empty
