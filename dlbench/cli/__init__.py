@@ -16,6 +16,7 @@ COMMANDS = {
     "show": "an experiment's claims, parameters, metrics, references and needs",
     "run": "run experiments; the same command again resumes",
     "report": "tables, pictures and a page from run folders",
+    "leaderboard": "submissions, their verification, and boards made of them",
     "check": "conformance and determinism of experiments",
     "doctor": "what is built, which operators serve, damaged run files",
 }
