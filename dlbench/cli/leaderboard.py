@@ -100,13 +100,15 @@ def verify(context: click.Context, *, bundle: Path, board: Path, rerun: int, ver
     """
     from dlbench.leaderboard import again, boards, strict
     from dlbench.leaderboard import protocol as protocols
-    from dlbench.leaderboard.rules import RULES, verify
+    from dlbench.leaderboard.rules import RULES, History, verify
     from dlbench.report import files
 
     admitted = protocols.read(board)
-    accepted = [one.bundle for one in boards.read(board, admitted)]
+    history = History()
+    for one in boards.read(board, admitted):
+        history.add(one.bundle, admitted[one.bundle.experiment])
     try:
-        found = verify(bundle, admitted, accepted, rerun=rerun, measure=again.measure)
+        found = verify(bundle, admitted, history, rerun=rerun, measure=again.measure)
     except OSError as error:
         raise click.UsageError(f"{bundle} cannot be read: {error.strerror or error}") from None
     if verified_by and found.level == "reproduced" and found.bundle:

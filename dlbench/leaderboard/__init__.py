@@ -19,6 +19,6 @@ from dlbench.leaderboard.boards import Board, build
 from dlbench.leaderboard.bundle import Bundle, write
 from dlbench.leaderboard.container import Rejected
 from dlbench.leaderboard.protocol import Protocol
-from dlbench.leaderboard.rules import Finding, Verification, verify
+from dlbench.leaderboard.rules import Finding, History, Verification, verify
 
-__all__ = ["Board", "Bundle", "Finding", "Protocol", "Rejected", "Verification", "build", "verify", "write"]
+__all__ = ["Board", "Bundle", "Finding", "History", "Protocol", "Rejected", "Verification", "build", "verify", "write"]

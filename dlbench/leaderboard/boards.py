@@ -20,7 +20,7 @@ from dlbench.leaderboard import strict
 from dlbench.leaderboard.bundle import Bundle
 from dlbench.leaderboard.container import Rejected
 from dlbench.leaderboard.protocol import Protocol
-from dlbench.leaderboard.rules import LEVELS, verify
+from dlbench.leaderboard.rules import LEVELS, History, judge
 from dlbench.report import board, files
 
 RUNS = ("row_id", "experiment", "model", "settings", "seed", "metric", "value", "status")
@@ -95,15 +95,16 @@ def read(path: Path, admitted: Mapping[str, Protocol]) -> list[Accepted]:
             raise UsageError(f"{file}: {error}; take it out of the board") from None
     found.sort(key=lambda one: (one[0].claim.submitted_at, one[0].digest))
     accepted: list[Accepted] = []
+    history = History()
     for bundle, file in found:
-        before = [one.bundle for one in accepted if one.bundle.experiment == bundle.experiment]
-        verification = verify(file, admitted, before)
+        verification = judge(bundle, admitted, history)
         if verification.rejected:
             first = verification.rejected[0]
             raise UsageError(f"{file}: {first.rule}: {first.message}; take it out of the board")
         level, by = _reproduced(file, bundle, verification.level)
         status, flag = _note(file)
         accepted.append(Accepted(bundle, level, by, status, flag))
+        history.add(bundle, admitted[bundle.experiment])
     return accepted
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import io
+import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,10 +91,25 @@ class Bundle:
 
         return Measured(self.digest[:12], self.experiment, self.plan, self.records, self.environments)
 
-    @property
+    @cached_property
     def ok(self) -> list[Mapping[str, Any]]:
         """The results that hold measurements."""
         return [record for record in self.records if record["status"] == "ok"]
+
+    @cached_property
+    def cells(self) -> list[tuple[int, str, Mapping[str, Any]]]:
+        """Every measurement, after its seed and its cell: its subject and settings, as text."""
+        metrics = self.plan["metrics"].keys()
+        return [
+            (record["seed"], canonical({name: value for name, value in row.items() if name not in metrics}), row)
+            for record in self.ok
+            for row in record["rows"]
+        ]
+
+
+def canonical(value: Any) -> str:
+    """A value as text that is the same for equal values."""
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 # ---------------------------------------------------------------------------------------------------------- writing

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from dlbench import stats
 from dlbench.leaderboard import bundle as bundles
-from dlbench.leaderboard.bundle import Bundle
+from dlbench.leaderboard.bundle import Bundle, canonical
 from dlbench.leaderboard.container import Rejected
 from dlbench.leaderboard.protocol import Protocol
 
@@ -91,10 +91,30 @@ Rerun = Callable[[Bundle, Sequence[int]], dict[int, list[dict[str, Any]] | str]]
 """Measures cells of a bundle again: seeds → their rows, or why there are none."""
 
 
+class History:
+    """What a board has accepted: whose rows those are, and their numbers.
+
+    Attributes:
+        rows: (experiment, cell, parameters) → submitter and mean of the main metric.
+        fingerprints: (experiment, digest of a subject's numbers) → submitter and subject.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str, str], tuple[str, float]] = {}
+        self.fingerprints: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def add(self, bundle: Bundle, protocol: Protocol) -> None:
+        """Remember a bundle."""
+        by = bundle.claim.submitter
+        self.rows |= {key: (by, mean) for key, mean in _means(bundle, protocol).items()}
+        for key, subject in _fingerprints(bundle, protocol).items():
+            self.fingerprints.setdefault(key, (by, subject))
+
+
 def verify(
     path: Path,
     protocols: Mapping[str, Protocol],
-    accepted: Sequence[Bundle] = (),
+    history: History | None = None,
     *,
     rerun: int = 0,
     measure: Rerun | None = None,
@@ -104,7 +124,7 @@ def verify(
     Args:
         path: its folder or zip file.
         protocols: experiment → what its board admits, as of :func:`dlbench.leaderboard.protocol.read`.
-        accepted: the bundles that the board has.
+        history: what the board has accepted.
         rerun: how many of its cells are measured again, drawn by its digest.
         measure: what does that; needed where ``rerun`` is not 0.
 
@@ -114,8 +134,25 @@ def verify(
     try:
         bundle = bundles.read(path)
     except Rejected as error:
-        before = [Finding(rule, "pass") for rule in RULES if rule < min(error.rule, "V07")]
-        return Verification([*before, Finding(error.rule, "reject", error.message)])
+        return broken(error)
+    return judge(bundle, protocols, history, rerun=rerun, measure=measure)
+
+
+def broken(error: Rejected) -> Verification:
+    """The verification of what could not be read: nothing behind the first rule that it breaks was looked at."""
+    before = [Finding(rule, "pass") for rule in RULES if rule < min(error.rule, "V07")]
+    return Verification([*before, Finding(error.rule, "reject", error.message)])
+
+
+def judge(
+    bundle: Bundle,
+    protocols: Mapping[str, Protocol],
+    history: History | None = None,
+    *,
+    rerun: int = 0,
+    measure: Rerun | None = None,
+) -> Verification:
+    """:func:`verify` of a bundle that has been read."""
     findings = [Finding(rule, "pass") for rule in RULES if rule < "V07"]
     protocol = protocols.get(bundle.experiment)
     if protocol is None:
@@ -127,11 +164,15 @@ def verify(
             continue
         if rule == "V25":
             findings.append(_again(bundle, rerun, measure))
-            continue
-        check = _CHECKS.get(rule)
-        told = list(check(bundle, protocol, accepted)) if check else []
-        findings.append(told[0] if told else Finding(rule, *_UNASKED.get(rule, ("pass", ""))))
+        else:
+            check = _CHECKS.get(rule, _unasked)
+            first = next(check(bundle, protocol, history or History()), None)
+            findings.append(first or Finding(rule, *_UNASKED.get(rule, ("pass", ""))))
     return Verification(findings, bundle)
+
+
+def _unasked(bundle: Bundle, protocol: Protocol, history: History) -> Found:
+    yield from ()
 
 
 _UNASKED = {
@@ -141,13 +182,13 @@ _UNASKED = {
 }
 
 Found = Iterator[Finding]
-_Check = Callable[[Bundle, Protocol, Sequence[Bundle]], Found]
+_Check = Callable[[Bundle, Protocol, History], Found]
 
 
 # ------------------------------------------------------------------------------------------------------------- rules
 
 
-def _metrics(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
+def _metrics(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     """V07: declared as the protocol has them, and every number within its bounds."""
     for name, declared in protocol.metrics.items():
         told = bundle.plan["metrics"].get(name)
@@ -171,7 +212,7 @@ def _metrics(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
         )
 
 
-def _scales(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
+def _scales(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     for seed, row, name, value in _values(bundle):
         if protocol.metrics.get(name, {}).get("high") == 1 and 1 < value <= 100:
             yield Finding(
@@ -182,7 +223,7 @@ def _scales(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
             )
 
 
-def _cells(bundle: Bundle, _: Protocol, __: Sequence[Bundle]) -> Found:
+def _cells(bundle: Bundle, _: Protocol, __: History) -> Found:
     seeds = [record["seed"] for record in bundle.records]
     planned = bundle.plan["seeds"]
     for seed in planned:
@@ -193,22 +234,23 @@ def _cells(bundle: Bundle, _: Protocol, __: Sequence[Bundle]) -> Found:
     for seed in seeds:
         if seed not in planned:
             yield Finding("V09", "reject", f"seed {seed} has a record, and is not planned")
+    by_seed: dict[int, list[str]] = {record["seed"]: [] for record in bundle.ok}
+    for seed, cell, _row in bundle.cells:
+        by_seed[seed].append(cell)
     first: tuple[int, set[str]] | None = None
-    for record in bundle.ok:
-        cells = [_cell(row, bundle.plan["metrics"]) for row in record["rows"]]
-        if len(set(cells)) < len(cells):
-            twice = next(cell for cell in cells if cells.count(cell) > 1)
-            yield Finding("V09", "reject", f"seed {record['seed']} has two rows for {twice[:120]}")
+    for seed, cells in by_seed.items():
+        distinct = set(cells)
+        if len(distinct) < len(cells):
+            twice = next(cell for cell, count in Counter(cells).items() if count > 1)
+            yield Finding("V09", "reject", f"seed {seed} has two rows for {twice[:120]}")
         if not cells:
-            yield Finding("V09", "reject", f"seed {record['seed']} is ok and has no rows")
-        first = first or (record["seed"], set(cells))
-        if odd := sorted(first[1] ^ set(cells)):
-            yield Finding(
-                "V09", "reject", f"seeds {first[0]} and {record['seed']} differ in their rows: {odd[0][:120]}"
-            )
+            yield Finding("V09", "reject", f"seed {seed} is ok and has no rows")
+        first = first or (seed, distinct)
+        if odd := sorted(first[1] ^ distinct):
+            yield Finding("V09", "reject", f"seeds {first[0]} and {seed} differ in their rows: {odd[0][:120]}")
 
 
-def _seeds(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
+def _seeds(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     planned = bundle.plan["seeds"]
     if not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in planned):
         yield Finding("V10", "reject", "a planned seed is no whole number from 0 on")
@@ -220,7 +262,7 @@ def _seeds(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
         )
 
 
-def _data(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
+def _data(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     if bundle.plan["datasets"] != protocol.datasets:
         told, wanted = (
             ", ".join(f"{name} {str(digest)[:12]}" for name, digest in sorted(sets.items())) or "none"
@@ -229,33 +271,37 @@ def _data(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
         yield Finding("V11", "reject", f"data {told}; the protocol has {wanted}")
 
 
-def _terms(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
+def _terms(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     if bundle.plan["version"] != protocol.version:
         yield Finding("V12", "reject", f"version {bundle.plan['version']}; the protocol is of {protocol.version}")
     told: Mapping[str, Any] = bundle.plan["parameters"]
     for name in sorted(set(told) | set(protocol.parameters)):
         if name in protocol.free:
             continue
-        if name not in told or name not in protocol.parameters or _text(told[name]) != _text(protocol.parameters[name]):
+        if (
+            name not in told
+            or name not in protocol.parameters
+            or canonical(told[name]) != canonical(protocol.parameters[name])
+        ):
             yield Finding(
                 "V12",
                 "reject",
-                f"{name} is {_text(told.get(name))[:60]}; the protocol has {_text(protocol.parameters.get(name))[:60]}",
+                f"{name} is {canonical(told.get(name))[:60]}; the protocol has {canonical(protocol.parameters.get(name))[:60]}",
             )
 
 
-def _enough(bundle: Bundle, _: Protocol, __: Sequence[Bundle]) -> Found:
+def _enough(bundle: Bundle, _: Protocol, __: History) -> Found:
     if len(bundle.ok) < stats.MIN_SEEDS:
         yield Finding("V13", "reject", f"{len(bundle.ok)} trials gave measurements; expected {stats.MIN_SEEDS} or more")
 
 
-def _failures(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
+def _failures(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     failed = [record for record in bundle.records if record["status"] != "ok"]
     if len(failed) > protocol.most_failed:
         yield Finding("V14", "reject", f"{len(failed)} trials failed; the protocol allows {protocol.most_failed}")
 
 
-def _tuning(bundle: Bundle, _: Protocol, __: Sequence[Bundle]) -> Found:
+def _tuning(bundle: Bundle, _: Protocol, __: History) -> Found:
     claim = bundle.claim
     if claim.tuned_trials < 0:
         yield Finding("V15", "reject", f"tuned_trials is {claim.tuned_trials}; expected a number from 0 on")
@@ -269,19 +315,18 @@ def _tuning(bundle: Bundle, _: Protocol, __: Sequence[Bundle]) -> Found:
         yield Finding("V15", "reject", f"{claim.tuned_trials} configurations were tried, selected by nothing")
 
 
-def _chance(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
+def _chance(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     """V18: where no number of the main metric changes from seed to seed, there are not as many trials as seeds."""
     by_cell: dict[str, set[float]] = {}
-    for record in bundle.ok:
-        for row in record["rows"]:
-            if protocol.main in row:
-                by_cell.setdefault(_cell(row, bundle.plan["metrics"]), set()).add(row[protocol.main])
+    for _seed, cell, row in bundle.cells:
+        if protocol.main in row:
+            by_cell.setdefault(cell, set()).add(row[protocol.main])
     steady = [cell for cell, values in by_cell.items() if len(values) == 1]
     if by_cell and len(steady) == len(by_cell) and len(bundle.ok) > 1:
         yield Finding("V18", "flag", f"{protocol.main} is the same on every seed, in every row")
 
 
-def _ceiling(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
+def _ceiling(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     sign = 1 if protocol.metrics[protocol.main]["better"] == "higher" else -1
     for seed, row, name, value in _values(bundle):
         if name == protocol.main and sign * value > sign * protocol.ceiling + 1e-12:
@@ -292,7 +337,7 @@ def _ceiling(bundle: Bundle, protocol: Protocol, _: Sequence[Bundle]) -> Found:
             )
 
 
-def _times(bundle: Bundle, _: Protocol, __: Sequence[Bundle]) -> Found:
+def _times(bundle: Bundle, _: Protocol, __: History) -> Found:
     """V20: trials end after 2020 and before they were submitted, and take no negative time (which reading refuses)."""
     submitted = bundle.claim.submitted_at
     for record in bundle.records:
@@ -306,54 +351,34 @@ def _times(bundle: Bundle, _: Protocol, __: Sequence[Bundle]) -> Found:
             yield Finding("V20", "reject", f"seed {record['seed']} finished at {finished[:40]}, submitted {submitted}")
 
 
-def _owner(bundle: Bundle, _: Protocol, accepted: Sequence[Bundle]) -> Found:
+def _owner(bundle: Bundle, protocol: Protocol, history: History) -> Found:
     """V21: a row is replaced only by those who submitted it."""
-    mine = _rows(bundle)
-    for other in accepted:
-        same = mine.keys() & _rows(other).keys() if other.experiment == bundle.experiment else set()
-        if same and other.claim.submitter != bundle.claim.submitter and other.digest != bundle.digest:
-            yield Finding(
-                "V21",
-                "reject",
-                f"{sorted(same)[0][0][:80]} under these parameters was submitted by {other.claim.submitter}; only they "
-                "replace it",
-            )
+    for key in _means(bundle, protocol):
+        by, _ = history.rows.get(key, (bundle.claim.submitter, 0.0))
+        if by != bundle.claim.submitter:
+            yield Finding("V21", "reject", f"{key[1][:80]} is a row of {by}; only they replace it")
 
 
-def _copies(bundle: Bundle, protocol: Protocol, accepted: Sequence[Bundle]) -> Found:
+def _copies(bundle: Bundle, protocol: Protocol, history: History) -> Found:
     """V22: two names for one thing; a subject's numbers on all seeds are its fingerprint."""
-    mine = _fingerprints(bundle, protocol)
-    for other in accepted:
-        if other.experiment != bundle.experiment or other.digest == bundle.digest:
-            continue
-        theirs = _fingerprints(other, protocol)
-        for fingerprint in sorted(mine.keys() & theirs.keys()):
-            if mine[fingerprint] != theirs[fingerprint]:
-                yield Finding(
-                    "V22",
-                    "reject",
-                    f"{mine[fingerprint][:80]} has the numbers of {theirs[fingerprint][:80]}, submitted by "
-                    f"{other.claim.submitter}",
-                )
+    for key, subject in _fingerprints(bundle, protocol).items():
+        by, other = history.fingerprints.get(key, ("", subject))
+        if other != subject:
+            yield Finding("V22", "reject", f"{subject[:80]} has the numbers of {other[:80]}, submitted by {by}")
 
 
-def _changes(bundle: Bundle, protocol: Protocol, accepted: Sequence[Bundle]) -> Found:
-    mine = _rows(bundle)
-    for other in accepted:
-        if other.experiment != bundle.experiment or other.digest == bundle.digest:
-            continue
-        theirs = _rows(other)
-        for key in sorted(mine.keys() & theirs.keys()):
-            before, after = (_mean(rows[key], protocol.main) for rows in (theirs, mine))
-            if abs(after - before) > protocol.epsilon and not bundle.claim.reason.strip():
-                yield Finding(
-                    "V23",
-                    "reject",
-                    f"{key[0][:80]} was {before:.4g} and is {after:.4g}; say why with --reason",
-                )
+def _changes(bundle: Bundle, protocol: Protocol, history: History) -> Found:
+    """V23: a row changes for a reason."""
+    if bundle.claim.reason.strip():
+        return
+    for key, after in _means(bundle, protocol).items():
+        _, before = history.rows.get(key, ("", after))
+        if abs(after - before) > protocol.epsilon:
+            told = f"{key[1][:80]} was {before:.4g} and is {after:.4g}; say why with --reason"
+            yield Finding("V23", "reject", told)
 
 
-def _revision(bundle: Bundle, _: Protocol, __: Sequence[Bundle]) -> Found:
+def _revision(bundle: Bundle, _: Protocol, __: History) -> Found:
     """V24: all code has a revision and no changes beside it. Whether it can be had at code_url is not looked up."""
     for facts in bundle.environments.values():
         code = facts.get("code")
@@ -369,22 +394,20 @@ def _again(bundle: Bundle, rerun: int, measure: Rerun | None) -> Finding:
         return Finding("V25", "skip", "no cell was measured again; --rerun does")
     seeds = drawn(bundle, rerun)
     timed = {name for name, metric in bundle.plan["metrics"].items() if metric.get("timed")}
+    metrics = bundle.plan["metrics"]
     for seed, rows in measure(bundle, seeds).items():
         if isinstance(rows, str):
             return Finding("V25", "reject", f"seed {seed} cannot be measured again: {rows}")
-        was = next(record["rows"] for record in bundle.ok if record["seed"] == seed)
-        then = {_cell(row, bundle.plan["metrics"]): row for row in was}
-        now = {_cell(row, bundle.plan["metrics"]): row for row in rows}
+        then = {cell: row for one, cell, row in bundle.cells if one == seed}
+        now = {canonical({name: row[name] for name in row.keys() - metrics.keys()}): row for row in rows}
         if then.keys() != now.keys():
             return Finding("V25", "reject", f"seed {seed}: other rows came out: {sorted(then.keys() ^ now.keys())[0]}")
         for cell, row in then.items():
-            for name in sorted(row.keys() & bundle.plan["metrics"].keys() - timed):
-                if not _alike(row[name], now[cell].get(name, math.nan), _spread(bundle, cell, name)):
-                    return Finding(
-                        "V25",
-                        "reject",
-                        f"seed {seed}, {cell[:80]}: {name} is {row[name]:g} in the bundle and {now[cell][name]:g} here",
-                    )
+            for name in sorted(row.keys() & metrics.keys() - timed):
+                again = now[cell].get(name, math.nan)
+                if not _alike(row[name], again, _spread(bundle, cell, name)):
+                    told = f"{name} is {row[name]:g} in the bundle and {again:g} here"
+                    return Finding("V25", "reject", f"seed {seed}, {cell[:80]}: {told}")
     return Finding("V25", "pass", f"seeds {', '.join(map(str, seeds))} came out alike")
 
 
@@ -407,10 +430,7 @@ def _alike(was: float, now: float, spread: float) -> bool:
 def _spread(bundle: Bundle, cell: str, metric: str) -> float:
     """The standard deviation over seeds of one metric of one cell."""
     values = [
-        row[metric]
-        for record in bundle.ok
-        for row in record["rows"]
-        if metric in row and _cell(row, bundle.plan["metrics"]) == cell and math.isfinite(row[metric])
+        row[metric] for _, other, row in bundle.cells if other == cell and math.isfinite(row.get(metric, math.nan))
     ]
     mean = sum(values) / len(values) if values else 0.0
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)) if len(values) > 1 else 0.0
@@ -449,40 +469,29 @@ def _values(bundle: Bundle) -> Iterator[tuple[int, Mapping[str, Any], str, float
                     yield record["seed"], row, name, value
 
 
-def _cell(row: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """A row's subject and settings, as text."""
-    return _text({name: value for name, value in row.items() if name not in metrics})
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
-
-
-def _rows(bundle: Bundle) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
-    """(cell, parameters) → its measurements, one a seed."""
-    parameters = _text(bundle.plan["parameters"])
-    rows: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for record in bundle.ok:
-        for row in record["rows"]:
-            rows.setdefault((_cell(row, bundle.plan["metrics"]), parameters), []).append(row)
-    return rows
-
-
-def _mean(rows: Sequence[Mapping[str, Any]], metric: str) -> float:
-    values = [row[metric] for row in rows if metric in row and row[metric] == row[metric]]
-    return sum(values) / len(values) if values else math.nan
-
-
-def _fingerprints(bundle: Bundle, protocol: Protocol) -> dict[str, str]:
-    """Digest of a subject's numbers under all settings on all seeds → the subject; numbers without chance have none."""
-    by_subject: dict[str, list[Any]] = {}
-    for record in sorted(bundle.ok, key=lambda one: int(one["seed"])):
-        for row in record["rows"]:
-            if protocol.main in row:
-                settings = {k: v for k, v in row.items() if k not in bundle.plan["metrics"] and k != "subject"}
-                by_subject.setdefault(row["subject"], []).append([_text(settings), row[protocol.main]])
+def _means(bundle: Bundle, protocol: Protocol) -> dict[tuple[str, str, str], float]:
+    """(experiment, cell, parameters) → the mean of the main metric."""
+    parameters = canonical(bundle.plan["parameters"])
+    values: dict[str, list[float]] = {}
+    for _seed, cell, row in bundle.cells:
+        value = row.get(protocol.main, math.nan)
+        values.setdefault(cell, []).extend([value] if value == value else [])
     return {
-        hashlib.sha256(_text(sorted(numbers)).encode()).hexdigest(): subject
+        (bundle.experiment, cell, parameters): sum(numbers) / len(numbers)
+        for cell, numbers in values.items()
+        if numbers
+    }
+
+
+def _fingerprints(bundle: Bundle, protocol: Protocol) -> dict[tuple[str, str], str]:
+    """(experiment, digest of a subject's numbers in all settings on all seeds) → it; without chance it has none."""
+    by_subject: dict[str, list[Any]] = {}
+    for seed, cell, row in bundle.cells:
+        if protocol.main in row:
+            settings = cell.replace(canonical(row["subject"]), "", 1)
+            by_subject.setdefault(row["subject"], []).append([seed, settings, row[protocol.main]])
+    return {
+        (bundle.experiment, hashlib.sha256(canonical(sorted(numbers)).encode()).hexdigest()): subject
         for subject, numbers in by_subject.items()
-        if len({value for _, value in numbers}) > 2
+        if len({value for _, _, value in numbers}) > 2
     }

@@ -29,41 +29,28 @@ def loads(data: bytes) -> Any:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise NotStrict(f"it is not UTF-8 (byte {error.start})") from None
-    if _depth(text) > DEEPEST:
-        raise NotStrict(f"it is nested more than {DEEPEST} deep")
     try:
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_whole, parse_float=_fraction
         )
     except json.JSONDecodeError as error:
         raise NotStrict(f"it is no JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    _texts(value)
+    except RecursionError:
+        raise NotStrict(f"it is nested more than {DEEPEST} deep") from None
+    if text.count("[") + text.count("{") > DEEPEST:
+        _check_depth(value)
+    if not text.isascii() or "\\u" in text or _UNPRINTED.search(text):
+        _check_texts(value)
     return value
 
 
-def _depth(text: str) -> int:
-    """How deep brackets are nested, those within texts left out; before a parser recurses into them."""
-    depth = deepest = 0
-    inside = escaped = False
-    for character in text:
-        if inside:
-            if escaped:
-                escaped = False
-            elif character == "\\":
-                escaped = True
-            elif character == '"':
-                inside = False
-        elif character == '"':
-            inside = True
-        elif character in "[{":
-            depth += 1
-            if depth > deepest:
-                deepest = depth
-                if deepest > DEEPEST:
-                    break
-        elif character in "]}":
-            depth -= 1
-    return deepest
+def _check_depth(value: Any, depth: int = 1) -> None:
+    if isinstance(value, dict | list):
+        if depth > DEEPEST:
+            raise NotStrict(f"it is nested more than {DEEPEST} deep")
+        for inner in value.values() if isinstance(value, dict) else value:
+            if isinstance(inner, dict | list):
+                _check_depth(inner, depth + 1)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -92,18 +79,18 @@ def _fraction(text: str) -> float:
     return value
 
 
-def _texts(value: Any) -> None:
+def _check_texts(value: Any) -> None:
     """NotStrict if a text holds what a reader would not see: control characters, surrogates, changes of direction."""
     if isinstance(value, str):
         if found := _UNPRINTED.search(value):
             raise NotStrict(f"it has the character {found[0]!a} in a text")
     elif isinstance(value, dict):
         for name, inner in value.items():
-            _texts(name)
-            _texts(inner)
+            _check_texts(name)
+            _check_texts(inner)
     elif isinstance(value, list):
         for inner in value:
-            _texts(inner)
+            _check_texts(inner)
 
 
 def plain(value: Any) -> Any:

@@ -14,7 +14,10 @@ def good(submissions):
 
 
 def outcome(submissions, files, accepted=()):
-    found = verify(submissions.put(files), submissions.admitted, accepted)
+    history = rules.History()
+    for one in accepted:
+        history.add(one, submissions.admitted["demo"])
+    found = verify(submissions.put(files), submissions.admitted, history)
     for finding in found.findings:
         assert "\n" not in finding.message
         assert len(finding.message) < 400
