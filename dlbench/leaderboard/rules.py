@@ -274,20 +274,14 @@ def _data(bundle: Bundle, protocol: Protocol, _: History) -> Found:
 def _terms(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     if bundle.plan["version"] != protocol.version:
         yield Finding("V12", "reject", f"version {bundle.plan['version']}; the protocol is of {protocol.version}")
-    told: Mapping[str, Any] = bundle.plan["parameters"]
-    for name in sorted(set(told) | set(protocol.parameters)):
-        if name in protocol.free:
-            continue
-        if (
-            name not in told
-            or name not in protocol.parameters
-            or canonical(told[name]) != canonical(protocol.parameters[name])
-        ):
-            yield Finding(
-                "V12",
-                "reject",
-                f"{name} is {canonical(told.get(name))[:60]}; the protocol has {canonical(protocol.parameters.get(name))[:60]}",
-            )
+    told, wanted = (
+        {name: canonical(value) for name, value in parameters.items() if name not in protocol.free}
+        for parameters in (bundle.plan["parameters"], protocol.parameters)
+    )
+    for name in sorted(told.keys() | wanted.keys()):
+        mine, theirs = (values.get(name, "absent") for values in (told, wanted))
+        if mine != theirs:
+            yield Finding("V12", "reject", f"{name} is {mine[:60]}; the protocol has {theirs[:60]}")
 
 
 def _enough(bundle: Bundle, _: Protocol, __: History) -> Found:
@@ -429,9 +423,8 @@ def _alike(was: float, now: float, spread: float) -> bool:
 
 def _spread(bundle: Bundle, cell: str, metric: str) -> float:
     """The standard deviation over seeds of one metric of one cell."""
-    values = [
-        row[metric] for _, other, row in bundle.cells if other == cell and math.isfinite(row.get(metric, math.nan))
-    ]
+    numbers = (row.get(metric, math.nan) for _, other, row in bundle.cells if other == cell)
+    values = [value for value in numbers if math.isfinite(value)]
     mean = sum(values) / len(values) if values else 0.0
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1)) if len(values) > 1 else 0.0
 
