@@ -16,7 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dlbench import recompute
 from dlbench.errors import UsageError
+from dlbench.experiment import PREDICTIONS
 from dlbench.leaderboard import container, strict
 from dlbench.leaderboard.container import Rejected
 from dlbench.leaderboard.protocol import is_id
@@ -30,7 +32,8 @@ SELECTIONS = ("none", "val", "test")
 LONGEST = 128  # characters of a subject
 
 _PLAN = ("title", "version", "preset", "parameters", "datasets", "seeds", "device", "metrics", "plugin", "code")
-_RECORD = ("seed", "status", "attempt", "reason", "rows", "environment", "finished", "wall_s", "cpu_s")
+_RECORD = ("seed", "status", "attempt", "reason", "rows", "environment", "finished")
+_COSTS = ("wall_s", "cpu_s", "peak_rss_bytes")
 _ZIPPED = (1980, 1, 1, 0, 0, 0)  # one date for all, so that equal bundles are equal files
 
 
@@ -140,7 +143,13 @@ def write(run: Run, experiment: str, claim: Claim, out: Path) -> str:
     lines = []
     for seed in plan["seeds"]:
         result = results[seed]
-        record = {name: result.get(name) for name in _RECORD} | {"peak_rss_bytes": result.get("peak_rss_bytes")}
+        kept = {name: file for name, file in (result.get("artefacts") or {}).items() if name.startswith(PREDICTIONS)}
+        predictions = {}
+        for number, (name, file) in enumerate(sorted(kept.items())):
+            path = f"predictions/seed{seed}-{number}.csv"
+            files[path] = recompute.write(run.artefact(file))
+            predictions[name.removeprefix(PREDICTIONS)] = path
+        record = {name: result.get(name) for name in (*_RECORD, *_COSTS)} | {"predictions": predictions}
         lines.append(strict.dumps(record))
         facts = run.environments.get(result["environment"])
         if facts is None:
@@ -237,6 +246,9 @@ def read(path: Path) -> Bundle:
         for number, line in enumerate(files["records.jsonl"].splitlines(), 1)
     ]
     predictions = {name: data for name, data in files.items() if name.startswith("predictions/")}
+    named = [file for record in records for file in record["predictions"].values()]
+    if odd := sorted(set(named) ^ set(predictions)):
+        raise Rejected("V16", f"{str(odd[0])[:80]} is not there, or of no row")
     return Bundle(container.digest(files), plan, Claim(**claim), records, environments, predictions)
 
 
@@ -309,11 +321,14 @@ def _record(number: int, line: bytes, metrics: Mapping[str, Any], environments: 
     _fields(what, record, {"seed": int, "status": str, "rows": list, "environment": str, "finished": str})
     if record["environment"] not in environments:
         raise Rejected("V05", f"{what}: its environment is not among environments/")
-    for name in ("wall_s", "cpu_s", "peak_rss_bytes"):
+    for name in _COSTS:
         value = record.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
             raise Rejected("V20", f"{what}: {name} is {str(value)[:32]}; expected a number from 0 on")
-    return record | {"rows": [_row(what, row, metrics) for row in record["rows"]]}
+    predictions = record.get("predictions", {})
+    if not isinstance(predictions, dict) or not all(isinstance(file, str) for file in predictions.values()):
+        raise Rejected("V05", f"{what}: predictions are {str(predictions)[:48]!r}; expected cell → file")
+    return record | {"rows": [_row(what, row, metrics) for row in record["rows"]], "predictions": predictions}
 
 
 def _row(what: str, row: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:

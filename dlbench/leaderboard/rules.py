@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dlbench import stats
+from dlbench import recompute, stats
 from dlbench.leaderboard import bundle as bundles
 from dlbench.leaderboard.bundle import Bundle, canonical
 from dlbench.leaderboard.container import Rejected
 from dlbench.leaderboard.protocol import Protocol
 
-LEVELS = ("self_reported", "checked", "reproduced")
-"""What a row is worth: V24 was flagged; every rule passed; and cells were measured again here, alike."""
+LEVELS = ("self_reported", "checked", "recomputed", "reproduced")
+"""What a row is worth: V24 was flagged; every rule passed; metrics were computed from predictions; cells were measured
+again here, alike."""
 
 RULES = {
     "V01": "its size, and that it is whole",
@@ -84,7 +85,9 @@ class Verification:
         outcomes = {finding.rule: finding.outcome for finding in self.findings}
         if outcomes.get("V25") == "pass":
             return "reproduced"
-        return "self_reported" if outcomes.get("V24") == "flag" else "checked"
+        if outcomes.get("V24") == "flag":
+            return "self_reported"
+        return "recomputed" if outcomes.get("V16") == "pass" else "checked"
 
 
 Rerun = Callable[[Bundle, Sequence[int]], dict[int, list[dict[str, Any]] | str]]
@@ -176,7 +179,6 @@ def _unasked(bundle: Bundle, protocol: Protocol, history: History) -> Found:
 
 
 _UNASKED = {
-    "V16": ("skip", "it has no predictions, so that its numbers are as the trials gave them"),
     "V17": ("pass", "a bundle has none: means and intervals are computed here"),
     "V26": ("skip", "`dlbench check` asks this of the plugin that the protocol was written from"),
 }
@@ -309,6 +311,37 @@ def _tuning(bundle: Bundle, _: Protocol, __: History) -> Found:
         yield Finding("V15", "reject", f"{claim.tuned_trials} configurations were tried, selected by nothing")
 
 
+def _recomputed(bundle: Bundle, protocol: Protocol, _: History) -> Found:
+    """V16: what the protocol can compute from predictions is what the rows say, and every row has them."""
+    functions = {name: metric["recomputed"] for name, metric in protocol.metrics.items() if metric.get("recomputed")}
+    if unknown := sorted(set(functions.values()) - set(recompute.METRICS)):
+        yield Finding("V16", "flag", f"this dlbench computes no {unknown[0]}")
+        return
+    without = 0
+    files = {(record["seed"], cell): file for record in bundle.ok for cell, file in record["predictions"].items()}
+    for seed, cell, row in bundle.cells:
+        wanted = functions.keys() & row.keys()
+        if (seed, cell) not in files:
+            without += bool(wanted)
+            continue
+        try:
+            table = recompute.read(bundle.predictions[files[seed, cell]])
+            again = {name: recompute.METRICS[functions[name]](table[:, 0], table[:, 1:]) for name in sorted(wanted)}
+        except (recompute.NotPredictions, IndexError) as error:
+            yield Finding("V16", "reject", f"{files[seed, cell]}: {' '.join(str(error).split())[:200]}")
+            return
+        for name, value in again.items():
+            if not math.isclose(value, row[name], rel_tol=1e-9, abs_tol=1e-9):
+                told = f"{name} is {row[name]:.9g}, from the predictions it is {value:.9g}"
+                yield Finding("V16", "reject", f"seed {seed}, {cell[:80]}: {told}")
+    if functions and not files:
+        yield Finding("V16", "skip", "it has no predictions, so that its numbers are as the trials gave them")
+    elif without:
+        yield Finding("V16", "flag", f"{without} measurements have no predictions")
+    elif not functions:
+        yield Finding("V16", "skip", "the protocol computes no metric from predictions")
+
+
 def _chance(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     """V18: where no number of the main metric changes from seed to seed, there are not as many trials as seeds."""
     by_cell: dict[str, set[float]] = {}
@@ -439,6 +472,7 @@ _CHECKS: dict[str, _Check] = {
     "V13": _enough,
     "V14": _failures,
     "V15": _tuning,
+    "V16": _recomputed,
     "V18": _chance,
     "V19": _ceiling,
     "V20": _times,

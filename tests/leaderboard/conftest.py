@@ -17,13 +17,22 @@ __all__ = ["workbench"]
 
 SOURCE = DEMO.replace('better="higher", main=True', 'better="higher", main=True, low=0.0, high=1.0')
 
+PREDICTING = SOURCE.replace("low=0.0, high=1.0", 'low=0.0, high=1.0, recomputed="accuracy"').replace(
+    """                yield {"subject": subject""",
+    """                answers = rng.permutation(np.arange(100) < 100 * accuracy)
+                accuracy = answers.mean()
+                context.predicted(np.ones(100), answers, subject=subject, noise=noise)
+                yield {"subject": subject""",
+)
+"""The same, with the answers that its accuracy is of."""
+
 
 class Submissions:
     """Writes bundles of an installed experiment to the board that it keeps."""
 
-    def __init__(self, folder: Path, bench: Any) -> None:
+    def __init__(self, folder: Path, bench: Any, source: str = SOURCE) -> None:
         self.bench, self.board = bench, folder / "board"
-        bench.install(SOURCE)
+        bench.install(source)
         (self.board / "bundles").mkdir(parents=True)
         self.protocol()
 
