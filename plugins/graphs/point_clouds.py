@@ -146,17 +146,20 @@ class PointClouds(Experiment):
                 context.keep("answers", test.y)
                 context.keep("predicted", given.argmax(1))
             permuted = predict(test.x[:, permutation])
-            row = {"subject": subject, "task": self.dataset, "order": "given", "kept": 1.0}
-            counted = {"parameters": parameters}
-            error = (given - permuted).abs().max().item()
-            yield row | counted | score(given, test.y) | {"invariance_error": error}
-            context.predicted(test.y, given.argmax(1), **row)
-            yield row | counted | {"order": "permuted", **score(permuted, test.y)}
+            looks = {("given", 1.0): given, ("permuted", 1.0): permuted}
             for share in self.kept:
                 left = order[: max(round(share * self.points), 1)].sort().values
-                fewer = predict(test.x[:, left])
-                yield row | counted | {"kept": share, **score(fewer, test.y)}
-                context.predicted(test.y, fewer.argmax(1), **row | {"kept": share})
+                looks["given", share] = predict(test.x[:, left])
+            error = {"invariance_error": (given - permuted).abs().max().item()}
+            for (how, share), probability in looks.items():
+                row = {"subject": subject, "task": self.dataset, "order": how, "kept": share}
+                context.predicted(test.y, probability.argmax(1), **row)
+                yield (
+                    row
+                    | {"parameters": parameters}
+                    | score(probability, test.y)
+                    | (error if probability is given else {})
+                )
 
     def clouds(self, context: Context) -> tuple[Clouds, Clouds]:
         """Training and test clouds; those to test on are turned already."""
