@@ -83,10 +83,10 @@ class Verification:
         if self.rejected:
             return "rejected"
         outcomes = {finding.rule: finding.outcome for finding in self.findings}
+        if outcomes.get("V24") == "flag":  # nobody else can have this code
+            return "self_reported"
         if outcomes.get("V25") == "pass":
             return "reproduced"
-        if outcomes.get("V24") == "flag":
-            return "self_reported"
         return "recomputed" if outcomes.get("V16") == "pass" else "checked"
 
 
