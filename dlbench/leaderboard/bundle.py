@@ -103,11 +103,16 @@ class Bundle:
     def cells(self) -> list[tuple[int, str, Mapping[str, Any]]]:
         """Every measurement, after its seed and its cell: its subject and settings, as text."""
         metrics = self.plan["metrics"].keys()
-        return [
-            (record["seed"], canonical({name: value for name, value in row.items() if name not in metrics}), row)
-            for record in self.ok
-            for row in record["rows"]
-        ]
+        known: dict[Any, str] = {}  # most cells come once a seed
+        cells = []
+        for record in self.ok:
+            for row in record["rows"]:
+                named = [(name, value, type(value)) for name, value in row.items() if name not in metrics]
+                key = tuple(named)
+                if key not in known:
+                    known[key] = canonical({name: value for name, value, _ in named})
+                cells.append((record["seed"], known[key], row))
+        return cells
 
 
 def canonical(value: Any) -> str:

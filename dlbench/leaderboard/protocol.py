@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ class Protocol:
     ceiling: float = math.nan
     title: str = ""
 
-    @property
+    @cached_property
     def main(self) -> str:
         """The metric that ranks."""
         return next(name for name, metric in self.metrics.items() if metric.get("main"))

@@ -380,6 +380,8 @@ def _times(bundle: Bundle, _: Protocol, __: History) -> Found:
 
 def _owner(bundle: Bundle, protocol: Protocol, history: History) -> Found:
     """V21: a row is replaced only by those who submitted it."""
+    if not history.rows:
+        return
     for key in _means(bundle, protocol):
         by, _ = history.rows.get(key, (bundle.claim.submitter, 0.0))
         if by != bundle.claim.submitter:
@@ -388,6 +390,8 @@ def _owner(bundle: Bundle, protocol: Protocol, history: History) -> Found:
 
 def _copies(bundle: Bundle, protocol: Protocol, history: History) -> Found:
     """V22: two names for one thing; a subject's numbers on all seeds are its fingerprint."""
+    if not history.fingerprints:
+        return
     for key, subject in _fingerprints(bundle, protocol).items():
         by, other = history.fingerprints.get(key, ("", subject))
         if other != subject:
@@ -396,7 +400,7 @@ def _copies(bundle: Bundle, protocol: Protocol, history: History) -> Found:
 
 def _changes(bundle: Bundle, protocol: Protocol, history: History) -> Found:
     """V23: a row changes for a reason."""
-    if bundle.claim.reason.strip():
+    if not history.rows or bundle.claim.reason.strip():
         return
     for key, after in _means(bundle, protocol).items():
         _, before = history.rows.get(key, ("", after))
