@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "run experiments; the same command again resumes",
     "report": "tables, pictures and a page from run folders",
     "models": "train the reference models that audits compare with",
+    "leaderboard": "submissions, their verification, and boards made of them",
     "check": "conformance and determinism of experiments",
     "new": "write a plugin package to start from",
     "doctor": "what is built, which operators serve, damaged run files",

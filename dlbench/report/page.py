@@ -83,7 +83,7 @@ def render(
     for section in sections:
         chapters.setdefault(section["chapter"], []).append(section)
     return templates.fill(
-        "page.html",
+        templates.FOLDER / "page.html",
         runs=list(dict.fromkeys(one.run for one in everything)),
         several=len({one.run for one in everything}) > 1,
         date=_date(everything),
