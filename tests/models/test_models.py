@@ -1,6 +1,8 @@
 """Models by name: who may be one, what is told of those that may not, and those that are trained here."""
 
+import dataclasses
 import json
+import sys
 
 import pytest
 import torch
@@ -85,8 +87,6 @@ def registered(site, monkeypatch):
     plugins._registered.cache_clear()
     yield
     plugins._registered.cache_clear()
-    import sys
-
     sys.modules.pop("mymodels", None)
 
 
@@ -138,6 +138,23 @@ def test_what_a_trial_key_knows_of_a_model(registered):
         models.fingerprint("kept", ["digits_split"])
     models.get("kept").train()
     assert len(models.fingerprint("kept", ["digits_split"])) == 128  # of code, and of weights
+
+
+def test_trained_again_to_other_weights_it_is_measured_again(registered):
+    plugin = plugins.find(plugins.EXPERIMENTS, "robust_accuracy")
+
+    def key():
+        overrides = {"models": "cnn,kept", "dataset": "digits_split"}
+        told = describe({"plugin": plugin, "preset": "quick", "overrides": overrides}, print)
+        assert told["models"].keys() == {"kept"}
+        return trial_key("robust_accuracy", told, 0, "cpu")
+
+    kept = models.get("kept")
+    kept.train()
+    first = key()
+    assert key() == first
+    dataclasses.replace(kept, seed=1).train()
+    assert key() != first
 
 
 # ------------------------------------------------------------------------------------------------------------ trained
