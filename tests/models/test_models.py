@@ -13,6 +13,8 @@ from dlbench.brought import brought, check_names
 from dlbench.errors import ParameterError, PluginError
 from dlbench.models import safetensors
 from dlbench.models.trained import HEADER
+from dlbench.runner.describe import describe
+from dlbench.runner.plan import trial_key
 
 SHAPE = torch.Size([1, 8, 8])
 SOURCE = '''
