@@ -68,7 +68,7 @@ from dlbench.brought import brought, is_path
 from dlbench.errors import ParameterError
 from dlbench.stacking import Stack
 from dlbench_plugins.images import CLASSES, divided
-from dlbench_plugins.limits.shapes import SIGNS, Shapes, shapes
+from dlbench_plugins.limits.shapes import SIGNS, Shapes, ideal_weights, shapes
 from dlbench_plugins.networks import logistic_regression, train
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ METHODS: dict[str, Method] = {
 SENSITIVITIES = ("gradient", "SmoothGrad", "guided backpropagation")  # of which the size counts
 NEEDS = {"guided backpropagation": nn.ReLU, "Grad-CAM": nn.Conv2d}
 RANDOM, EDGES = "random", "edges"
-CNN, LINEAR, TREE = "cnn", "linear", "tree"
+CNN, LINEAR, IDEAL, TREE = "cnn", "linear", "ideal linear", "tree"
 
 KNOWS = {  # test accuracy that there must be
     "shapes": {CNN: 0.95, LINEAR: 0.9},
@@ -105,7 +105,7 @@ SHARED = 0.5  # of the most relevant pixels, by two methods
 TOP = 0.1  # of a map are its most relevant pixels
 COVERED = 0.5  # of all pixels at the end of pixel flipping
 RIDGE, LEVELS = 10.0, 8
-MOVED = 20  # pictures that sensitivity is taken on
+MOVED = 10  # pictures that sensitivity is taken on
 
 
 def of_cnn(rows: pd.DataFrame, over: str, **settings: str | int | bool) -> pd.DataFrame:
@@ -120,10 +120,10 @@ def best_minus_linear(rows: pd.DataFrame) -> pd.Series:
     return (best - where(rows, model=LINEAR, over="sign").rank_accuracy).dropna()
 
 
-def kept(rows: pd.DataFrame, subject: str) -> pd.Series:
+def kept(rows: pd.DataFrame, subject: str, metric: str = "spearman") -> pd.Series:
     """Size of the rank correlation with the explanation of a wholly random network, one a seed."""
     rows = of_cnn(rows, "randomised", subject=subject)
-    return rows[rows.layers == rows.layers.max()].spearman.abs()
+    return rows[rows.layers == rows.layers.max()][metric].abs()
 
 
 def random_maps(rows: pd.DataFrame) -> Verdict:
@@ -172,10 +172,11 @@ class Interpretability(Experiment):
     noise: float = between(0.0, 10.0, default=0.3)  # a sign's brightness is 1
     train_size: int = between(10, 60_000, default=2000)
     test_size: int = between(10, 10_000, default=500)
-    judged: int = between(2, 10_000, default=60)  # test pictures that are explained
+    judged: int = between(2, 10_000, default=50)  # test pictures that are explained
     randomisations: int = between(1, 1000, default=4)  # networks with ever more random layers, all of them at last
+    draws: int = between(2, 1000, default=24)  # of noise, for infidelity
     width: int = between(4, 1024, default=16)
-    steps: int = between(1, 10**6, default=220)
+    steps: int = between(1, 10**6, default=150)
     batch_size: int = between(2, 4096, default=64)
     learning_rate: float = between(1e-6, 1.0, default=5e-3)
 
@@ -201,6 +202,7 @@ class Interpretability(Experiment):
         "infidelity": Metric("infidelity, of the score", better="lower", low=0),
         "max_sensitivity": Metric("largest relative move of the explanation", "1", "lower", low=0),
         "spearman": Metric("rank correlation with the explanation of a random network", low=-1, high=1),
+        "spearman_of_sizes": Metric("the same of the sizes of what is attributed", low=-1, high=1),
         "agreement": Metric("shared part of the most relevant tenth of pixels", low=0, high=1),
         "accuracy": Metric("test accuracy", better="higher", low=0, high=1),
         "answers_kept": Metric("share of answers that stay without the distractor", "1", "higher", low=0, high=1),
@@ -212,6 +214,7 @@ class Interpretability(Experiment):
             "train_size": 20_000,
             "test_size": 2000,
             "judged": 300,
+            "draws": 100,
             "width": 32,
             "steps": 3000,
             "learning_rate": 1e-3,
@@ -254,9 +257,11 @@ class Interpretability(Experiment):
         chosen = torch.argsort(~right, stable=True)[: self.judged].cpu()  # wrong ones only if there are too few
         x = task.test_x[chosen.to(task.test_x.device)]
         truth = None if task.truth is None else task.truth.only(chosen.numpy())
-        read = {LINEAR: e.gradient_times_input(linear, x, answered(linear, x)).sum(1), TREE: tree.read(x)}
-        for name, maps in read.items() if truth is not None else ():
-            yield from located(maps, truth, {"subject": name, "model": name, "data": self.dataset})
+        if truth is not None:
+            ideal = as_images(ideal_weights(self.cells), context)[answered(cnn, x)]
+            linear_maps = e.gradient_times_input(linear, x, answered(linear, x)).sum(1)
+            for name, maps in {LINEAR: linear_maps, IDEAL: (ideal * x).sum(1), TREE: tree.read(x)}.items():
+                yield from located(maps, truth, {"subject": name, "model": name, "data": self.dataset})
         for done, (name, net) in enumerate(nets.items()):
             context.progress(0.4 + 0.6 * done / len(nets), f"explanations of {name}")
             yield from self.explained(name, net, x, truth, context)
@@ -315,8 +320,10 @@ class Interpretability(Experiment):
             row = {"subject": method, **common, "over": "faithfulness", **self.removed(net, x, found, y, context)}
             if method in methods:
                 explain, few, of = methods[method], x[:MOVED], y[:MOVED]
-                generator = context.generator("infidelity")
-                row["infidelity"] = float(e.infidelity(net, x, attributions[method], y, generator=generator).mean())
+                told = e.infidelity(
+                    net, x, attributions[method], y, generator=context.generator("infidelity"), samples=self.draws
+                )
+                row["infidelity"] = float(told.mean())
                 moves = e.max_sensitivity(
                     lambda moved, explain=explain, of=of: explain(net, moved, of, context),  # type: ignore[misc]
                     few,
@@ -359,9 +366,9 @@ class Interpretability(Experiment):
             found |= {RANDOM: noise_maps(x, context, name, count), EDGES: e.edges(x).sum(1)}
             shown.append(torch.stack([found[method][0] for method in maps]))
             for method, before in maps.items():
-                same = np.nan_to_num(e.rank_correlation(before, found[method]))
                 row = {"subject": method, "model": name, "data": self.dataset, "over": "randomised", "layers": count}
-                row["spearman"] = float(same.mean().clip(-1, 1))
+                row["spearman"] = correlation(before, found[method])
+                row["spearman_of_sizes"] = correlation(before.abs(), found[method].abs())
                 if truth is not None:
                     row["rank_accuracy"] = float(e.relevance_rank_accuracy(found[method], truth.sign).mean())
                 yield row
@@ -384,6 +391,16 @@ class Interpretability(Experiment):
         Claim(
             "(b) gradient and Grad-CAM do not",
             lambda rows: all_of(*(below(kept(rows, method), KEPT) for method in ("gradient", "Grad-CAM"))),
+            source="Adebayo et al. 2018",
+        ),
+        Claim(
+            "(b) taken by their size, gradient x input and integrated gradients keep one of over 0.5, too",
+            lambda rows: all_of(
+                *(
+                    above(kept(rows, method, "spearman_of_sizes"), KEPT)
+                    for method in ("gradient x input", "integrated gradients")
+                )
+            ),
             source="Adebayo et al. 2018",
         ),
         Claim(
@@ -510,6 +527,11 @@ def relevance(method: str, attributions: Tensor) -> Tensor:
 def noise_maps(x: Tensor, context: Context, *axis: str | int) -> Tensor:
     """[n, h, w]: nothing."""
     return torch.rand((len(x), *x.shape[2:]), generator=context.generator("noise maps", *axis))
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """The mean rank correlation of maps, 0 where one of them is blank."""
+    return float(np.nan_to_num(e.rank_correlation(first, second)).mean().clip(-1, 1))
 
 
 def located(maps: Tensor | NDArray, truth: Shapes, common: Measurement) -> Iterator[Measurement]:

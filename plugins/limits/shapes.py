@@ -57,12 +57,25 @@ def shapes(n: int, rng: np.random.Generator, *, cells: int = 2, noise: float = 0
     second = (first + rng.integers(1, cells**2, size=n)) % cells**2
     corner = _corners(first, cells) + (CELL - SIDE) // 2
     other = _corners(second, cells) + rng.integers(CELL - BLOCK + 1, size=(2, n))
-    patterns = np.array([[[pixel == "#" for pixel in row] for row in sign] for sign in SIGNS.values()])
-    sign = _drawn(corner, patterns[y], size)
+    sign = _drawn(corner, _patterns()[y], size)
     place = _drawn(corner, np.ones((n, SIDE, SIDE), dtype=bool), size)
     distractor = _drawn(other, np.ones((n, BLOCK, BLOCK), dtype=bool), size)
     x = noise * rng.standard_normal((n, size, size), dtype=np.float32) + (sign | distractor)
     return Shapes(x.astype(np.float32), y, sign, place, distractor)
+
+
+def ideal_weights(cells: int = 2) -> NDArray[np.float32]:
+    """[classes, size, size]: of the linear model that knows the signs, each less the mean of all, in every cell."""
+    patterns = _patterns().astype(np.float32)
+    patterns -= patterns.mean(0)
+    margin = (CELL - SIDE) // 2
+    cell = np.pad(patterns, ((0, 0), (margin, CELL - SIDE - margin), (margin, CELL - SIDE - margin)))
+    return np.tile(cell, (1, cells, cells))
+
+
+def _patterns() -> NDArray[np.bool_]:
+    """[classes, SIDE, SIDE]."""
+    return np.array([[[pixel == "#" for pixel in row] for row in sign] for sign in SIGNS.values()])
 
 
 def _corners(cell: NDArray[np.int64], cells: int) -> NDArray[np.int64]:
