@@ -244,8 +244,8 @@ def edges(x: Tensor) -> Tensor:
     channels = x.shape[1]
     filters = torch.stack([down, down.T])[:, None].repeat(channels, 1, 1, 1)
     padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
-    answers = F.conv2d(padded, filters, groups=channels).unflatten(1, (channels, 2))
-    return answers.square().sum(2).sqrt()
+    answers: Tensor = F.conv2d(padded, filters, groups=channels)
+    return answers.square().view(len(x), channels, 2, *x.shape[2:]).sum(2).sqrt()
 
 
 class _Guided(torch.autograd.Function):
@@ -256,7 +256,7 @@ class _Guided(torch.autograd.Function):
         return output.clone()
 
     @staticmethod
-    def backward(_ctx: Any, slope: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_ctx: Any, slope: Tensor) -> Tensor:
         return slope.clamp_min(0)
 
 

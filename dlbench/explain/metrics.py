@@ -44,7 +44,7 @@ def relevance_rank_accuracy(maps: Any, masks: Any) -> Array:
     r = checks.maps("maps", maps)
     m = checks.masks(masks, r)
     sizes = m.sum((1, 2))
-    return _shared(_top(r, sizes), m) / sizes
+    return np.asarray(_shared(_top(r, sizes), m) / sizes)
 
 
 def relevance_mass_accuracy(maps: Any, masks: Any) -> Array:
@@ -56,7 +56,7 @@ def relevance_mass_accuracy(maps: Any, masks: Any) -> Array:
     m = checks.masks(masks, r)
     positive = r.clip(min=0)
     total = positive.sum((1, 2))
-    return np.divide(_shared(positive, m), total, out=np.zeros(len(r)), where=total > 0)
+    return np.asarray(np.divide(_shared(positive, m), total, out=np.zeros(len(r)), where=total > 0))
 
 
 def pointing_game(maps: Any, masks: Any) -> Array:
@@ -79,7 +79,7 @@ def top_k_agreement(first: Any, second: Any, k: int) -> Array:
     if not 1 <= k <= a[0].size:
         raise ValueError(f"k is {k}; expected from 1 to the {a[0].size} pixels of a map")
     sizes = np.full(len(a), k)
-    return _shared(_top(a, sizes), _top(b, sizes)) / k
+    return np.asarray(_shared(_top(a, sizes), _top(b, sizes)) / k)
 
 
 def rank_correlation(first: Any, second: Any) -> Array:
@@ -91,7 +91,7 @@ def rank_correlation(first: Any, second: Any) -> Array:
     a, b = (rankdata(maps.reshape(len(maps), -1), axis=1) for maps in checks.pair(first, second))
     a, b = (ranks - ranks.mean(1, keepdims=True) for ranks in (a, b))
     sizes = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-    return np.divide((a * b).sum(1), sizes, out=np.full(len(a), np.nan), where=sizes > 0)
+    return np.asarray(np.divide((a * b).sum(1), sizes, out=np.full(len(a), np.nan), where=sizes > 0))
 
 
 # ---------------------------------------------------------------------------------------- against what the model does
@@ -184,42 +184,46 @@ def road(
 def infidelity(
     model: Model,
     x: Tensor,
-    attributions: Tensor,
+    contributions: Tensor,
     target: Tensor,
     *,
     generator: torch.Generator,
-    noise: float = 0.2,
+    share: float = 0.1,
     samples: int = 50,
+    baseline: float = 0.0,
 ) -> Array:
-    """[n]: how badly attributions foretell what the score loses by noise (Yeh et al. 2019, arXiv:1901.09392).
+    """[n]: how badly contributions foretell what the score loses when pixels are covered (Yeh et al. 2019).
 
-    With noise I it is the mean of (b I·a − f(x) + f(x − I))² for attributions a times the factor b that makes it least,
-    since a method's unit is arbitrary.
+    Pixels are drawn by lot, and it is the mean of (b times the sum of their contributions less what the score loses)²,
+    with the factor b that makes it least, since a method's unit is arbitrary (arXiv:1901.09392, where I is x - baseline
+    at the drawn pixels).
 
     Args:
         model: from images to scores.
         x: [n, channels, height, width].
-        attributions: with signs, of the shape of x or with one channel.
+        contributions: with signs, of the shape of x or with one channel; of a gradient, take it times x - baseline.
         target: [n] int64, the class that is explained.
-        generator: of the noise, on the CPU.
-        noise: its standard deviation.
-        samples: draws of it, the same for all images.
+        generator: of the draws, on the CPU.
+        share: the chance of each pixel to be covered, above 0 and at most 1.
+        samples: draws, the same for all images.
+        baseline: what pixels are covered with.
 
     Raises:
-        ValueError: images, attributions or classes that do not belong together, or no sample.
+        ValueError: images, contributions or classes that do not belong together, no sample, or a share that is none.
     """
     x = checks.images(x)
     target = checks.classes(target, x)
     checks.at_least_one(samples=samples)
-    if attributions.shape not in (x.shape, (len(x), 1, *x.shape[2:])):
-        raise ValueError(f"attributions have shape {list(attributions.shape)}; expected {list(x.shape)}, as x has")
+    _check_shares([share])
+    if contributions.shape not in (x.shape, (len(x), 1, *x.shape[2:])):
+        raise ValueError(f"contributions have shape {list(contributions.shape)}; expected {list(x.shape)}, as x has")
     foretold, lost = [], []
     with undisturbed(model, x.device), torch.no_grad():
         whole = checks.scores(model, x, target)
         for _ in range(samples):
-            moved = noise * torch.randn(x.shape[1:], generator=generator, dtype=x.dtype).to(x.device)
-            foretold.append((attributions * moved).sum((1, 2, 3)))
-            lost.append(whole - checks.scores(model, x - moved, target))
+            covered = (torch.rand(x.shape[2:], generator=generator) < share).to(x.device)
+            foretold.append((contributions * covered).sum((1, 2, 3)))
+            lost.append(whole - checks.scores(model, x.masked_fill(covered, baseline), target))
     a, d = (torch.stack(values).double().cpu().numpy() for values in (foretold, lost))
     size = (a**2).mean(0)
     factor = np.divide((a * d).mean(0), size, out=np.zeros(len(x)), where=size > 0)

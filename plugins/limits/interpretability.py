@@ -17,8 +17,9 @@ numbers and of edges, which know no network, stand beside them. ``over`` says wh
   most relevant pixel is; and how many of the nine are the distractor's. *place*: the same for the square around the
   sign, whose dark pixels tell signs apart, too;
 - *faithfulness*: what the network loses when relevant pixels are set to 0 (pixel flipping) or filled in from around
-  them (ROAD), which shows it pictures unlike any that it has seen; how badly attributions foretell what noise does
-  (infidelity), and how far they move with a little noise (largest sensitivity);
+  them (ROAD), which shows it pictures unlike any that it has seen; how badly attributions, of sensitivities times
+  input, foretell what covering a tenth of all pixels does to the score (infidelity); and how far they move with a
+  little noise (largest sensitivity);
 - *randomised*: the rank correlation with the explanation of a network of which ``layers`` layers, from the last on, are
   drawn anew (Adebayo et al., NeurIPS 2018), and the same of sizes without signs; a blank map counts 0;
 - *agreement*: what two methods share of the most relevant tenth of pixels.
@@ -174,7 +175,7 @@ class Interpretability(Experiment):
     test_size: int = between(10, 10_000, default=500)
     judged: int = between(2, 10_000, default=40)  # test pictures that are explained
     randomisations: int = between(1, 1000, default=4)  # networks with ever more random layers, all of them at last
-    draws: int = between(2, 1000, default=24)  # of noise, for infidelity
+    draws: int = between(2, 1000, default=24)  # of pixels to cover, for infidelity
     width: int = between(4, 1024, default=16)
     steps: int = between(1, 10**6, default=120)
     batch_size: int = between(2, 4096, default=64)
@@ -320,9 +321,9 @@ class Interpretability(Experiment):
             row = {"subject": method, **common, "over": "faithfulness", **self.removed(net, x, found, y, context)}
             if method in methods:
                 explain, few, of = methods[method], x[:MOVED], y[:MOVED]
-                told = e.infidelity(
-                    net, x, attributions[method], y, generator=context.generator("infidelity"), samples=self.draws
-                )
+                account = attributions[method] * x if method in SENSITIVITIES else attributions[method]
+                generator = context.generator("infidelity")
+                told = e.infidelity(net, x, account, y, generator=generator, samples=self.draws)
                 row["infidelity"] = float(told.mean())
                 moves = e.max_sensitivity(
                     lambda moved, explain=explain, of=of: explain(net, moved, of, context),  # type: ignore[misc]

@@ -146,17 +146,25 @@ def test_road_asks_whether_the_class_is_still_said():
     assert e.road(net, x, -x[:, 0], zero, generator=generator(), shares=(0.2, 0.8)).tolist() == [[1.0, 1.0]]
 
 
-def test_of_a_linear_model_the_gradient_is_faithful_and_a_wrong_one_is_not():
-    net = sums(2.0)
-    x, zero = torch.randn(3, 1, 2, 2, generator=generator()), torch.zeros(3, dtype=torch.int64)
-    slopes = e.gradient(net, x, zero)
-    assert e.infidelity(net, x, slopes, zero, generator=generator()).tolist() == pytest.approx([0] * 3, abs=1e-10)
-    assert e.infidelity(net, x, 7 * slopes, zero, generator=generator()).tolist() == pytest.approx([0] * 3, abs=1e-10)
-    wrong = slopes * torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
-    found = e.infidelity(net, x, wrong, zero, generator=generator(), noise=0.5, samples=20_000)
-    assert found.tolist() == pytest.approx([3 * 4 * 0.25] * 3, rel=0.05)  # three pixels of variance 4 · 0.5²
-    blank = e.infidelity(net, x, 0 * slopes, zero, generator=generator(), noise=0.5, samples=20_000)
-    assert blank.tolist() == pytest.approx([4 * 4 * 0.25] * 3, rel=0.05)
+def test_of_a_linear_model_contributions_are_faithful_and_others_are_not():
+    """Covered pixels, each with a chance of a half, cost 2 each.
+
+    Of the first alone, a factor of 2.5 foretells most: what is missed is 4 · E(1.5 m - s)² with s of three, 4 · 1.875.
+    A blank map misses it all: 4 · E(s of four)² = 4 · (1 + 4).
+    """
+    net, x, zero = sums(2.0), torch.ones(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64)
+    account = e.gradient_times_input(net, x, zero)
+    for scale in (1, 7):
+        found = e.infidelity(net, x, scale * account, zero, generator=generator())
+        assert found.tolist() == pytest.approx([0] * 3, abs=1e-10)
+    many = {"share": 0.5, "samples": 20_000}
+    wrong = account * torch.tensor([1.0, 0.0, 0.0, 0.0]).view(1, 1, 2, 2)
+    found = e.infidelity(net, x, wrong, zero, generator=generator(), **many)
+    assert found.tolist() == pytest.approx([7.5] * 3, rel=0.03)
+    blank = e.infidelity(net, x, 0 * account, zero, generator=generator(), **many)
+    assert blank.tolist() == pytest.approx([20] * 3, rel=0.03)
+    other = e.infidelity(net, x, 0 * account, zero, generator=generator(), baseline=1.0)
+    assert other.tolist() == [0.0] * 3  # covered with what they are
 
 
 def test_sensitivity_by_hand():
@@ -193,7 +201,8 @@ def test_impossible_settings():
         (lambda: e.pixel_flipping(net, x, MAPS[:1], zero + 2), "the model has 2 classes"),
         (lambda: e.road(net, x, MAPS[:1], zero, generator=generator(), shares=()), "shares of pixels"),
         (lambda: e.road(net, x, MAPS[:1], zero, generator=generator(), shares=(1.0,)), "some pixels must stay"),
-        (lambda: e.infidelity(net, x, x[:, :, :1], zero, generator=generator()), "attributions have shape"),
+        (lambda: e.infidelity(net, x, x[:, :, :1], zero, generator=generator()), "contributions have shape"),
+        (lambda: e.infidelity(net, x, x, zero, generator=generator(), share=0.0), "shares of pixels"),
         (lambda: e.max_sensitivity(lambda x: x, x, generator=generator(), samples=0), "samples is 0"),
         (lambda: list(e.randomised(nn.ReLU(), seed=0)), "no layer with reset_parameters"),
     ):
@@ -254,11 +263,11 @@ def test_captum_measures_the_same(case):
     metrics = pytest.importorskip("captum.metrics")
     net, x, y, _ = case
     attributions = e.gradient_times_input(net, x, y)
-    drawn = [0.2 * torch.randn(1, 8, 8, generator=g) for g in [generator()] for _ in range(30)]
+    drawn = [(torch.rand(8, 8, generator=g) < 0.1).float()[None] for g in [generator()] for _ in range(30)]
 
     def perturb(inputs, *_):
-        moved = torch.stack(drawn).repeat(len(inputs) // 30, 1, 1, 1)  # all draws of an image stand together
-        return moved, inputs - moved
+        covered = torch.stack(drawn).repeat(len(inputs) // 30, 1, 1, 1)  # all draws of an image stand together
+        return covered, inputs * (1 - covered)
 
     theirs = metrics.infidelity(
         net, perturb, x, attributions, target=y, n_perturb_samples=30, max_examples_per_batch=None, normalize=True
