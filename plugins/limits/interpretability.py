@@ -214,7 +214,6 @@ class Interpretability(Experiment):
     presets = {
         "quick": {},
         "full": {
-            "cells": 3,
             "train_size": 20_000,
             "test_size": 2000,
             "judged": 300,
