@@ -116,11 +116,11 @@ def test_presets_name_what_they_need():
 
 @pytest.mark.parametrize("name", ["waterbirds", "celeba", "acsincome"])
 def test_bias_among_birds_faces_and_incomes(folder, name):
-    sizes = {"each": 20, "rare": 10} if name != "acsincome" else {"people": 600}
+    sizes = {"each": 8, "rare": 4} if name != "acsincome" else {"people": 600}
     getattr(made_groups, name.removesuffix("income"))(folder, **sizes)
-    made = {"shares": (0.0, 0.5), "faces": 100, "test_faces": 80, "steps": 4, "train_digits": 100}
-    small = {**made, "hidden": 8, "real_steps": 30, "examples": 200}
-    found, _ = rows_of(preset(AlgorithmicBias, name, **small))
+    assert AlgorithmicBias.presets[name]["problems"] == ("faces", "digits", name)  # the first two have the controls
+    small = {"hidden": 8, "real_steps": 25, "examples": 200, "rate": 0.01, "batch": 16}
+    found, _ = rows_of(preset(AlgorithmicBias, name, problems=(name,), **small))
     mine = found[found.problem == name]
     methods = {"erm", "reweighting", "group_dro", "dfr"} | ({"resampling", "jtt"} if name == "acsincome" else set())
     assert set(mine.subject) == methods
@@ -131,4 +131,4 @@ def test_bias_among_birds_faces_and_incomes(folder, name):
         rates = mine[mine.group.isin(("black", "white"))]
         assert len(rates) == 2 * len(methods) and rates.false_negative_rate.notna().all()
     else:
-        assert set(mine.network) == {SMALL_CNN} and everyone.examples["erm"] == 20
+        assert set(mine.network) == {SMALL_CNN} and everyone.examples["erm"] == 8
