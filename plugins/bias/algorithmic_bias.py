@@ -22,7 +22,7 @@ darker women and on at most 0.8 % of those of lighter men. Why, such an audit ca
     rate as in (c). Trained are erm, reweighting, GroupDRO and last-layer retraining; on incomes all that COMPAS has.
 
 Then what helps: reweighting, resampling, GroupDRO, JTT, last-layer retraining (DFR), IRM where there are environments,
-DB-VAE on faces and digits, and Fairlearn's reductions on COMPAS where asked for (extra ``fairness``). All have the same
+DB-VAE on faces and digits, and Fairlearn's reductions on tables where asked for (extra ``fairness``). All have the same
 budget of updates and three settings, chosen by the validation accuracy of the worst group: groups are known there, even
 for methods that train without them. Validation data has as many of each group in (a), and DFR is fitted on half of it,
 so it sees more of the rare group than the others: what it shows is that the features were there. In (a) and (b) each
