@@ -32,7 +32,7 @@ def test_tables_are_scikit_learns(ours, theirs, options):
     [
         (tabular.WINE, {"wine_data.csv": "2,13,a,b\n1,2,3\n4,5,6\n"}, "not rows of 13 features and a class"),
         (tabular.BREAST_CANCER, {"breast_cancer.csv": "2,30,a,b\n1,two\n"}, "two"),
-        (tabular.DIABETES, {"diabetes_data_raw.csv.gz": "1 2\n3 4\n", "diabetes_target.csv.gz": "1\n2\n"}, "10 features"),
+        (tabular.DIABETES, {"diabetes_data_raw.csv.gz": "1 2\n3 4\n", "diabetes_target.csv.gz": "1\n"}, "10 features"),
         (
             tabular.DIABETES,
             {"diabetes_data_raw.csv.gz": "1 2 3 4 5 6 7 8 9 0\n" * 3, "diabetes_target.csv.gz": "1\n2\n"},

@@ -1,6 +1,6 @@
 """Small tables that lie inside scikit-learn: wine, breast cancer (which class) and diabetes (which number).
 
-All are ``x`` float64 [n, features], as measured, and ``y`` [n]: int64 classes, or float64 numbers. No split is standard.
+All are ``x`` float64 [n, features], as measured, and ``y`` [n], int64 classes or float64 numbers; no split is standard.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def _classes(path: Path, features: int) -> Arrays:
 
 
 def _wine_read() -> Arrays:
-    return _classes(*_wine_files(), features=13)
+    return _classes(_wine_files()[0], features=13)
 
 
 def _breast_cancer_read() -> Arrays:
-    return _classes(*_breast_cancer_files(), features=30)
+    return _classes(_breast_cancer_files()[0], features=30)
 
 
 def _diabetes_read() -> Arrays:
