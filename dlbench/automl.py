@@ -440,7 +440,7 @@ def _numbers(table: pd.DataFrame, columns: NDArray[np.intp]) -> Numbers:
 def _frame(x: ArrayLike | pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
-    table = x if isinstance(x, pd.DataFrame) else pd.DataFrame(np.asarray(x))
-    if table.ndim != 2 or not table.shape[1] or not len(table):
-        raise ValueError(f"x has shape {list(table.shape)}; expected [n, features] with some of both")
-    return table
+    shape = x.shape if isinstance(x, pd.DataFrame) else np.shape(x)
+    if len(shape) != 2 or not shape[0] or not shape[1]:
+        raise ValueError(f"x has shape {list(shape)}; expected [n, features] with some of both")
+    return x if isinstance(x, pd.DataFrame) else pd.DataFrame(np.asarray(x))
