@@ -391,7 +391,8 @@ def draw_budget(axes: Axes, rows: pd.DataFrame) -> None:
             means = mine.groupby([mine.index, "trials"]).normalised.mean().unstack()
             if subject in (PUSH_BUTTON, SINGLE):
                 style = {"marker": "o", "markersize": 3.5, "label": subject}
-                draw_means(axes, means.columns, means.T.to_numpy(), color=color, **style)
+                beside = means.columns + 0.2 * (subject == SINGLE)
+                draw_means(axes, beside, means.T.to_numpy(), color=color, **style)
             else:
                 line = "-" if subject == TUNED else ":"
                 axes.axhline(means.iloc[:, -1].mean(), color=color, linestyle=line, linewidth=1.3, label=subject)
@@ -425,9 +426,10 @@ def draw_arms(axes: Axes, rows: pd.DataFrame, tables: Sequence[str]) -> None:
             draw_means(axes, places, found, color=color, label=label, **style)
         axes.axhline(1, color="black", linewidth=0.8)
         axes.axhline(0, color="#999999", linewidth=0.8, linestyle=":")
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high + 0.35 * (high - low))
-        axes.legend(fontsize=7, frameon=False, loc="upper center", ncols=2)
+        if len(rows):
+            low, high = axes.get_ylim()
+            axes.set_ylim(low, high + 0.35 * (high - low))
+            axes.legend(fontsize=7, frameon=False, loc="upper center", ncols=2)
     axes.set_xticks(range(len(tables)), [name.replace("_", " ") for name in tables], fontsize=8)
     axes.set_title("the push button and its data", fontsize=9)
     axes.set_ylabel("score: constant 0, tuned forest 1", fontsize=8)
