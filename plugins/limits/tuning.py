@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -132,32 +132,52 @@ def rungs(budget: int, steps: int, *, eta: int = 3, levels: int = 3) -> list[Run
         raise ValueError(f"a budget of {budget} steps is too small for one training of {steps}")
     places = [max(1, steps // eta ** (levels - 1 - k)) for k in range(levels)]
 
-    def counts(first: int) -> list[int]:
-        return [max(1, first // eta**k) for k in range(levels)]
+    def made(first: int) -> list[Rung]:
+        return [Rung(place, max(1, first // eta**k)) for k, place in enumerate(places)]
 
     first = 1
-    while spent(places, counts(first + 1)) <= budget:
+    while spent(made(first + 1)) <= budget:
         first += 1
-    return [Rung(step, count) for step, count in zip(places, counts(first), strict=True)]
+    return made(first)
 
 
-def spent(places: Sequence[int], counts: Sequence[int]) -> int:
-    """The steps that are taken in all, when this many settings reach each place."""
-    return sum(count * (place - before) for place, before, count in zip(places, [0, *places], counts, strict=False))
+def spent(levels: Sequence[Rung]) -> int:
+    """The steps that are taken in all when the last of these rungs is reached."""
+    befores = [0, *(rung.step for rung in levels)]
+    return sum(rung.count * (rung.step - before) for rung, before in zip(levels, befores, strict=False))
 
 
-def halving(levels: Sequence[Rung], judged: Callable[[Sequence[int], int], ArrayLike]) -> list[list[int]]:
-    """Which settings reach each rung: of those at one, the best at validation get to the next.
+class Lap(NamedTuple):
+    """How a race stands at a rung."""
+
+    rung: Rung
+    training: Training
+    alive: list[int]  # which setting each of the training's networks has
+    validation: dict[int, float]  # of those
+    members: list[int]  # the settings that are halved, the best at validation first
+
+
+def race(
+    training: Training, levels: Sequence[Rung], judge: Callable[[Stack], NDArray[np.float64]], *, always: int
+) -> Iterator[Lap]:
+    """Successive halving, how it stands at each rung; of equals the first goes on.
 
     Args:
-        levels: the rungs; the first's settings are 0, 1, …
-        judged: validation accuracies of some settings after some steps.
+        training: of the settings that are there always, and then of those that are halved.
+        levels: the rungs, of which the first says how many are halved.
+        judge: validation accuracies of networks.
+        always: how many settings train to the end whatever comes; the first of those that are halved can be among them.
     """
-    reached = [list(range(levels[0].count))]
-    for rung, following in zip(levels, levels[1:], strict=False):
-        order = np.argsort(-np.asarray(judged(reached[-1], rung.step)), kind="stable")
-        reached.append([reached[-1][k] for k in order[: following.count]])
-    return reached
+    alive = list(range(len(training.settings)))
+    members = alive[-levels[0].count :]
+    for rung in levels:
+        members = members[: rung.count]
+        wanted = [k for k in alive if k < always or k in members]
+        training = training.only([alive.index(k) for k in wanted])
+        alive = wanted
+        validation = dict(zip(alive, map(float, judge(training.to(rung.step).nets)), strict=True))
+        members = sorted(members, key=lambda k: -validation[k])
+        yield Lap(rung, training, alive, validation, members)
 
 
 def expected_best(validation: ArrayLike, test: ArrayLike, k: int) -> float:

@@ -458,7 +458,7 @@ def draw_ranks(axes: Axes, rows: pd.DataFrame) -> None:
     if set(rows.columns) >= _NEEDED:
         ranks, tables = mean_ranks(rows)
         for place, (subject, rank) in enumerate(ranks.items()):
-            axes.plot(rank, -place, "o", color=COLORS[str(subject)], markersize=7)
+            axes.plot(rank, -place, "o", color=COLORS.get(str(subject), "#555555"), markersize=7)
             axes.annotate(str(subject), (rank, -place), (7, -3), textcoords="offset points", fontsize=8)
         if len(ranks) > 1:
             width = critical_difference(len(ranks), tables)
