@@ -20,8 +20,8 @@ Negative control: where there is nothing to tune, all trials having the expert's
 differing, the choice gains nothing. It is why settings are trained anew: in development the luck of a start, which is
 no setting's, had passed for five points of gain.
 
-``quick`` has 20 trials, and for all arms alike 8 channels instead of 25, batches of 50 instead of 100 and 180 steps
-instead of 8000; so short a training favours large rates. ``full`` has the published sizes, 60 trials, TPE and ASHA. A
+``quick`` has 20 trials, and for all arms alike 8 channels instead of 25, batches of 50 instead of 100 and 162 steps
+instead of 8000, and halves once; so short a training favours large rates. ``full`` has the published sizes, 60 trials, TPE and ASHA. A
 ResNet-18 on CIFAR-10 is left out.
 """
 
@@ -105,9 +105,10 @@ class ExpertTuning(Experiment):
     validation: int = between(20, 10**6, default=1000)
     test_size: int = between(20, 10**6, default=2000)
     channels: int = between(1, 1024, default=8)
-    steps: int = between(9, 10**6, default=180)
+    steps: int = between(9, 10**6, default=162)
     batch_size: int = between(1, 4096, default=50)
     trials: int = between(2, 1000, default=20)
+    levels: int = between(1, 4, default=2)  # of successive halving
     equal: int = between(2, 100, default=6)  # trials where there is nothing to tune
     starts: int = between(1, 100, default=3)  # that settings are trained from anew
     optuna: bool = False
@@ -137,7 +138,15 @@ class ExpertTuning(Experiment):
     presets = {
         "quick": {},
         "optuna": {"optuna": True},
-        "full": {"channels": 25, "batch_size": 100, "steps": 8000, "test_size": 4000, "trials": 60, "optuna": True},
+        "full": {
+            "channels": 25,
+            "batch_size": 100,
+            "steps": 8000,
+            "test_size": 4000,
+            "trials": 60,
+            "levels": 3,
+            "optuna": True,
+        },
     }
     references = (
         Reference(
@@ -151,7 +160,7 @@ class ExpertTuning(Experiment):
 
     def trial(self, context: Context) -> Iterator[Measurement]:
         task = self.task(context)
-        rng, levels = context.rng("settings"), rungs(self.trials * self.steps, self.steps)
+        rng, levels = context.rng("settings"), rungs(self.trials * self.steps, self.steps, levels=self.levels)
         pool = [drawn(rng) for _ in range(max(self.trials, levels[0].count))]
         settings, always = [*FIXED.values(), *pool], len(FIXED) + self.trials
         halved = []
