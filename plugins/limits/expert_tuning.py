@@ -18,8 +18,8 @@ space with probability 0.954.
 
 Negative control: where there is nothing to tune, all trials having the expert's settings and only start and batches
 differing, the choice gains nothing over the mean of the trials. It is why settings are trained anew: in development the
-luck of a start, which is no setting's, had passed for a gain of three points. Here they are trained anew from the starts
-of the trials, as from three others chance alone had moved the mean by two points.
+luck of a start, which is no setting's, had passed for a gain of three points. There the starts are those of the trials,
+with other batches; with three other starts chance alone had moved the mean by two points.
 
 ``quick`` has 20 trials, and for all arms alike 8 channels instead of 25, batches of 50 instead of 100 and 216 steps
 instead of 8000, and halves once; so short a training favours large rates. With 162 steps, in development, the expert's
@@ -382,8 +382,8 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, metric: str) -> None:
                 axes.axhline(mine[metric].mean(), color=color, linestyle=line, linewidth=1.2, label=subject)
         if metric == "test_accuracy" and axes.lines:
             low, high = axes.get_ylim()
-            axes.set_ylim(low - 0.45 * (high - low), high)
-            axes.legend(fontsize=7, frameon=False, loc="lower center", ncols=2)
+            axes.set_ylim(low, high + 0.4 * (high - low))
+            axes.legend(fontsize=7, frameon=False, loc="upper center", ncols=2)
     axes.set_title("best so far" if metric == "test_accuracy" else "regret", fontsize=9)
     axes.set_xlabel("budget, in trainings to the end", fontsize=8)
     axes.set_ylabel(metric.replace("_", " "), fontsize=8)
