@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -126,3 +128,19 @@ def train(
         if after_step is not None:
             after_step()
     nets.eval()
+
+
+@torch.no_grad()
+def accuracies(nets: Stack, x: Tensor, y: Tensor) -> NDArray[np.float64]:
+    """[K]: the accuracy of each network of a stack; one that says what is no number is wrong.
+
+    Args:
+        nets: the networks.
+        x: [n, ...], the same for all.
+        y: [n], classes.
+    """
+    right = torch.zeros(len(nets), dtype=torch.float64, device=y.device)
+    for part, labels in zip(x.split(500), y.split(500), strict=True):
+        logits = nets(part)
+        right += ((logits.argmax(2) == labels) & logits.isfinite().all(2)).sum(1)
+    return (right / len(y)).cpu().numpy()

@@ -28,12 +28,16 @@ Arrays = Mapping[str, NDArray[Any]]
 # ------------------------------------------------------------------------------------------------------------ digits
 
 
-def _digits_files() -> Sequence[Path]:
-    """The file inside scikit-learn, found without importing it, which would cost 0.7 s a process."""
+def inside_scikit_learn(name: str) -> Path:
+    """A data file of scikit-learn, found without importing it, which would cost 0.7 s a process."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or not spec.submodule_search_locations:
-        raise DataMissing("the digits lie inside scikit-learn, which is not installed: pip install scikit-learn")
-    return [Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"]
+        raise DataMissing(f"{name} lies inside scikit-learn, which is not installed: pip install scikit-learn")
+    return Path(spec.submodule_search_locations[0]) / "datasets" / "data" / name
+
+
+def _digits_files() -> Sequence[Path]:
+    return [inside_scikit_learn("digits.csv.gz")]
 
 
 def _digits_read() -> Arrays:

@@ -65,7 +65,7 @@ from dlbench.errors import ParameterError
 from dlbench.landscape import aligned, barrier, losses_between, reorder, surface, top_eigenvalue
 from dlbench.stacking import Stack, batches, step_at
 from dlbench_plugins.images import CLASSES, divided
-from dlbench_plugins.networks import perceptron
+from dlbench_plugins.networks import accuracies, perceptron
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -251,7 +251,7 @@ class OptimizationSensitivity(Experiment):
         descend(stack, [(kind, rates) for kind in OPTIMIZERS], rows, task, steps=self.steps, shared=True)
         with torch.no_grad():
             after = task.losses(stack)
-            validation, test = (accuracy(stack, part) for part in (task.validation, task.test))
+            validation, test = (accuracies(stack, *part) for part in (task.validation, task.test))
         grew = ~(after <= before.clamp_min(math.log(CLASSES)))  # true of what is no number, too
         best = int(validation.argmax())
         return Outcome(
@@ -277,7 +277,7 @@ class OptimizationSensitivity(Experiment):
         rates = torch.full((len(runs),), RATES[rate], device=context.device)
         descend(stack, [(OPTIMIZERS[kind], rates)], rows, task, steps=self.steps, shared=False)
         with torch.no_grad():
-            right = accuracy(stack, task.test)
+            right = accuracies(stack, *task.test)
         common = {"subject": subject, "data": self.dataset, "depth": depth}
         yield {**common, "over": "seeds", "seed_sd": float(right.std(ddof=1)), "seed_range": float(np.ptp(right))}
 
@@ -461,15 +461,6 @@ def optimizer(kind: str, parameters: Sequence[nn.Parameter]) -> torch.optim.Opti
     if kind == "adam":
         return torch.optim.Adam(parameters, lr=RATES[-1], fused=True)
     return torch.optim.SGD(parameters, lr=RATES[-1], momentum=0.9 if kind == "momentum" else 0.0, fused=True)
-
-
-def accuracy(stack: Stack, part: Examples) -> NDArray[np.float64]:
-    """[K]: of each network; one that says what is no number is wrong."""
-    right = torch.zeros(len(stack), dtype=torch.float64, device=part.y.device)
-    for x, y in zip(part.x.split(500), part.y.split(500), strict=True):
-        logits = stack(x)
-        right += ((logits.argmax(2) == y) & logits.isfinite().all(2)).sum(1)
-    return (right / len(part.y)).cpu().numpy()
 
 
 def summary(outcomes: Sequence[Outcome], part: slice = np.s_[:]) -> dict[str, float]:

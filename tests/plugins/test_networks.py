@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from dlbench import uncertainty as u
 from dlbench.data.mnist1d import mnist1d
-from dlbench_plugins.networks import conv_base, logistic_regression, perceptron
+from dlbench.stacking import Stack
+from dlbench_plugins.networks import accuracies, conv_base, logistic_regression, perceptron
 
 
 def test_a_perceptron_has_its_sizes_and_no_relu_at_the_end():
@@ -44,3 +46,13 @@ def test_conv_base_is_as_published():
     assert [p.shape[0] for n, p in net.named_parameters() if n.endswith("weight")] == [25, 25, 25, 10]
     assert sum(p.numel() for p in net.parameters()) == 5210  # what the published class counts
     assert net(torch.zeros(3, 40)).shape == (3, 10)
+
+
+def test_accuracies_and_a_network_that_says_no_number_is_wrong():
+    right, wrong, broken = (nn.Linear(4, 3) for _ in range(3))
+    for layer, answer in ((right, 0), (wrong, 1), (broken, 0)):
+        nn.init.zeros_(layer.weight)
+        layer.bias.data = torch.eye(3)[answer]
+    nn.init.constant_(broken.bias, torch.nan)
+    y = torch.tensor([0] * 600 + [1] * 200)
+    assert accuracies(Stack([right, wrong, broken]), torch.zeros(800, 4), y).tolist() == [0.75, 0.25, 0.0]

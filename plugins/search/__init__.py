@@ -1,0 +1,1 @@
+"""What is found by searching instead of by experts: architectures, settings and whole pipelines."""
