@@ -16,6 +16,7 @@ COMMANDS = {
     "show": "an experiment's claims, parameters, metrics, references and needs",
     "run": "run experiments; the same command again resumes",
     "report": "tables, pictures and a page from run folders",
+    "compare": "what got better and worse between two runs; exit 3 on a regression",
     "check": "conformance and determinism of experiments",
     "doctor": "what is built, which operators serve, damaged run files",
 }
@@ -51,7 +52,8 @@ class _Commands(click.Group):
 def group() -> None:
     """Measure what deep networks can and cannot do: claims in, verdicts out.
 
-    Exit status: 0 all ran, 1 some trial failed, 2 usage, 3 regression found, 4 nothing measured.
+    Exit status: 0 all ran, 1 some trial failed, 2 usage, 3 regression found, 4 nothing measured or
+    compared.
     """
 
 
