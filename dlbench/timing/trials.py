@@ -33,6 +33,7 @@ def time_experiment(name: str, benchmark: Any, timed: Timed, server: Forkserver)
     plan = _described(plugin, timed, server)
     server.preload(*TRIAL_MODULES)
     clock = benchmark._timer  # the item's own, which its marker brought
+    benchmark.group = f"dlbench: {plan['chapter']}"
     results: list[dict[str, Any]] = []
 
     def run() -> None:
@@ -43,7 +44,6 @@ def time_experiment(name: str, benchmark: Any, timed: Timed, server: Forkserver)
         benchmark.pedantic(run, rounds=timed.seeds)
     except TrialFailed as failure:
         pytest.fail(str(failure), pytrace=False)
-    benchmark.group = f"dlbench: {plan['chapter']}"
     verdicts = _verdicts(name, plan, results, server)
     claims = [verdict for verdict in verdicts if verdict["kind"] == "claim"]
     benchmark.extra_info[INFO] = {

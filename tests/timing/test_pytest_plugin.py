@@ -89,7 +89,7 @@ def run(project, *arguments):
     return project.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=300)
 
 
-def test_experiments_and_operators_are_items_with_all_that_is_known(project, capsys):
+def test_experiments_and_operators_are_items_with_all_that_is_known(project):
     project.makeini("[pytest]\npython_functions = check_*\nnorecursedirs = site\nfilterwarnings = error\n")
     done = run(
         project, "--dlbench=quick", "-k", "toy_calm or toy_double", "--benchmark-json=b.json", "--strict-markers"
