@@ -127,7 +127,6 @@ def _settings(measurements: pd.DataFrame, records: Sequence[Mapping[str, Any]]) 
 def _shown(row: Mapping[Any, Any]) -> dict[str, Any]:
     scale, unit = _scale(row["median"])
     estimate, interval = typeset.estimate(*(scale * row[name] for name in ("median", "low", "high")))
-    rates = {name: row[name] for name in ("gb_per_s", "gflop_per_s")}
     return {
         "experiment": row["experiment"],
         "subject": row["subject"],
@@ -138,14 +137,16 @@ def _shown(row: Mapping[Any, Any]) -> dict[str, Any]:
         "cold": _time(row["cold_s"]),
         "cold_exact": "" if row["cold_s"] is None else repr(row["cold_s"]),
         "n": row["n"],
-        **{
-            name: typeset.number(value, 3) if value is not None and value == value else ""
-            for name, value in rates.items()
-        },
+        "gb_per_s": _rate(row["gb_per_s"]),
+        "gflop_per_s": _rate(row["gflop_per_s"]),
         "verdict": row["verdict"],
         "device": row["device"],
         "run": row["run"],
     }
+
+
+def _rate(value: float | None) -> str:
+    return "" if value is None or value != value else typeset.number(value, 3)
 
 
 def _scale(seconds: float) -> tuple[float, str]:

@@ -28,7 +28,8 @@ def activate(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--dlbench-device={device}: expected cpu, cuda, or cuda with a number, as cuda:0")
     if device.startswith("cuda") and (problem := _cuda_problem(device)):
         raise pytest.UsageError(f"--dlbench-device={device}: {problem}; use --dlbench-device=cpu")
-    config.pluginmanager.register(Timed(preset, _seeds(config, preset), device), NAME)
+    timed = Timed(preset, _seeds(config, preset), device)
+    config.pluginmanager.register(timed, NAME)
 
 
 def _seeds(config: pytest.Config, preset: str) -> int:
