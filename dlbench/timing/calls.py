@@ -6,13 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import torch
 
 from dlbench.plugins import Broken, Plugin
 from dlbench.runner.provenance import environment
 from dlbench.store.benchmarks import INFO, INFO_SCHEMA
 from dlbench.timing.clocks import name_of
+from dlbench.timing.trials import refuse
 
 if TYPE_CHECKING:
     from dlbench.timing.collection import Timed
@@ -22,7 +22,7 @@ def time_op(op: str, case_name: str, benchmark: Any, timed: Timed) -> None:
     """Time a case's calls; the first one, which may compile and always warms up, apart from the others."""
     found = timed.ops[op]
     if isinstance(found, Broken):
-        pytest.fail(f"{found}\n{found.details}".rstrip(), pytrace=False)
+        refuse(benchmark, f"{found}\n{found.details}".rstrip())
     plugin, cases = found
     case = cases[case_name]
     call = case.prepare(timed.device)

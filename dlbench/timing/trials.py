@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -30,7 +30,7 @@ class TrialFailed(Exception):
 def time_experiment(name: str, benchmark: Any, timed: Timed, server: Forkserver) -> None:
     """Run the trials as pytest-benchmark's rounds and leave all that is known in ``benchmark.extra_info``."""
     plugin = timed.experiments[name]
-    plan = _described(plugin, timed, server)
+    plan = _described(plugin, benchmark, timed, server)
     server.preload(*TRIAL_MODULES)
     clock = benchmark._timer  # the item's own, which its marker brought
     benchmark.group = f"dlbench: {plan['chapter']}"
@@ -64,17 +64,33 @@ def time_experiment(name: str, benchmark: Any, timed: Timed, server: Forkserver)
     }
 
 
-def _described(plugin: Plugin | Broken, timed: Timed, server: Forkserver) -> dict[str, Any]:
-    """The experiment's entry in a plan; a skipped test where it cannot run here, a failed one where it is broken."""
+def refuse(benchmark: Any, reason: str, *, skipped: bool = False) -> NoReturn:
+    """End an item that is not timed as failed, or as skipped, and leave it out of pytest-benchmark's file.
+
+    The fixture is used for it, or it would warn that it was not.
+    """
+
+    def outcome() -> None:
+        if skipped:
+            pytest.skip(reason)
+        pytest.fail(reason, pytrace=False)
+
+    benchmark.has_error = True
+    benchmark.pedantic(outcome)
+    raise AssertionError("an item that was refused went on")
+
+
+def _described(plugin: Plugin | Broken, benchmark: Any, timed: Timed, server: Forkserver) -> dict[str, Any]:
+    """The experiment's entry in a plan; a skipped item where it cannot run here, a failed one where it is broken."""
     if isinstance(plugin, Broken):
-        pytest.fail(str(plugin), pytrace=False)
+        refuse(benchmark, str(plugin))
     [(_, told)] = describe_all([plugin], Request([plugin.name], timed.preset, device=timed.device), server)
     if isinstance(told, Broken):
-        pytest.fail(f"{told}\n{told.details}".rstrip(), pytrace=False)
+        refuse(benchmark, f"{told}\n{told.details}".rstrip())
     if "usage" in told:
-        (pytest.skip if "has no preset" in told["usage"] else pytest.fail)(told["usage"])
+        refuse(benchmark, told["usage"], skipped="has no preset" in told["usage"])
     if told["missing"]:
-        pytest.skip(told["missing"])
+        refuse(benchmark, told["missing"], skipped=True)
     return told | {"device": timed.device, "seeds": list(range(timed.seeds))}
 
 
