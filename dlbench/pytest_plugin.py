@@ -2,6 +2,8 @@
 
 ``pytest --dlbench=quick`` makes a pytest-benchmark item of every installed experiment, and of every case of every
 installed operator; see :mod:`dlbench.timing`.
+
+PYTEST_DONT_REWRITE (there is no assertion here, and looking for one takes time)
 """
 
 from __future__ import annotations
