@@ -87,7 +87,7 @@ def _harmless(direction: str, threshold: float) -> tuple[float, float]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:+.1f} %".replace("-", "−") if math.isfinite(share) else ""
+    return f"{100 * share:+.1f} %".replace("-", "−") if math.isfinite(share) and share else ""
 
 
 def _left(pairs: pd.DataFrame) -> list[dict[str, Any]]:
