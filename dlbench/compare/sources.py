@@ -79,7 +79,7 @@ def _of_run(one: Measured) -> pd.DataFrame:
     table = frames.measurements([one])
     timed = {name for name, metric in one.plan["metrics"].items() if metric.get("timed")}
     return table.assign(
-        parameters=canonical(one.plan["parameters"]),
+        parameters=canonical(one.plan.get("parameters", {})),
         device=_kind(one.plan.get("device", "cpu")),
         machine=", ".join(dict.fromkeys(_machine(facts) for facts in one.facts())),
         timed=[name in timed for name in table["metric"]],

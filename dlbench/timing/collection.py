@@ -67,6 +67,11 @@ class Timed:
         return dict(sorted((found | {plugin.name: plugin for plugin in healthy}).items()))
 
     @cached_property
+    def told(self) -> dict[str, ToldClock]:
+        """A clock for each experiment, which its trials tell how long they took."""
+        return {name: ToldClock() for name in self.experiments}
+
+    @cached_property
     def ops(self) -> dict[str, tuple[Plugin, dict[str, Case]] | Broken]:
         """Every installed operator by name, with its cases by theirs."""
         healthy, broken = plugins.discover(OPS)
@@ -107,10 +112,9 @@ class Timed:
         if not isinstance(metafunc.definition.parent, Suite):
             return
         if "experiment" in metafunc.fixturenames:
-            # a clock for each: a trial tells it how long it took
             values = [
-                pytest.param(name, id=name, marks=pytest.mark.benchmark(timer=ToldClock(), group="dlbench experiments"))
-                for name in self.experiments
+                pytest.param(name, id=name, marks=pytest.mark.benchmark(timer=clock, group="dlbench experiments"))
+                for name, clock in self.told.items()
             ]
             metafunc.parametrize("experiment", values)
         if "op" in metafunc.fixturenames:
