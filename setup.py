@@ -76,6 +76,12 @@ setup(
         *packages_of("dlbench_plugins", "plugins", [".py"]),
     ],
     package_dir={"dlbench.csrc": "csrc", "dlbench_plugins": "plugins"},
-    package_data={"": ["py.typed", *(f"*{kind}" for kind in (*SOURCES, *DATA))]},
+    package_data={
+        "": ["py.typed", *(f"*{kind}" for kind in (*SOURCES, *DATA))],
+        "dlbench.kit": ["template/**", "template/**/.*", "template/.*/**"],
+    },
+    exclude_package_data={
+        "dlbench.kit": ["template/**/__pycache__/**", "template/.*_cache/**", "template/**/.*_cache/**"]
+    },
     **compiled_ahead(),
 )

@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlbench import attacks, data, nn, ops, stats
+    from dlbench import attacks, data, models, nn, ops, stats
     from dlbench.experiment import (
         Artefacts,
         Claim,
@@ -59,6 +59,7 @@ __all__ = [
     "draw_means",
     "equivalent",
     "every",
+    "models",
     "nn",
     "one_of",
     "ops",
@@ -72,7 +73,7 @@ __all__ = [
 ]
 
 
-_MODULES = ("attacks", "data", "nn", "ops", "stats")
+_MODULES = ("attacks", "data", "models", "nn", "ops", "stats")
 
 
 def __getattr__(name: str) -> Any:

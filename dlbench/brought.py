@@ -1,19 +1,22 @@
-"""Models that a user brings to an audit, by the import path of a factory.
+"""Models that a user brings to an audit, by the import path of a factory, or by a registered model's name.
 
 ``package.module:factory`` names a function without arguments that returns a ``torch.nn.Module``; what an audit shows it
-are images in [0, 1], and what it must give are logits.
+are images in [0, 1], and what it must give are logits. A name is one that ``dlbench list`` shows among the models
+(:mod:`dlbench.models`).
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from dlbench import models
 from dlbench.attacks.modes import attack_mode
-from dlbench.errors import ParameterError, did_you_mean
+from dlbench.errors import ParameterError, PluginError, did_you_mean
 from dlbench.experiment import Context
 
 
@@ -23,18 +26,55 @@ def is_path(name: str) -> bool:
     return bool(colon) and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
-def brought(path: str, shape: Sequence[int], classes: int, context: Context) -> nn.Module:
-    """A user's model, made by the factory at an import path, after a look at what it makes of two images.
+def check_names(names: Sequence[str], references: Sequence[str]) -> None:
+    """ParameterError unless each of an audit's models is one of its references, a registered model or an import path.
+
+    Nothing is imported.
+    """
+    for name in names:
+        if name in references or is_path(name) or name in models.names():
+            continue
+        raise ParameterError(
+            f"models: {name!r} is neither a reference ({', '.join(references)}) nor a registered model "
+            f"({', '.join(models.names()) or 'there are none'}) nor an import path 'package.module:factory'"
+        )
+
+
+def brought(name: str, shape: Sequence[int], classes: int, context: Context) -> nn.Module:
+    """A user's model, made by its factory, after a look at what it makes of two images.
 
     Args:
-        path: ``package.module:factory``.
+        name: ``package.module:factory``, or a registered model's.
         shape: of an image, [channels, height, width].
         classes: how many the data set has.
         context: gives the device, and a seed in case the factory draws weights.
 
     Raises:
         ParameterError: it cannot be imported or called, gives no module, or no logits of the images' classes.
+        PluginError: a registered model is broken, or not trained yet.
     """
+    factory = imported(name) if is_path(name) else models.get(name)
+    try:
+        with context.seeded("brought", name):
+            net = factory()
+    except PluginError:
+        raise
+    except Exception as error:
+        raise ParameterError(
+            f"models: {name!r} failed ({told(error)}); it is called without arguments and must return a torch.nn.Module"
+        ) from error
+    if not isinstance(net, nn.Module):
+        raise ParameterError(
+            f"models: {name!r} returned {type(net).__name__}; it must return a torch.nn.Module, an "
+            "instance and not a class"
+        )
+    net = net.to(context.device)
+    check_logits(name, net, shape, classes, context)
+    return net
+
+
+def imported(path: str) -> Callable[[], Any]:
+    """The factory at an import path, or a ParameterError that says what is not there."""
     module_name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -54,21 +94,7 @@ def brought(path: str, shape: Sequence[int], classes: int, context: Context) -> 
             f"models: {path!r} is of type {type(factory).__name__}, which cannot be called; expected a function "
             "without arguments that returns a torch.nn.Module"
         )
-    try:
-        with context.seeded("brought", path):
-            net = factory()
-    except Exception as error:
-        raise ParameterError(
-            f"models: {path!r} failed ({told(error)}); it is called without arguments and must return a torch.nn.Module"
-        ) from error
-    if not isinstance(net, nn.Module):
-        raise ParameterError(
-            f"models: {path!r} returned {type(net).__name__}; it must return a torch.nn.Module, an "
-            "instance and not a class"
-        )
-    net = net.to(context.device)
-    check_logits(path, net, shape, classes, context)
-    return net
+    return factory  # type: ignore[no-any-return]
 
 
 @torch.no_grad()

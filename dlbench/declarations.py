@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -53,6 +54,20 @@ def documentation(cls: type[Experiment]) -> str:
     return "\n\n".join(filter(None, (about, own if own not in about else "")))
 
 
+def unknown_recomputations(metrics: Mapping[str, Metric]) -> list[str]:
+    """A line for each metric that says it can be computed from predictions by a function that is not there."""
+    named = {name: metric.recomputed for name, metric in metrics.items() if metric.recomputed}
+    if not named:
+        return []
+    from dlbench.recompute import METRICS
+
+    return [
+        f"metric {name} is recomputed by {function!r}; expected one of {', '.join(METRICS)}"
+        for name, function in named.items()
+        if function not in METRICS
+    ]
+
+
 def _is_alone(cls: type[Experiment], module: ModuleType | None) -> bool:
     """Whether a module defines no other experiment."""
     others = (other for other in vars(module).values() if isinstance(other, type) and issubclass(other, Experiment))
@@ -86,6 +101,7 @@ def declaration_problems(cls: Any) -> list[str]:
         problems.append(f"metrics {mains} are all main; only one can rank")
     elif not mains:
         problems.append("no metric is main; give one Metric(..., main=True)")
+    problems += unknown_recomputations(cls.metrics) if not wrong else []
     problems += [f"claim {claim!r} is not a Claim" for claim in cls.claims if not isinstance(claim, Claim)]
     problems += [f"reference {r!r} is not a Reference" for r in cls.references if not isinstance(r, Reference)]
     if "quick" not in cls.presets:

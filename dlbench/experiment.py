@@ -98,6 +98,10 @@ Artefacts = Mapping[int, Mapping[str, "np.ndarray"]]
 # ------------------------------------------------------------------------------------------------------ declarations
 
 
+PREDICTIONS = "predictions "
+"""Before a row's subject and settings, in the name of what :meth:`Context.predicted` keeps."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A number that trials yield.
@@ -110,6 +114,8 @@ class Metric:
         low, high: the range it can take; a value outside makes the trial ``invalid_result``.
         timed: it is read off a clock, so that the same seed gives another value each time. All others must agree bit
             for bit, and checks compare them.
+        recomputed: the function of :mod:`dlbench.recompute` that gives it from a row's predictions, where
+            the trial keeps those (:meth:`Context.predicted`).
     """
 
     description: str = ""
@@ -119,6 +125,7 @@ class Metric:
     low: float = float("-inf")
     high: float = float("inf")
     timed: bool = False
+    recomputed: str = ""
 
 
 @dataclass(frozen=True)
@@ -234,6 +241,22 @@ class Context:
             raise InvalidResult(f"keep({name!r}): an array of Python objects; keep numbers, booleans or text")
         self.kept[name] = value
 
+    def predicted(self, targets: Any, outputs: Any, **row: Any) -> None:
+        """Keep what was predicted for a row of this trial, so that others can compute its metrics again.
+
+        Args:
+            targets: [n] classes or values.
+            outputs: [n] classes or values, or [n, classes] probabilities.
+            row: the row's subject and settings, all of them.
+        """
+        import json
+
+        import numpy as np
+
+        parts = [np.asarray(part.detach().cpu() if hasattr(part, "detach") else part) for part in (targets, outputs)]
+        table = np.column_stack([part.astype(np.float64) for part in parts])
+        self.keep(PREDICTIONS + json.dumps(row, sort_keys=True, default=str), table)
+
     def progress(self, fraction: float, note: str = "") -> None:
         """Tell how far the trial is, 0 to 1; shown while it runs."""
         if self.on_progress is not None:
@@ -275,6 +298,13 @@ class Experiment:
 
     def datasets(self) -> Sequence[str]:
         """Names of the data sets that a trial with these parameters reads; their fingerprint enters the trial's key."""
+        return ()
+
+    def brings(self) -> Sequence[str]:
+        """Models that a user brings to an audit, by their names or import paths (:mod:`dlbench.brought`).
+
+        They are looked at before anything runs, and their code and weights enter the trial's key.
+        """
         return ()
 
     def trial(self, context: Context) -> Iterable[Measurement]:

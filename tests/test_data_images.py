@@ -226,3 +226,13 @@ def test_cifar10_truncated(cifar10):
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataDamaged, match="data_batch_2 is damaged"):
         CIFAR10.load()
+
+
+def test_the_split_of_the_digits_is_fixed_and_covers_all_classes_alike():
+    from dlbench.data.images import DIGITS, DIGITS_SPLIT
+
+    whole, split = DIGITS.load(), DIGITS_SPLIT.load()
+    assert split["train_x"].shape == (1198, 8, 8) and split["test_x"].shape == (599, 8, 8)
+    assert (split["test_x"] == whole["x"][2::3]).all() and (split["train_y"][:4] == whole["y"][[0, 1, 3, 4]]).all()
+    shares = [np.bincount(split[part]) / len(split[part]) for part in ("train_y", "test_y")]
+    assert abs(shares[0] - shares[1]).max() < 0.02

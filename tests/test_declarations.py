@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from dlbench.declarations import documentation
+from dlbench import Metric
+from dlbench.declarations import documentation, unknown_recomputations
 
 HEADER = "from dataclasses import dataclass\nfrom dlbench import Experiment\n"
 CLASS = "@dataclass(frozen=True)\nclass {name}(Experiment):\n    {doc}\n    x: int = 1\n"
@@ -45,3 +46,10 @@ def test_several_experiments_speak_for_themselves(defined):
     module = defined("A room of studies.", {"First": "The first.", "Second": ""})
     assert documentation(module.First) == "The first."
     assert documentation(module.Second) == "A room of studies."
+
+
+def test_what_metrics_are_recomputed_by_must_be_there():
+    metrics = {"a": Metric("x", recomputed="accuracy"), "b": Metric("y", recomputed="acuracy"), "c": Metric("z")}
+    (problem,) = unknown_recomputations(metrics)
+    assert "b is recomputed by 'acuracy'" in problem
+    assert "accuracy" in problem

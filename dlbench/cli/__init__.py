@@ -13,11 +13,14 @@ from dlbench.errors import DlbenchError, StoreFull, UsageError, did_you_mean
 
 COMMANDS = {
     "list": "experiments, models and data sets, and who provides them",
-    "show": "an experiment's claims, parameters, metrics, references and needs",
+    "show": "an experiment's claims, parameters, metrics and needs; how a model was made",
     "run": "run experiments; the same command again resumes",
     "report": "tables, pictures and a page from run folders",
     "compare": "what got better and worse between two runs; exit 3 on a regression",
+    "models": "train the reference models that audits compare with",
+    "leaderboard": "submissions, their verification, and boards made of them",
     "check": "conformance and determinism of experiments",
+    "new": "write a plugin package to start from",
     "doctor": "what is built, which operators serve, damaged run files",
 }
 

@@ -1,4 +1,4 @@
-"""``dlbench show NAME``: what an experiment declares."""
+"""``dlbench show NAME``: what an experiment declares, how a model was made, what a data set is."""
 
 from __future__ import annotations
 
@@ -8,14 +8,36 @@ from typing import Any
 import click
 
 from dlbench import plugins
-from dlbench.errors import PluginError
+from dlbench.errors import DataMissing, PluginError, did_you_mean
 
 
-@click.command("show", short_help="an experiment's claims, parameters, metrics, references and needs")
+@click.command("show", short_help="an experiment's claims, parameters, metrics and needs; how a model was made")
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def command(*, name: str, as_json: bool) -> None:
-    """Show an experiment's claims, parameters, presets, metrics, references, and what it needs."""
+    """Show an experiment's claims, parameters, presets, metrics, references, and what it needs.
+
+    Of a model: its data set and how it was made. Of a data set: what it is and how to get it. A name that several bear
+    is the experiment's, then the model's.
+    """
+    kind = _group(name)
+    told = {plugins.EXPERIMENTS: _experiment, plugins.MODELS: _model, plugins.DATASETS: _dataset}[kind](name)
+    text = _text(name, told) if kind == plugins.EXPERIMENTS else _plain(name, told)
+    click.echo(json.dumps(told, indent=1) if as_json else text)
+
+
+def _group(name: str) -> str:
+    """The first group in which a name is registered, whole or broken."""
+    known: dict[str, str] = {}
+    for group in reversed(plugins.GROUPS):
+        healthy, broken = plugins.discover(group)
+        known |= dict.fromkeys([p.name for p in healthy] + [record.plugin.name for record in broken], group)
+    if name not in known:
+        raise PluginError(f"there is no experiment, model or data set {name!r}{did_you_mean(name, known)}")
+    return known[name]
+
+
+def _experiment(name: str) -> dict[str, Any]:
     from dlbench.isolate import Forkserver
     from dlbench.runner.plan import Request, describe_all
 
@@ -24,7 +46,48 @@ def command(*, name: str, as_json: bool) -> None:
         [(_, told)] = describe_all([plugin], Request(names=[name]), server)
     if isinstance(told, plugins.Broken):
         raise PluginError(f"{told}\n{told.details}".rstrip())
-    click.echo(json.dumps(told, indent=1) if as_json else _text(name, told))
+    return told
+
+
+def _model(name: str) -> dict[str, Any]:
+    from dlbench import models
+
+    model = models.get(name)
+    facts = _owned(plugins.MODELS, name) | {"about": model.about, "data set": model.dataset}
+    try:
+        return facts | {"made": dict(model.made())}
+    except PluginError as error:
+        return facts | {"missing": str(error)}
+
+
+def _dataset(name: str) -> dict[str, Any]:
+    from dlbench import data
+
+    dataset = data.get(name)
+    facts = _owned(plugins.DATASETS, name) | {"about": dataset.about}
+    try:
+        return facts | {"files": [str(path) for path in dataset.present()], "sha256": dataset.fingerprint()}
+    except DataMissing as error:
+        return facts | {"missing": str(error).removesuffix(f" {dataset.about}")}
+
+
+def _owned(group: str, name: str) -> dict[str, Any]:
+    plugin = plugins.find(group, name)
+    return {"kind": group.rpartition(".")[2], "from": f"{plugin.distribution} {plugin.version} ({plugin.value})"}
+
+
+def _plain(name: str, told: dict[str, Any], indent: str = "") -> str:
+    """Facts, one a line, nested ones below their name."""
+    lines = [f"{indent}{name}:"]
+    for key, value in told.items():
+        if isinstance(value, dict):
+            lines += [_plain(key, value, indent + "  ")] if value else []
+        else:
+            shown = (
+                f"{value:.4g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, list) else value
+            )
+            lines.append(f"{indent}  {key}: {shown}")
+    return "\n".join(lines)
 
 
 def _text(name: str, told: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -29,7 +30,8 @@ def render(before: Side, after: Side, pairs: pd.DataFrame) -> str:
     left = pairs[pairs["verdict"] == "not comparable"]
     counts = Counter(pairs["verdict"].tolist())
     return templates.fill(
-        "comparison.html",
+        Path(__file__).with_name("comparison.html"),
+        templates.FOLDER / "page.js",  # which sorts tables
         a=before.label,
         b=after.label,
         total=len(pairs),

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from dlbench.cache import cache_folder
 from dlbench.ops import recipe
 from dlbench.ops.recipe import LIBRARY, Identity
 
@@ -38,20 +39,6 @@ class Built(NamedTuple):
 
     library: Path
     origin: str  # "built on first use" or "temporary", which the one who loads it removes
-
-
-def cache_folder() -> Path:
-    """``$DLBENCH_CACHE``, or ``dlbench`` in the user's cache folder.
-
-    Raises:
-        OSError: the user has no home, as happens in containers.
-    """
-    try:
-        if own := os.environ.get("DLBENCH_CACHE"):
-            return Path(own).expanduser().absolute()
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dlbench"
-    except RuntimeError as error:
-        raise OSError(str(error)) from error
 
 
 def mismatch(library: Path, identity: Identity, keys: tuple[str, ...]) -> str | None:

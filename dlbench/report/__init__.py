@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dlbench.experiment import PREDICTIONS
 from dlbench.report import board, files, frames, judge, limitations, page, published, timings
 from dlbench.report.frames import Measured
 
@@ -184,6 +185,8 @@ def _artefacts(one: Measured, run: Run, problems: list[str]) -> dict[int, dict[s
     kept: dict[int, dict[str, np.ndarray]] = {}
     for result in one.ok:
         for name, file in (result.get("artefacts") or {}).items():
+            if name.startswith(PREDICTIONS):  # which are for those who verify
+                continue
             try:
                 kept.setdefault(int(result["seed"]), {})[name] = run.artefact(file)
             except (OSError, ValueError) as error:

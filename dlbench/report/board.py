@@ -73,13 +73,21 @@ def means(one: Measured) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def _board(one: Measured) -> pd.DataFrame | None:
+    rows = scored(one)
+    return None if rows is None else ranked(rows, ["order"])
+
+
+def scored(one: Measured) -> pd.DataFrame | None:
+    """The rows of an experiment without their ranks, in the order in which they were measured.
+
+    Beside the leaderboard's columns they have ``scores``, the main metric on each of the planned seeds, and ``order``,
+    the number of their combination of settings. None where nothing was measured, or no metric ranks.
+    """
     if one.main is None or one.rows.empty:
         return None
-    metric = one.plan["metrics"][one.main]
-    seeds = [int(result["seed"]) for result in one.ok]
     firsts, group = _groups(one)
-    values = np.full((len(firsts), len(seeds)), np.nan)
-    values[group, pd.Index(seeds).get_indexer(one.rows.index)] = one.rows[one.main].to_numpy()
+    values = np.full((len(firsts), len(one.planned)), np.nan)
+    values[group, pd.Index(one.planned).get_indexer(one.rows.index)] = one.rows[one.main].to_numpy()
     mean, low, high, sd, n = _intervals(values)
     settings = [_settings(one, row) for row in firsts]
     parameters = one.plan["parameters"]
@@ -94,26 +102,43 @@ def _board(one: Measured) -> pd.DataFrame | None:
             "ci_method": np.where(n >= 2, "t", "none"),
             "sd": sd,
             "n": n,
-            "seeds": _seed_lists(~np.isnan(values), seeds),
+            "seeds": _seed_lists(~np.isnan(values), one.planned),
+            "scores": list(values),
         }
     )
     board["order"] = pd.factorize(board["settings"])[0]
-    better = metric.get("better")
-    if better is not None:
-        goodness = values if better == "higher" else -values
-        ranks = np.full((len(board), len(RANKS)), None, dtype=object)
-        for rows in board.groupby("order").indices.values():
-            if 2 <= len(rows) <= RANKED_AT_MOST:
-                ranks[rows] = _ranks(goodness[rows])
-        board[list(RANKS)] = ranks
-        board["goodness"] = np.nan_to_num(mean if better == "higher" else -mean, nan=-np.inf)
-        board = board.sort_values(["order", "goodness"], ascending=[True, False], kind="stable")
     for name, value in _constants(one).items():
         board[name] = value
-    timed = metric.get("unit") in _TIMES
-    identity = [*IDENTITY, "device"] if timed else list(IDENTITY)
-    board["row_id"] = [_sha256(record) for record in board[identity].to_dict("records")]
+    board["row_id"] = row_ids(board)
     return board
+
+
+def row_ids(board: pd.DataFrame) -> list[str]:
+    """The digest of each row's identity: :data:`IDENTITY`, and the device where the metric is a time."""
+    timed = board["unit"].iloc[0] in _TIMES
+    identity = [*IDENTITY, "device"] if timed else list(IDENTITY)
+    return [_sha256(record) for record in board[identity].to_dict("records")]
+
+
+def ranked(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Rows with their ranks among those that are equal in the columns ``by``, best first within them.
+
+    Args:
+        rows: of :func:`scored`, of one experiment or of several bundles of it; all have scores on the same seeds.
+        by: what competitors have in common.
+    """
+    direction = rows["direction"].iloc[0]
+    if not direction:
+        return rows
+    sign = 1.0 if direction == "max" else -1.0
+    goodness = sign * np.stack(rows["scores"].tolist())
+    ranks = np.full((len(rows), len(RANKS)), None, dtype=object)
+    for competitors in rows.groupby(list(by), sort=False).indices.values():
+        if 2 <= len(competitors) <= RANKED_AT_MOST:
+            ranks[competitors] = _ranks(goodness[competitors])
+    rows = rows.assign(goodness=np.nan_to_num(sign * rows["value"].to_numpy(dtype=float), nan=-np.inf))
+    rows[list(RANKS)] = ranks
+    return rows.sort_values([*by, "goodness"], ascending=[True] * len(by) + [False], kind="stable")
 
 
 def _groups(one: Measured) -> tuple[list[Mapping[str, Any]], NDArray[np.integer[Any]]]:

@@ -40,7 +40,7 @@ LIMITATIONS = (
         "Easily fooled by adversarial examples",
         ("adversarial_gradient", "adversarial_gan", "adversarial_3d", "adversarial_training", "robust_accuracy"),
     ),
-    Limitation("Can be subject to algorithmic bias", ("algorithmic_bias", "colorization_bias", "stale_data")),
+    Limitation("Can be subject to algorithmic bias", ("algorithmic_bias", "colorization_bias", "stale_data"), claim=1),
     Limitation(
         "Poor at representing uncertainty",
         ("ood_confidence", "calibration", "aleatoric_uncertainty", "uncertainty_disentanglement", "corruption_shift"),
@@ -69,7 +69,7 @@ def render(sections: Sequence[Mapping[str, Any]], page: str) -> str:
     table = [_row(number, limitation, sections) for number, limitation in enumerate(LIMITATIONS, 1)]
     if not any(row["measured"] for row in table):
         return ""
-    return templates.fill("limitations.html", limitations=table, page=page, source=SOURCE)
+    return templates.fill(templates.FOLDER / "limitations.html", limitations=table, page=page, source=SOURCE)
 
 
 def _row(number: int, limitation: Limitation, sections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def render(
     for section in sections:
         chapters.setdefault(section["chapter"], []).append(section)
     return templates.fill(
-        "page.html",
+        templates.FOLDER / "page.html",
         runs=list(dict.fromkeys([*(one.run for one in everything), *([] if timed is None else timed["run"])])),
         timings=[] if timed is None else timings.shown(timed),
         several=len({one.run for one in everything}) > 1,

@@ -20,18 +20,24 @@ from dlbench.report.files import visible
 FOLDER = Path(__file__).parent
 
 
-def fill(template: str, **values: Any) -> str:
-    """The page that a template of this folder makes of values; it finds its style, script and policy beside them."""
-    style, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+def fill(template: Path, script_file: Path | None = None, **values: Any) -> str:
+    """The page that a template makes of values; it finds the style and the policy beside them.
+
+    Its script, where it has one, is ``script_file``, or the file of its name that ends in ``.js``; the style is that of
+    all pages.
+    """
+    style = (FOLDER / "page.css").read_text(encoding="utf-8")
+    own = script_file or template.with_suffix(".js")
+    script = own.read_text(encoding="utf-8") if own.is_file() else ""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+        loader=jinja2.FileSystemLoader(template.parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: visible(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template(template).render(
+    return environment.get_template(template.name).render(
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; "
         "base-uri 'none'; form-action 'none'",
         style=Markup(style),  # noqa: S704 - our own files

@@ -9,6 +9,7 @@ from typing import Any
 from dlbench import data, plugins
 from dlbench.declarations import declarations, experiment_class
 from dlbench.errors import DataMissing, PluginError, UsageError
+from dlbench.models import fingerprint
 
 
 def describe(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def describe(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) ->
     try:
         experiment = cls.preset(payload["preset"], payload["overrides"], name=plugin.name)
         datasets = list(experiment.datasets())
+        models = {name: fingerprint(name, datasets) for name in experiment.brings()}
     except UsageError as error:
         return {"usage": str(error)}
     fingerprints, missing = {}, ""
@@ -46,6 +48,7 @@ def describe(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) ->
         "preset": payload["preset"],
         "parameters": dataclasses.asdict(experiment),
         "datasets": fingerprints,
+        "models": models,
         "missing": missing,
         # by package, not by distribution: our own experiments come in the harness's distribution
         "code": {name: plugins.code_digest(name) for name in ("dlbench", plugin.module.partition(".")[0])},

@@ -97,6 +97,7 @@ def trial_key(name: str, told: Mapping[str, Any], seed: int, device: str) -> str
         "device": device.partition(":")[0],
         "code": told["code"],
         "data": told["datasets"],
+        "models": told["models"],
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 

@@ -30,6 +30,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from dlbench import Context
 from dlbench.stacking import Stack, batches
+from dlbench_plugins import networks
 from dlbench_plugins.bias.populations import Sample
 from dlbench_plugins.networks import logistic_regression
 
@@ -40,6 +41,7 @@ INVARIANCE = (10.0, 100.0, 1000.0)  # irm: weight of the penalty
 SMOOTHING = (0.1, 0.01, 0.001)  # db_vae: what is added to the density; the less, the more the rare is drawn
 DRO_STEP = 0.1
 LATENT, BINS = 8, 10
+AT_ONCE = 2**24  # numbers of inputs that are answered at once
 TRIALS = 3
 
 Predict = Callable[[Tensor], Tensor]  # x [n, ...] → logits [n, 2]
@@ -167,8 +169,20 @@ class Patches(nn.Module):
         return self.filters(windows.permute(0, 2, 3, 1, 4, 5).flatten(3)).flatten(1)
 
 
+class Numbers(nn.Module):
+    """Bytes as numbers from -1/2 to 1/2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float() / 255 - 0.5
+
+
 def network(shape: torch.Size, hidden: int) -> nn.Sequential:
-    """A small network with two outputs: for images, of 4 × 4 windows; for features, a perceptron."""
+    """A small network with two outputs: for images, of 4 × 4 windows; for features, a perceptron.
+
+    For colour pictures, which are bytes, of three convolutions.
+    """
+    if len(shape) == 3 and shape[0] == 3:
+        return nn.Sequential(Numbers(), *networks.network("cnn", shape, 2, width=hidden))
     if len(shape) == 1:
         first: nn.Module = nn.Linear(shape[0], hidden)
         width = hidden
@@ -181,6 +195,11 @@ def network(shape: torch.Size, hidden: int) -> nn.Sequential:
 # ------------------------------------------------------------------------------------------------------------ choice
 
 
+def answers(predict: Predict, x: Tensor) -> Tensor:
+    """[..., n, 2]: what a network, or each of a stack, says of x [n, ...], of many examples part by part."""
+    return torch.cat([predict(part) for part in x.split(max(1, AT_ONCE // x[0].numel()))], -2)
+
+
 def worst_group(logits: Tensor, sample: Sample) -> float:
     """Accuracy in the group where it is least; groups that have nobody do not count."""
     right = (logits.argmax(1) == sample.y).double()
@@ -190,7 +209,7 @@ def worst_group(logits: Tensor, sample: Sample) -> float:
 @torch.no_grad()
 def best(nets: Stack, places: Sequence[int], valid: Sample) -> nn.Sequential:
     """Of the networks at these places of a stack, the one with the best validation accuracy in its worst group."""
-    logits = nets(valid.x)
+    logits = answers(nets, valid.x)
     return nets[max(places, key=lambda k: worst_group(logits[k], valid))].eval()
 
 
@@ -202,7 +221,7 @@ def jtt(
 ) -> nn.Sequential:
     """Just train twice: what a plainly trained network gets wrong in training is drawn more often the second time."""
     with torch.no_grad():
-        wrong = pool[plain(sample.x[pool]).argmax(1) != sample.y[pool]]
+        wrong = pool[answers(plain, sample.x[pool]).argmax(1) != sample.y[pool]]
     second = [Arm(torch.cat([pool, wrong.repeat(times - 1)]), l2=L2[1]) for times in UPWEIGHTED]
     return best(train(sample, second, training, context), range(TRIALS), valid)
 
@@ -217,7 +236,7 @@ def dfr(net: nn.Sequential, valid: Sample, context: Context) -> Predict:
     smallest = min(int((fitted.group == g).sum()) for g in fitted.group.unique())
     even = torch.cat([(fitted.group == g).nonzero()[:smallest, 0] for g in fitted.group.unique()])
     with torch.no_grad():
-        z, z_chosen = features(fitted.x[even]), features(chosen.x)
+        z, z_chosen = answers(features, fitted.x[even]), answers(features, chosen.x)
         mean, sd = z.mean(0), z.std(0) + 1e-3
     layers = [logistic_regression((z - mean) / sd, fitted.y[even], 2, iterations=50, ridge=ridge) for ridge in RIDGE]
     layer = max(layers, key=lambda layer: worst_group(layer((z_chosen - mean) / sd), chosen))

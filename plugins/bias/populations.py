@@ -1,8 +1,8 @@
-"""Three populations whose groups a classifier may serve unequally: made faces, coloured digits, and COMPAS.
+"""Populations whose groups a classifier may serve unequally: made faces, coloured digits, and four real ones.
 
 Each person or image has a label, a group (what a mitigation method is told), a side (1 where a gap is to be feared: the
-minority in faces, the digits of the rarer colour, black defendants) and an attribute (what two decisions should not
-depend on: skin, colour, race).
+minority in faces, the digits of the rarer colour, black people, birds that are not before their own ground, blond men)
+and an attribute (what two decisions should not depend on: skin, colour, race, ground, sex).
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ NOISE = 0.25  # of a face's pixels, standard deviation
 FACE_GROUPS = ("light, short hair", "light, long hair", "dark, short hair", "dark, long hair")
 DIGIT_GROUPS = ("0-4, red", "0-4, green", "5-9, red", "5-9, green")
 COMPAS_GROUPS = ("white, no charge", "white, charge", "black, no charge", "black, charge")
+BIRD_GROUPS = ("landbird, land", "landbird, water", "waterbird, land", "waterbird, water")
+HAIR_GROUPS = ("not blond, woman", "not blond, man", "blond, woman", "blond, man")
+INCOME_GROUPS = ("white, less", "white, more", "black, less", "black, more")  # than 50,000 dollars
 FLIPPED = 0.25  # of the digits' labels
 ENVIRONMENTS = (0.1, 0.2)  # how often the colour contradicts the label in training (Arjovsky et al. 2019)
 SHIFTED = 0.9  # and in the test
@@ -196,6 +199,63 @@ def compas(data: Mapping[str, np.ndarray], rng: np.random.Generator) -> Populati
     x = (x - x[train].mean(0)) / x[train].std(0)
     everyone = Sample(torch.from_numpy(x), *map(_integers, (y, 2 * black + y, black, black, np.zeros(len(y)))))
     return Population(*(everyone[torch.from_numpy(part)] for part in (train, valid, test)), COMPAS_GROUPS)
+
+
+# ---------------------------------------------------------------------------------------- Waterbirds, CelebA, ACSIncome
+
+
+def waterbirds(data: Mapping[str, np.ndarray], most: int, rng: np.random.Generator) -> Population:
+    """Birds of the water or the land before either; split as published, of the training pictures so many at most."""
+    return _pictures(data, "place", lambda y, place: y != place, most, rng, BIRD_GROUPS)
+
+
+def celeba(data: Mapping[str, np.ndarray], most: int, rng: np.random.Generator) -> Population:
+    """Faces with blond hair or other; split as published, of the training pictures so many at most."""
+    return _pictures(data, "male", lambda blond, male: blond & male, most, rng, HAIR_GROUPS)
+
+
+def _pictures(
+    data: Mapping[str, np.ndarray],
+    attribute: str,
+    rare: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    most: int,
+    rng: np.random.Generator,
+    groups: tuple[str, ...],
+) -> Population:
+    """Pictures stay bytes, [n, 3, 64, 64], and are made numbers where a network reads them."""
+    parts = []
+    for part in ("train", "valid", "test"):
+        x, y, other = (data[f"{part}_{name}"] for name in ("x", "y", attribute))
+        if part == "train" and len(y) > most:
+            chosen = np.sort(rng.permutation(len(y))[:most])
+            x, y, other = x[chosen], y[chosen], other[chosen]
+        columns = (y, 2 * y + other, rare(y, other), other, np.zeros(len(y)))
+        parts.append(Sample(torch.from_numpy(np.ascontiguousarray(x)), *map(_integers, columns)))
+    return Population(*parts, groups)
+
+
+def acsincome(data: Mapping[str, np.ndarray], most: int, rng: np.random.Generator) -> Population:
+    """Working people, white or black alone; the label is an income over 50,000 dollars, and race is no input.
+
+    Half of them train, ``most`` at most, a quarter chooses and a quarter is tested, ``2 * most`` at most each. Age,
+    schooling and hours are quantities. All else are codes, whose numbers mean nothing: each that at least one in a
+    hundred of the training people have is a feature of its own, 0 or 1.
+    """
+    rows = rng.permutation(np.flatnonzero(data["RAC1P"] <= 2))
+    half, quarter = len(rows) // 2, len(rows) // 4
+    train, valid, test = np.split(rows, [half, half + quarter])
+    train, valid, test = train[:most], valid[: 2 * most], test[: 2 * most]
+    known = np.stack([data[name] for name in ("AGEP", "SCHL", "WKHP")], 1).astype(np.float32)
+    known = (known - known[train].mean(0)) / np.maximum(known[train].std(0), 1e-6)
+    features = [known]
+    for name in ("COW", "MAR", "OCCP", "POBP", "RELP", "SEX"):
+        codes, counts = np.unique(data[name][train], return_counts=True)
+        frequent = codes[100 * counts >= len(train)]
+        features.append((data[name][:, None] == frequent).astype(np.float32))
+    x, y, black = np.concatenate(features, 1), data["y"], data["RAC1P"] == 2
+    columns = (y, 2 * black + y, black, black, np.zeros(len(y)))
+    everyone = Sample(torch.from_numpy(x), *map(_integers, columns))
+    return Population(*(everyone[torch.from_numpy(part)] for part in (train, valid, test)), INCOME_GROUPS)
 
 
 def _integers(values: np.ndarray) -> Tensor:

@@ -154,19 +154,19 @@ class Adversarial3D(Experiment):
     side: int = between(2, 512, default=16)  # of the six faces of a body's texture, texels
     marking: float = between(0, 0.5, default=0.12)  # standard deviation of what sets the surfaces of kinds apart
     model: str = one_of("cnn", "resnet", default="cnn")
-    training_images: int = between(10, 10**7, default=6000)
-    epochs: int = between(1, 1000, default=8)
+    training_images: int = between(10, 10**7, default=4000)
+    epochs: int = between(1, 1000, default=6)
     batch_size: int = between(1, 10_000, default=64)
     lr: float = between(1e-6, 10, default=0.1)
     eps_3d: float = between(1e-6, 1, default=0.08)  # root mean square over texels and channels
     eps_2d: float = between(1e-6, 1, default=0.0125)
-    steps: int = between(1, 100_000, default=25)
-    eot_samples: int = between(1, 10_000, default=8)  # photographs in each step
-    held_out: int = between(SHOWN, 100_000, default=100)  # views of each object that judge
+    steps: int = between(1, 100_000, default=24)
+    eot_samples: int = between(1, 10_000, default=6)  # photographs in each step
+    held_out: int = between(SHOWN, 100_000, default=60)  # views of each object that judge
 
     title = "A texture can be adversarial from every side"
     chapter = "robustness"
-    version = 2  # networks train for twice as long, so that on every machine they know the unperturbed bodies
+    version = 3  # `quick` takes a quarter of the time: a smaller network, fewer images, photographs and views
     sources = (
         "Athalye, Engstrom, Ilyas & Kwok, Synthesizing robust adversarial examples, ICML 2018, arXiv:1707.07397",
     )
@@ -192,6 +192,7 @@ class Adversarial3D(Experiment):
             "epochs": 10,
             "steps": 300,
             "eot_samples": 40,
+            "held_out": 100,
         },
     }
     references = (
@@ -375,9 +376,9 @@ def network(model: str, kinds: int) -> nn.Module:
         layers += [nn.BatchNorm2d(256), nn.ReLU()]
     else:
         layers = []
-        for inputs, outputs, stride in ((3, 16, 2), (16, 32, 2), (32, 64, 1)):
+        for inputs, outputs, stride in ((3, 12, 2), (12, 24, 2), (24, 32, 1)):
             layers += [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-    features = 4 * (256 if model == "resnet" else 64)
+    features = 4 * (256 if model == "resnet" else 32)
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(features, kinds))
 
 

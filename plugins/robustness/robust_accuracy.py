@@ -59,7 +59,7 @@ from dlbench import (
     where,
     within,
 )
-from dlbench.brought import brought, is_path
+from dlbench.brought import brought, check_names
 from dlbench.errors import ParameterError
 from dlbench_plugins.images import CLASSES, Images, images
 from dlbench_plugins.robustness.classifiers import Recipe, fit, mean, network, pgd_images
@@ -206,15 +206,15 @@ def robustbench(subject: str, clean: float, worst: float, norm: str = "linf", ep
 @dataclass(frozen=True)
 class RobustAccuracy(Experiment):
     models: tuple[str, ...] = ("cnn", "cnn_pgd_trained", "cnn_scaled", "cnn_rounded")
-    dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
+    dataset: str = one_of("digits", "digits_split", "mnist", "cifar10", default="digits")
     norm: str = one_of("linf", "l2", default="linf")
     eps: float = between(1e-4, 100, default=0.1)
-    eps_grid: tuple[float, ...] = between(0, 100, default=(0.0, 0.05, 0.1, 0.2, 0.3))
-    attacked: int = between(1, 10_000, default=100)  # held-out images
-    diagnosed: int = between(1, 10_000, default=100)  # of those at most
+    eps_grid: tuple[float, ...] = between(0, 100, default=(0.0, 0.05, 0.1, 0.2))
+    attacked: int = between(1, 10_000, default=80)  # held-out images
+    diagnosed: int = between(1, 10_000, default=80)  # of those at most
     restarts: int = between(2, 100, default=10)  # of the diagnosis' PGD; with 5, queries still find one image in 100
-    steps: int = between(1, 1000, default=20)  # of APGD and FAB; official: 100
-    target_classes: int = between(1, CLASSES - 1, default=4)  # of targeted APGD and FAB; official: 9
+    steps: int = between(1, 1000, default=15)  # of APGD and FAB; official: 100
+    target_classes: int = between(1, CLASSES - 1, default=3)  # of targeted APGD and FAB; official: 9
     queries: int = between(1, 100_000, default=300)  # of Square; official: 5000
     epochs: int = between(1, 1000, default=10)  # this and below: of the references' training
     batch_size: int = between(1, 10_000, default=128)
@@ -290,12 +290,7 @@ class RobustAccuracy(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.models:
-            if name not in REFERENCES and not is_path(name):
-                raise ParameterError(
-                    f"models: {name!r} is neither a reference ({', '.join(REFERENCES)}) nor an import path "
-                    "'package.module:factory'"
-                )
+        check_names(self.models, REFERENCES)
         if not self.models or len(set(self.models)) < len(self.models):
             raise ParameterError(f"models is {self.models}; name at least one, and none twice")
         if not {0, self.eps} <= set(self.eps_grid):
@@ -304,12 +299,13 @@ class RobustAccuracy(Experiment):
     def datasets(self) -> tuple[str, ...]:
         return (self.dataset,)
 
+    def brings(self) -> list[str]:
+        return [name for name in self.models if name not in REFERENCES]
+
     def trial(self, context: Context) -> Iterator[Measurement]:
         train, test = images(self.dataset, self.attacked, context)
         shape = test[0].shape[1:]
-        nets = {
-            name: brought(name, shape, CLASSES, context) for name in self.models if is_path(name)
-        }  # before hours of work
+        nets = {name: brought(name, shape, CLASSES, context) for name in self.brings()}  # before hours of work
         nets |= references(self, train, context)
         for done, name in enumerate(self.models):
             context.progress((1 + done) / (1 + len(nets)), name)

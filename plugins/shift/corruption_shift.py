@@ -59,7 +59,7 @@ from dlbench import (
     where,
 )
 from dlbench import uncertainty as u
-from dlbench.brought import brought, is_path
+from dlbench.brought import brought, check_names
 from dlbench.corruptions import (
     CORRUPTIONS,
     SEVERITIES,
@@ -96,7 +96,7 @@ KINDS = {  # by who made the spoilt images; what both make goes by one name
 CLEAN, EIGHT_BITS, ALL_NOISE = "none", "eight_bits", "all_noise"  # what else is shown
 SD_OF_ALL_NOISE = 20  # times black to white
 CHANCE = 1 / CLASSES
-KNOWS = {"digits": 0.9, "mnist": 0.9, "cifar10": 0.5}  # accuracy on clean images
+KNOWS = {"digits": 0.9, "digits_split": 0.9, "mnist": 0.9, "cifar10": 0.5}  # accuracy on clean images
 EXAMPLES, SHOWN_AT = 3, 3  # images of each kind in the picture, and their severity
 AT_ONCE = 500  # images a forward pass
 
@@ -202,7 +202,7 @@ def keeps_its_accuracy(rows: pd.DataFrame) -> Verdict:
 class CorruptionShift(Experiment):
     models: tuple[str, ...] = tuple(name for name in REFERENCES if name != "cnn_ensemble")
     baseline: str = "mlp"
-    dataset: str = one_of("digits", "mnist", "cifar10", default="digits")
+    dataset: str = one_of("digits", "digits_split", "mnist", "cifar10", default="digits")
     spoilt: str = one_of(*KINDS, default="here")  # by whom
     tested: int = between(10, 10_000, default=400)  # held-out images
     width: int = between(8, 4096, default=64)
@@ -263,12 +263,7 @@ class CorruptionShift(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.models:
-            if name not in REFERENCES and not is_path(name):
-                raise ParameterError(
-                    f"models: {name!r} is neither a reference ({', '.join(REFERENCES)}) nor an import path "
-                    "'package.module:factory'"
-                )
+        check_names(self.models, REFERENCES)
         if len(set(self.models)) < len(self.models):
             raise ParameterError(f"models is {self.models}; name none twice")
         if self.spoilt == "cifar10_c" and self.dataset != "cifar10":
@@ -279,10 +274,13 @@ class CorruptionShift(Experiment):
     def datasets(self) -> tuple[str, ...]:
         return (self.dataset, *([self.spoilt] if self.spoilt == "cifar10_c" else []))
 
+    def brings(self) -> list[str]:
+        return [name for name in self.models if name not in REFERENCES]
+
     def trial(self, context: Context) -> Iterator[Measurement]:
         training, (x, y) = images(self.dataset, self.tested, context)
         shape = x.shape[1:]
-        foreign = {name: brought(name, shape, CLASSES, context) for name in self.models if is_path(name)}
+        foreign = {name: brought(name, shape, CLASSES, context) for name in self.brings()}
         predict = {name: of_members([net]) for name, net in foreign.items()}
         for name in NETWORKS:
             context.progress(0.1 + 0.2 * NETWORKS.index(name), f"training {name}")

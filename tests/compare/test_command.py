@@ -64,6 +64,7 @@ def test_the_page_needs_no_network_and_shows_what_the_table_does(dlbench, sides,
     text = (tmp_path / "pairs.html").read_text()
     assert "2 of 3 pairs got worse" in text
     assert "Content-Security-Policy" in text
+    assert 'querySelectorAll("table.sortable")' in text
 
     class Links(HTMLParser):
         found = ()

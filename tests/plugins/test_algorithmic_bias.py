@@ -116,7 +116,77 @@ def test_compas_groups_are_race_and_label_and_race_is_no_input():
         assert part.x.shape[1] == 7
 
 
+def made_pictures(attribute, n=40):
+    rng, data = np.random.default_rng(0), {}
+    for part in ("train", "valid", "test"):
+        data[f"{part}_x"] = rng.integers(256, size=(n, 3, 64, 64), dtype=np.uint8)
+        data[f"{part}_y"], data[f"{part}_{attribute}"] = np.arange(n) % 2, np.arange(n) // 2 % 2
+    return data
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "rare"),
+    [("waterbirds", "place", lambda y, place: y != place), ("celeba", "male", lambda y, male: (y == 1) & (male == 1))],
+)
+def test_pictures_stay_bytes_and_only_as_many_train_as_are_asked_for(name, attribute, rare):
+    data = made_pictures(attribute)
+    people = getattr(populations, name)(data, 25, np.random.default_rng(0))
+    assert [len(part) for part in people[:3]] == [25, 40, 40] and people.train.x.dtype == torch.uint8
+    for part in people[:3]:
+        assert torch.equal(part.group, 2 * part.y + part.attribute)
+        assert torch.equal(part.side == 1, rare(part.y, part.attribute))
+    assert people.test.y.tolist() == data["test_y"].tolist()
+    assert people.test.attribute.tolist() == data[f"test_{attribute}"].tolist()
+    drawn = {tuple(image.flatten()[:9].tolist()) for image in people.train.x}
+    assert len(drawn) == 25 and drawn < {tuple(image.flatten()[:9].tolist()) for image in data["train_x"]}
+
+
+def made_incomes(n=2000):
+    rng = np.random.default_rng(0)
+    data = {name: rng.integers(1, 6, n) for name in ("COW", "MAR", "POBP", "RELP", "SEX", "RAC1P")}
+    data |= {name: rng.integers(16, 80, n) for name in ("AGEP", "SCHL", "WKHP")}
+    return data | {"OCCP": np.where(np.arange(n) == 7, 9999, 10), "y": rng.integers(2, size=n)}
+
+
+def test_incomes_are_of_black_and_white_people_and_codes_are_no_quantities():
+    data = made_incomes()
+    people = populations.acsincome(data, 10**6, np.random.default_rng(0))
+    both = data["RAC1P"] <= 2
+    assert sum(len(part) for part in people[:3]) == both.sum()
+    train = people.train
+    assert train.x.shape[1] == 3 + 5 * 5 + 1  # five codes each, and the one occupation that is not rare
+    assert train.x[:, :3].mean(0).abs().max() < 1e-5 and set(train.x[:, 3:].unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(train.group, 2 * train.attribute + train.y)
+    few = populations.acsincome(data, 60, np.random.default_rng(0))
+    assert [len(part) for part in few[:3]] == [60, 120, 120]
+
+
+def test_race_is_no_input_of_incomes():
+    data = made_incomes()
+    other = data | {"RAC1P": np.where(data["RAC1P"] <= 2, 3 - data["RAC1P"], data["RAC1P"])}
+    people, turned = (populations.acsincome(of, 10**6, np.random.default_rng(0)) for of in (data, other))
+    assert torch.equal(people.train.x, turned.train.x)
+    assert torch.equal(people.train.attribute, 1 - turned.train.attribute)
+
+
 # -------------------------------------------------------------------------------------------------------- the methods
+
+
+def test_many_examples_are_answered_part_by_part(monkeypatch):
+    of = sample([0, 1, 2, 3] * 30)
+    nets = mitigation.Stack([mitigation.network(of.x.shape[1:], 8) for _ in range(2)])
+    whole, alone = nets(of.x), nets[1](of.x)
+    monkeypatch.setattr(mitigation, "AT_ONCE", 3 * 7)
+    assert torch.allclose(mitigation.answers(nets, of.x), whole, atol=1e-6)
+    assert torch.allclose(mitigation.answers(nets[1], of.x), alone, atol=1e-6)
+
+
+def test_colour_pictures_are_read_as_numbers_about_zero():
+    net = mitigation.network(torch.Size([3, 64, 64]), 8)
+    x = torch.tensor([0, 255, 51], dtype=torch.uint8)
+    assert net[0](x).tolist() == pytest.approx([-0.5, 0.5, -0.3])
+    assert net(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, 2)
+    assert net[:-1](torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, 8)
 
 
 def sample(groups, labels=None, features=3, environment=None):
@@ -264,14 +334,19 @@ def test_every_subject_and_group_is_measured(trial):
 
 
 def test_references_name_settings_that_a_trial_has(trial):
-    known = {key for row in trial[0] for key in row} | set(TINY.__dataclass_fields__)
+    known = {key for row in trial[0] for key in row} | set(TINY.__dataclass_fields__) | {"network"}
     for reference in AlgorithmicBias.references:
         assert set(reference.where) <= known
         assert reference.metric in AlgorithmicBias.metrics
 
 
 @pytest.mark.parametrize(
-    ("preset", "names"), [("quick", ("digits",)), ("compas", ("digits", "compas")), ("full", ("mnist", "compas"))]
+    ("preset", "names"),
+    [
+        ("quick", ("digits",)),
+        *((name, ("digits", name)) for name in ("compas", *study.LARGE)),
+        ("full", ("mnist", "compas")),
+    ],
 )
 def test_data_sets_are_named(preset, names):
     assert AlgorithmicBias.preset(preset).datasets() == names
@@ -336,6 +411,12 @@ def test_a_frame_where_every_claim_holds():
 )
 def test_what_breaks_a_rule(change, failing):
     assert [i for i, outcome in enumerate(outcomes(frame(**change))) if outcome != "holds"] == failing
+
+
+def test_real_groups_may_have_fewer_test_examples():
+    blond = frame().iloc[:6].assign(problem="celeba", examples=180)
+    rows = pd.concat([frame(), blond])
+    assert outcomes(rows)[16] == "holds"
 
 
 def test_too_few_test_examples_break_the_gate():

@@ -1,11 +1,14 @@
 """point_clouds: the surfaces, neighbours, what each network may and may not know, rules on known frames."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from dlbench import Context, Control
+from dlbench import Context
+from dlbench.experiment import PREDICTIONS, Control
 from dlbench.nn import PointNet
 from dlbench_plugins.graphs import point_clouds as study
 from dlbench_plugins.graphs.point_clouds import SURFACES, PointClouds
@@ -128,7 +131,15 @@ def test_one_row_a_subject_order_and_share(trial):
     assert not rows.duplicated(["subject", "order", "kept"]).any()
     assert (rows.groupby("subject").size() == 3).all() and set(rows.subject) == set(TINY.models)
     assert rows[(rows.order == "given") & (rows.kept == 1)].invariance_error.notna().all()
-    assert set(kept) == {"clouds", "answers", "predicted"}
+    assert {name for name in kept if not name.startswith(PREDICTIONS)} == {"clouds", "answers", "predicted"}
+
+
+def test_accuracies_are_those_of_the_predictions_that_it_keeps(trial):
+    rows, kept = trial
+    for row in rows.to_dict("records"):
+        named = json.dumps({name: row[name] for name in ("kept", "order", "subject", "task")}, sort_keys=True)
+        table = kept[PREDICTIONS + named]
+        assert (table[:, 0] == table[:, 1]).mean() == row["accuracy"]
 
 
 def test_a_trained_set_network_still_knows_no_order(trial):

@@ -8,6 +8,7 @@ from dlbench import Context, data
 from dlbench.data import openood
 from dlbench.errors import DataDamaged, ParameterError
 from dlbench.runner.trial import measurements
+from dlbench_plugins.bias.algorithmic_bias import METHOD_PANELS, SMALL_CNN, AlgorithmicBias
 from dlbench_plugins.images import cifar10_c as corrupted
 from dlbench_plugins.images import images, rows_held_out
 from dlbench_plugins.shift.corruption_shift import KINDS, CorruptionShift
@@ -15,6 +16,7 @@ from dlbench_plugins.uncertainty.aleatoric_uncertainty import AleatoricUncertain
 from dlbench_plugins.uncertainty.calibration import CIFAR10_C, Calibration
 from dlbench_plugins.uncertainty.ood_confidence import OODConfidence
 
+from .. import made_groups
 from ..made_sets import cifar10, cifar10_c, cifar10h, openood_cifar10
 
 
@@ -110,3 +112,23 @@ def test_presets_name_what_they_need():
     assert preset(CorruptionShift, "cifar10").datasets() == ("cifar10", "cifar10_c")
     assert preset(OODConfidence, "openood").datasets() == ("cifar10", "openood_cifar10")
     assert preset(AleatoricUncertainty, "cifar10h").datasets() == ("digits", "cifar10", "cifar10h")
+
+
+@pytest.mark.parametrize("name", ["waterbirds", "celeba", "acsincome"])
+def test_bias_among_birds_faces_and_incomes(folder, name):
+    sizes = {"each": 8, "rare": 4} if name != "acsincome" else {"people": 600}
+    getattr(made_groups, name.removesuffix("income"))(folder, **sizes)
+    assert AlgorithmicBias.presets[name]["problems"] == ("faces", "digits", name)  # the first two have the controls
+    small = {"hidden": 8, "real_steps": 25, "examples": 200, "rate": 0.01, "batch": 16}
+    found, _ = rows_of(preset(AlgorithmicBias, name, problems=(name,), **small))
+    mine = found[found.problem == name]
+    methods = {"erm", "reweighting", "group_dro", "dfr"} | ({"resampling", "jtt"} if name == "acsincome" else set())
+    assert set(mine.subject) == methods
+    everyone = mine[mine.group == "all"].set_index("subject")
+    assert everyone.accuracy["erm"] > 0.6 and (everyone.worst_group_accuracy <= everyone.accuracy).all()
+    assert set(METHOD_PANELS[name][0]) <= set(mine.group)
+    if name == "acsincome":
+        rates = mine[mine.group.isin(("black", "white"))]
+        assert len(rates) == 2 * len(methods) and rates.false_negative_rate.notna().all()
+    else:
+        assert set(mine.network) == {SMALL_CNN} and everyone.examples["erm"] == 8

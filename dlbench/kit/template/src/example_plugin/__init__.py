@@ -1,0 +1,1 @@
+"""Experiments, a model and a data set for dlbench."""
