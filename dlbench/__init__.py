@@ -10,35 +10,34 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dlbench.experiment import (
-    Artefacts,
-    Claim,
-    Context,
-    Control,
-    Experiment,
-    Measurement,
-    Metric,
-    Reference,
-    Verdict,
-    above,
-    all_of,
-    below,
-    between,
-    contains,
-    draw_means,
-    equivalent,
-    every,
-    one_of,
-    paired,
-    per_seed,
-    rank_correlation,
-    slope,
-    where,
-    within,
-)
-
 if TYPE_CHECKING:
     from dlbench import attacks, data, models, nn, ops, stats
+    from dlbench.experiment import (
+        Artefacts,
+        Claim,
+        Context,
+        Control,
+        Experiment,
+        Measurement,
+        Metric,
+        Reference,
+        Verdict,
+        above,
+        all_of,
+        below,
+        between,
+        contains,
+        draw_means,
+        equivalent,
+        every,
+        one_of,
+        paired,
+        per_seed,
+        rank_correlation,
+        slope,
+        where,
+        within,
+    )
 
 __all__ = [
     "Artefacts",
@@ -74,11 +73,22 @@ __all__ = [
 ]
 
 
+_MODULES = ("attacks", "data", "models", "nn", "ops", "stats")
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("attacks", "data", "models", "nn", "ops", "stats"):
+    if name in _MODULES:
         return importlib.import_module(f"dlbench.{name}")
     if name == "__version__":
         from importlib.metadata import version
 
         return version("dlbench")
+    if name in __all__:
+        value = getattr(importlib.import_module("dlbench.experiment"), name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module 'dlbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

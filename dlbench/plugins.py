@@ -22,6 +22,9 @@ from dlbench.errors import PluginError, did_you_mean
 EXPERIMENTS = "dlbench.experiments"
 MODELS = "dlbench.models"
 DATASETS = "dlbench.datasets"
+OPS = "dlbench.ops"
+"""Operators to be timed; see :mod:`dlbench.timing`."""
+
 GROUPS = (EXPERIMENTS, MODELS, DATASETS)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -122,12 +123,18 @@ def median_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     n = int(x.size)
     if n == 0:
         return Interval(math.nan, -math.inf, math.inf, 0)
-    from scipy.stats import binom  # whose import takes over a second
-
-    rank = int(binom.ppf((1 - level) / 2, n, 0.5))  # P(fewer than `rank` values below the median) <= alpha/2
+    rank = _median_rank(n, level)
     if rank < 1:
         return Interval(float(np.median(x)), -math.inf, math.inf, n)
     return Interval(float(np.median(x)), float(x[rank - 1]), float(x[n - rank]), n)
+
+
+@lru_cache(maxsize=256)
+def _median_rank(n: int, level: float) -> int:
+    """The largest rank for which P(fewer than so many of n values are below the median) is at most alpha / 2."""
+    from scipy.stats import binom  # whose import takes over a second
+
+    return int(binom.ppf((1 - level) / 2, n, 0.5))
 
 
 def slope(x: ArrayLike, y: ArrayLike) -> float:

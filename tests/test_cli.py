@@ -9,7 +9,9 @@ import pytest
 HEAVY = {"torch", "pandas", "numpy", "scipy", "matplotlib", "sklearn", "rich", "jinja2"}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"], ["--version"], ["run", "helthy"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["run", "--help"], ["compare", "--help"], ["--version"], ["run", "helthy"]]
+)
 def test_light_commands_import_nothing_heavy(arguments):
     script = f"""
 import sys

@@ -16,6 +16,7 @@ COMMANDS = {
     "show": "an experiment's claims, parameters, metrics and needs; how a model was made",
     "run": "run experiments; the same command again resumes",
     "report": "tables, pictures and a page from run folders",
+    "compare": "what got better and worse between two runs; exit 3 on a regression",
     "models": "train the reference models that audits compare with",
     "leaderboard": "submissions, their verification, and boards made of them",
     "check": "conformance and determinism of experiments",
@@ -54,7 +55,8 @@ class _Commands(click.Group):
 def group() -> None:
     """Measure what deep networks can and cannot do: claims in, verdicts out.
 
-    Exit status: 0 all ran, 1 some trial failed, 2 usage, 3 regression found, 4 nothing measured.
+    Exit status: 0 all ran, 1 some trial failed, 2 usage, 3 regression found, 4 nothing measured or
+    compared.
     """
 
 

@@ -12,22 +12,31 @@ import click
 if TYPE_CHECKING:
     from dlbench.isolate import Forkserver
     from dlbench.report import Report
+    from dlbench.store.benchmarks import Benchmarks
 
 
 @click.command("report", short_help="tables, pictures and a page from run folders")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--out", metavar="DIR", help="Where to write. Default: the folder 'report' in the first run.")
+@click.option("--out", metavar="DIR", help="Where to write. Default: the folder 'report' in the first run folder.")
 @click.option("--json", "as_json", is_flag=True, help="The verdicts as JSON on standard output.")
 def command(*, runs: Sequence[str], out: str | None, as_json: bool) -> None:
-    """Write index.html, measurements.csv, claims.csv, leaderboard.csv, trials.csv and figures/*.svg."""
+    """Write index.html, measurements.csv, claims.csv, leaderboard.csv, trials.csv and figures/*.svg.
+
+    A RUN is a run folder, or a JSON file of pytest-benchmark's, whose timings then stand beside the measurements.
+    """
     from dlbench.isolate import Forkserver
+    from dlbench.store.benchmarks import read_benchmarks
     from dlbench.store.run import read_plan
 
     paths = [Path(run) for run in runs]
-    for path in paths:
+    files = [path for path in paths if path.is_file()]
+    folders = [path for path in paths if path not in files]
+    for path in folders:
         read_plan(path)  # a wrong path is told before anything is started
+    benchmarks = [read_benchmarks(file) for file in files]
+    beside = folders[0] / "report" if folders else files[0].with_name(f"{files[0].stem}-report")
     with Forkserver(preload=JUDGE_MODULES) as server:
-        report = write_report(paths, Path(out) if out else paths[0] / "report", server)
+        report = write_report(folders, Path(out) if out else beside, server, benchmarks)
     print_verdicts(report, as_json=as_json)
 
 
@@ -42,12 +51,12 @@ JUDGE_MODULES = (
 )
 
 
-def write_report(runs: Sequence[Path], out: Path, server: Forkserver) -> Report:
+def write_report(runs: Sequence[Path], out: Path, server: Forkserver, benchmarks: Sequence[Benchmarks] = ()) -> Report:
     """The report on run folders, each experiment judged in a task of its own."""
     from dlbench import report, store
 
     server.preload(*JUDGE_MODULES)
-    return report.write([store.read(run) for run in runs], out, call=server.call)
+    return report.write([store.read(run) for run in runs], out, call=server.call, benchmarks=benchmarks)
 
 
 def print_verdicts(report: Report, experiments: Iterable[str] | None = None, *, as_json: bool = False) -> None:

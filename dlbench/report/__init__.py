@@ -1,15 +1,15 @@
 """Reports: a run in; frames, CSV files and one self-contained page out.
 
 ``write`` makes ``measurements.csv``, ``trials.csv``, ``claims.csv``, ``references.csv``, ``leaderboard.csv``,
-``figures/*.svg``, ``index.html`` and, where the run measured any of them, ``limitations.html``; a report made twice of
-the same run is the same, byte for byte.
+``figures/*.svg``, ``index.html`` and, where the run measured any of them, ``limitations.html``; with files of
+pytest-benchmark's beside, ``timings.csv``. A report made twice of the same run is the same, byte for byte.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 
 from dlbench.experiment import PREDICTIONS
-from dlbench.report import board, files, frames, judge, limitations, page, published
+from dlbench.report import board, files, frames, judge, limitations, page, published, timings
 from dlbench.report.frames import Measured
 
 if TYPE_CHECKING:
     from dlbench.store import Run
+    from dlbench.store.benchmarks import Benchmarks
 
 __all__ = ["Report", "write"]
 
@@ -64,6 +65,7 @@ class Report:
     trials: pd.DataFrame
     references: pd.DataFrame
     leaderboard: pd.DataFrame
+    timings: pd.DataFrame
 
     @property
     def page(self) -> Path:
@@ -71,7 +73,14 @@ class Report:
         return self.path / "index.html"
 
 
-def write(runs: Run | Sequence[Run], out: Path, *, call: Call | None = None, timeout_s: float = 120.0) -> Report:
+def write(
+    runs: Run | Sequence[Run],
+    out: Path,
+    *,
+    call: Call | None = None,
+    timeout_s: float = 120.0,
+    benchmarks: Sequence[Benchmarks] = (),
+) -> Report:
     """Make the report of one run, or of several side by side.
 
     Args:
@@ -79,8 +88,10 @@ def write(runs: Run | Sequence[Run], out: Path, *, call: Call | None = None, tim
         out: the folder that the files go to; each is replaced as a whole.
         call: what runs the plugins' rules and plots, isolated; None runs them in this process.
         timeout_s: seconds that the rules and the plot of one experiment may take.
+        benchmarks: files of pytest-benchmark's, as read by :func:`dlbench.store.benchmarks.read_benchmarks`.
     """
     named = _named(list(runs) if isinstance(runs, Sequence) else [runs])
+    timed = _timed(benchmarks, named)
     everything = frames.measured(named)
     problems = [problem for label, run in named.items() for problem in _problems(label, run, several=len(named) > 1)]
     judgements = [_judged(one, named[one.run], call, timeout_s, problems) for one in everything]
@@ -94,14 +105,15 @@ def write(runs: Run | Sequence[Run], out: Path, *, call: Call | None = None, tim
     report = Report(
         path=out,
         claims=_claims(everything, judgements, references),
-        measurements=frames.measurements(everything),
+        measurements=timings.joined(frames.measurements(everything), timed),
         trials=frames.trials(everything),
         references=references,
         leaderboard=board.leaderboard(everything),
+        timings=timings.timings(timed),
     )
     unscored = {"value": "nan"}  # which is not the same as absent
     files.write(out / "measurements.csv", files.csv_text(report.measurements, missing=unscored))
-    for name in ("claims", "trials", "references", "leaderboard"):
+    for name in ("claims", "trials", "references", "leaderboard", *(["timings"] if timed else [])):
         files.write(out / f"{name}.csv", files.csv_text(getattr(report, name)))
     for one, judgement in zip(everything, judgements, strict=True):
         if judgement["svg"]:
@@ -112,7 +124,7 @@ def write(runs: Run | Sequence[Run], out: Path, *, call: Call | None = None, tim
     if text := limitations.render(sections, report.page.name):
         files.write(out / limitations.FILE, text)
         beside[limitations.FILE] = "The lecture's nine limitations in one table"
-    files.write(report.page, page.render(everything, sections, report.claims, problems, beside))
+    files.write(report.page, page.render(everything, sections, report.claims, problems, beside, report.timings))
     return report
 
 
@@ -120,13 +132,24 @@ def _named(runs: Sequence[Run]) -> dict[str, Run]:
     """Runs by what they are called: their folder's name, with a number where two are called the same."""
     named: dict[str, Run] = {}
     for run in runs:
-        name = label = run.path.resolve().name or "run"
-        number = 1
-        while label in named:
-            number += 1
-            label = f"{name}-{number}"
-        named[label] = run
+        named[_free(run.path.resolve().name or "run", named)] = run
     return named
+
+
+def _timed(benchmarks: Sequence[Benchmarks], runs: Collection[str]) -> dict[str, Benchmarks]:
+    """Files of pytest-benchmark's by theirs, which no run has."""
+    named: dict[str, Benchmarks] = {}
+    for one in benchmarks:
+        named[_free(one.path.name, [*runs, *named])] = one
+    return named
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    label, number = name, 1
+    while label in taken:
+        number += 1
+        label = f"{name}-{number}"
+    return label
 
 
 def _problems(label: str, run: Run, *, several: bool) -> list[str]:

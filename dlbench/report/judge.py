@@ -63,6 +63,14 @@ def judge(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] | N
     return {"verdicts": verdicts, "changed": _changed(plan)} | picture
 
 
+def verdicts(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] | None = None) -> list[dict[str, Any]]:
+    """The verdicts alone, of the same payload but for the artefacts; see :func:`judge`."""
+    cls = measured_class(payload["name"], payload["plan"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _verdicts(cls, payload["plan"], payload["rows"], payload["missing"])
+
+
 def measured_class(name: str, plan: Mapping[str, Any]) -> type[Experiment]:
     """The class that measured; its entry point must be registered here, as a run folder may come from anybody."""
     plugin = plugins.find(plugins.EXPERIMENTS, name)

@@ -16,7 +16,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from dlbench import stats
-from dlbench.report import bars, board, templates, typeset
+from dlbench.report import bars, board, templates, timings, typeset
 from dlbench.report.frames import Measured, in_words
 from dlbench.report.turning import turning_point
 
@@ -69,6 +69,7 @@ def render(
     claims: pd.DataFrame,
     problems: Sequence[str],
     beside: Mapping[str, str] | None = None,
+    timed: pd.DataFrame | None = None,
 ) -> str:
     """The page of a report.
 
@@ -78,13 +79,15 @@ def render(
         claims: the report's frame.
         problems: what is wrong with the run folders, a line each.
         beside: file → title of other pages of the report, to link to.
+        timed: the report's frame of timings.
     """
     chapters: dict[str, list[Mapping[str, Any]]] = {}
     for section in sections:
         chapters.setdefault(section["chapter"], []).append(section)
     return templates.fill(
         templates.FOLDER / "page.html",
-        runs=list(dict.fromkeys(one.run for one in everything)),
+        runs=list(dict.fromkeys([*(one.run for one in everything), *([] if timed is None else timed["run"])])),
+        timings=[] if timed is None else timings.shown(timed),
         several=len({one.run for one in everything}) > 1,
         date=_date(everything),
         tally=_tally(claims),

@@ -20,13 +20,14 @@ from dlbench.report.files import visible
 FOLDER = Path(__file__).parent
 
 
-def fill(template: Path, **values: Any) -> str:
+def fill(template: Path, script_file: Path | None = None, **values: Any) -> str:
     """The page that a template makes of values; it finds the style and the policy beside them.
 
-    Its script, where it has one, is the file of its name that ends in ``.js``; the style is that of all pages.
+    Its script, where it has one, is ``script_file``, or the file of its name that ends in ``.js``; the style is that of
+    all pages.
     """
     style = (FOLDER / "page.css").read_text(encoding="utf-8")
-    own = template.with_suffix(".js")
+    own = script_file or template.with_suffix(".js")
     script = own.read_text(encoding="utf-8") if own.is_file() else ""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(template.parent),
