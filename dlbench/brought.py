@@ -35,23 +35,39 @@ def brought(path: str, shape: Sequence[int], classes: int, context: Context) -> 
     Raises:
         ParameterError: it cannot be imported or called, gives no module, or no logits of the images' classes.
     """
+    net = module_from(path, "models", context)
+    check_logits(path, net, shape, classes, context)
+    return net
+
+
+def module_from(path: str, parameter: str, context: Context) -> nn.Module:
+    """What the factory at an import path makes, on the context's device.
+
+    Args:
+        path: ``package.module:factory``.
+        parameter: in which it was given, for messages.
+        context: gives the device, and a seed in case the factory draws weights.
+
+    Raises:
+        ParameterError: it cannot be imported or called, or gives no module.
+    """
     module_name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything
         raise ParameterError(
-            f"models: {path!r}: module {module_name!r} cannot be imported ({told(error)}); install it, or put the "
+            f"{parameter}: {path!r}: module {module_name!r} cannot be imported ({told(error)}); install it, or put the "
             "folder it is in on PYTHONPATH"
         ) from error
     if not hasattr(module, attribute):
         raise ParameterError(
-            f"models: {path!r}: module {module_name!r} has no {attribute!r}"
+            f"{parameter}: {path!r}: module {module_name!r} has no {attribute!r}"
             f"{did_you_mean(attribute, [name for name in vars(module) if not name.startswith('_')])}"
         )
     factory = getattr(module, attribute)
     if not callable(factory):
         raise ParameterError(
-            f"models: {path!r} is of type {type(factory).__name__}, which cannot be called; expected a function "
+            f"{parameter}: {path!r} is of type {type(factory).__name__}, which cannot be called; expected a function "
             "without arguments that returns a torch.nn.Module"
         )
     try:
@@ -59,16 +75,15 @@ def brought(path: str, shape: Sequence[int], classes: int, context: Context) -> 
             net = factory()
     except Exception as error:
         raise ParameterError(
-            f"models: {path!r} failed ({told(error)}); it is called without arguments and must return a torch.nn.Module"
+            f"{parameter}: {path!r} failed ({told(error)}); it is called without arguments and must return a "
+            "torch.nn.Module"
         ) from error
     if not isinstance(net, nn.Module):
         raise ParameterError(
-            f"models: {path!r} returned {type(net).__name__}; it must return a torch.nn.Module, an "
+            f"{parameter}: {path!r} returned {type(net).__name__}; it must return a torch.nn.Module, an "
             "instance and not a class"
         )
-    net = net.to(context.device)
-    check_logits(path, net, shape, classes, context)
-    return net
+    return net.to(context.device)
 
 
 @torch.no_grad()
