@@ -17,7 +17,7 @@ are stated for each architecture.
 Controls: from shuffled labels nothing is learnt however many they are, and made curves of known exponent, with the
 noise that as large a test set has, give it back.
 
-``quick`` is MNIST-1D from 50 to 2000 examples, two trials each, narrow convolutions and 250 steps at rates that fall to
+``quick`` is MNIST-1D from 50 to 2000 examples, two trials each, narrow convolutions and 300 steps at rates that fall to
 0: enough for a perceptron, while convolutions gain some ten points by training on, so that they are judged too hard
 rather than too kindly. ``full`` goes to 20,000, trains 6000 steps, as published, and has the recurrent network, whose
 40 steps in turn are ten times as slow. ``mnist`` and ``cifar10`` are of images. *augmented* is the convolutional
@@ -208,9 +208,9 @@ class DataHunger(Experiment):
     validation: int = between(CLASSES, 10**5, default=500)  # at most
     tested: int = between(100, 10**6, default=2500)  # where tests are drawn, and of images that are published for it
     width: int = between(4, 4096, default=64)  # of the perceptron's two layers
-    channels: int = between(4, 1024, default=12)  # of the convolutions
+    channels: int = between(4, 1024, default=16)  # of the convolutions
     hidden: int = between(1, 1024, default=6)  # of the recurrent network, as published
-    steps: int = between(1, 10**6, default=250)
+    steps: int = between(1, 10**6, default=300)
     batch_size: int = between(1, 4096, default=50)
     rounds: int = between(8, 10_000, default=12)  # of boosting
     features: str = ""  # the factory of a pre-trained module
