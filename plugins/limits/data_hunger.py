@@ -206,7 +206,7 @@ class DataHunger(Experiment):
     networks: tuple[str, ...] = one_of(*NETWORKS, default=(MLP, CNN))
     trials: int = between(1, TRIALS, default=2)  # of every learner at every size
     validation: int = between(CLASSES, 10**5, default=500)  # at most
-    tested: int = between(100, 10**6, default=2500)  # where tests are drawn, and of images that are published for it
+    tested: int = between(10, 10**6, default=2500)  # where tests are drawn, and of images that are published for it
     width: int = between(4, 4096, default=64)  # of the perceptron's two layers
     channels: int = between(4, 1024, default=16)  # of the convolutions
     hidden: int = between(1, 1024, default=6)  # of the recurrent network, as published
@@ -677,6 +677,6 @@ def draw_summary(axes: Axes, rows: pd.DataFrame, metric: str, label: str) -> Non
         axes.plot(values, np.full(len(values), place), ".", color=COLORS[subject], alpha=0.4, markersize=4)
         axes.plot(interval.estimate, place, "o" if subject in NETWORKS else "s", color=COLORS[subject], markersize=6)
     axes.set_yticks(range(len(subjects)), subjects, fontsize=8)
-    axes.set_ylim(len(subjects) - 0.5, -0.5)
+    axes.set_ylim(max(len(subjects), 1) - 0.5, -0.5)
     axes.set_xlabel(label, fontsize=8)
     axes.tick_params(axis="x", labelsize=7)
