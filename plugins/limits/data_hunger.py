@@ -471,7 +471,9 @@ class DataHunger(Experiment):
         draw_curves(errors, rows)
         draw_summary(exponents, rows, "exponent", "exponent of n in the error, without a floor")
         draw_summary(needs, rows, "n90", "examples for 90 % of the accuracy that\nthe best classical learner ends at")
-        needs.set_xscale("log")
+        if len(needs.lines):
+            needs.set_xscale("log")
+            needs.xaxis.set_minor_formatter("{x:g}")
         for axes in (exponents, needs):
             axes.tick_params(labelleft=axes is exponents)
 
@@ -638,11 +640,10 @@ def moved(x: Tensor, generator: torch.Generator, *, mirror: bool) -> Tensor:
 
 def draw_curves(axes: Axes, rows: pd.DataFrame) -> None:
     """Error against n, both logarithmic, and the power law with a floor that is fitted to the mean over seeds."""
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.set_xlabel("training examples")
     axes.set_ylabel("test error")
     mine = curves(rows) if {"over", "labels"} <= set(rows.columns) else rows.iloc[:0]
+    mine = mine[mine.test_accuracy < 1] if len(mine) else mine
     for subject, color in COLORS.items():
         by_size = dict(list(where(mine, subject=subject).groupby("n"))) if len(mine) else {}
         errors = [(1 - group.test_accuracy).to_numpy() for group in by_size.values()]
@@ -657,6 +658,8 @@ def draw_curves(axes: Axes, rows: pd.DataFrame) -> None:
             n = np.geomspace(min(by_size), max(by_size), 60)
             axes.plot(n, fit_power_law(list(by_size), means)(n), color=color, linewidth=1.2)
     if axes.lines:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
         axes.legend(fontsize=8, title="with fitted power laws", title_fontsize=8, loc="lower left")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
@@ -670,7 +673,10 @@ def draw_summary(axes: Axes, rows: pd.DataFrame, metric: str, label: str) -> Non
     mine = where(rows, over="curve") if "over" in rows.columns else rows
     subjects = [name for name in COLORS if "subject" in mine.columns and (mine.subject == name).any()]
     for place, subject in enumerate(subjects):
-        values = where(mine, subject=subject)[metric].dropna()
+        values = where(mine, subject=subject)[metric]
+        values = values[np.isfinite(values)]
+        if not len(values):
+            continue
         interval = stats.t_interval(values)
         if interval.n > 1:
             axes.hlines(place, interval.low, interval.high, color=COLORS[subject])
