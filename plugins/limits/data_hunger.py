@@ -28,17 +28,14 @@ logistic regression on these. ImageNet is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.svm import SVC
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -62,13 +59,14 @@ from dlbench import (
     where,
 )
 from dlbench.brought import is_path, module_from
-from dlbench.data.mnist1d import mnist1d
 from dlbench.errors import ParameterError
 from dlbench.learning_curves import PowerLaw, fit_power_law, size_for
 from dlbench.stacking import Stack, batches, step_at
-from dlbench_plugins.images import CLASSES, divided
+from dlbench_plugins.images import CLASSES
+from dlbench_plugins.limits.classical import CLASSICAL, TRIALS, Answers, answers_of, learnt
+from dlbench_plugins.limits.examples import Chosen, Examples, Task, examples
 from dlbench_plugins.limits.recurrent import GRU
-from dlbench_plugins.networks import conv_base, logistic_regression, network, perceptron
+from dlbench_plugins.networks import conv_base, network, perceptron
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +77,6 @@ if TYPE_CHECKING:
 
 MLP, CNN, GATED, AUGMENTED = "mlp", "cnn", "gru", "augmented"
 NETWORKS = (MLP, CNN, GATED, AUGMENTED)
-CLASSICAL = ("logistic", "neighbours", "svm", "boosting")
 PRETRAINED = "pre-trained"
 BEST_NETWORK, BEST_CLASSICAL = "best network", "best classical"
 COMPARED = {MLP: "perceptrons", CNN: "convolutions"}
@@ -95,17 +92,8 @@ COLORS = {
     "svm": "#E69F00",
     "boosting": "#7A5C3E",
 }
-Answers = Callable[[Tensor], Tensor]  # inputs [n, ...] → classes [n]
 
-# What is tried, in this order.
-TRIALS = 4
-RATES = (1e-2, 3e-2, 3e-3, 1e-3)
-RIDGES = (1.0, 10.0, 0.1, 100.0)
-NEIGHBOURS = (1, 5, 3, 10)
-KERNELS = ((4.0, 10.0), (1.0, 10.0), (4.0, 1.0), (1.0, 1.0))  # gamma, in units of 1/features, and C
-ROUNDS = (1.0, 0.5, 0.25, 0.125)  # of all rounds of boosting
-ITERATIONS = 25  # of L-BFGS
-AT_ONCE = 1000  # examples a forward pass
+RATES = (1e-2, 3e-2, 3e-3, 1e-3)  # tried in this order
 
 FEW = 10 * CLASSES  # examples
 SHARE = 0.9  # of the accuracy of the best classical learner with most data
@@ -284,7 +272,8 @@ class DataHunger(Experiment):
         return () if self.dataset == "mnist1d" else (self.dataset,)
 
     def trial(self, context: Context) -> Iterator[Measurement]:
-        images = self.split(context)
+        counts = self.sizes[-1], min(self.sizes[-1], self.validation)
+        images = examples(self.dataset, counts, self.tested, context)
         tasks = {"true": images.scaled()}
         tasks["shuffled"] = tasks["true"].with_shuffled_labels(context)
         found: dict[str, list[Chosen]] = {}
@@ -311,25 +300,6 @@ class DataHunger(Experiment):
                 yield {**self.setting(subject), "over": "size", "labels": "true", "n": n, **one._asdict()}
         yield from self.of_curves(found)
         yield from self.of_made_curves(context)
-
-    def split(self, context: Context) -> Task:
-        """Examples to train with, to choose with and to test with, each in turn of their classes."""
-        counts = (self.sizes[-1], min(self.sizes[-1], self.validation))
-        if self.dataset == "mnist1d":
-            x, y = mnist1d(sum(counts) + self.tested, context.rng("split"))
-            cuts = np.cumsum(counts)
-            parts = list(zip(np.split(x, cuts), np.split(y, cuts), strict=True))
-        else:
-            *parts, (x, y) = divided(self.dataset, counts, context)
-            parts.append((x[: self.tested], y[: self.tested]))
-        orders = [in_turn(y) for _, y in parts]
-        examples = ((x[order], y[order]) for (x, y), order in zip(parts, orders, strict=True))
-        return Task(
-            *(
-                Examples(torch.from_numpy(x).to(context.device), torch.from_numpy(y).to(context.device))
-                for x, y in examples
-            )
-        )
 
     # ------------------------------------------------------------------------------------------------------- learning
 
@@ -374,8 +344,12 @@ class DataHunger(Experiment):
 
     def fit(self, subject: str, arms: Sequence[Arm]) -> list[Chosen]:
         """A classical learner for every arm."""
-        flat = [(Task(*(Examples(part.x.flatten(1), part.y) for part in task)), n) for task, n in arms]
-        return [task.choose(classical(subject, task.train.first(n), self.trials, self.rounds), n) for task, n in flat]
+        flat = [(task.flat(), n) for task, n in arms]
+        return [task.choose(self.answers(subject, task.train.first(n)), n) for task, n in flat]
+
+    def answers(self, subject: str, train: Examples) -> list[Answers]:
+        """A classical learner's in each of its settings."""
+        return [one.answers for one in learnt(subject, *train, trials=self.trials, rounds=self.rounds)]
 
     # --------------------------------------------------------------------------------------------------- summing up
 
@@ -481,72 +455,7 @@ class DataHunger(Experiment):
 # -------------------------------------------------------------------------------------------------------------- parts
 
 
-class Chosen(NamedTuple):
-    """What became of the setting that validation data prefer."""
-
-    validation_accuracy: float
-    test_accuracy: float
-
-
-class Examples(NamedTuple):
-    x: Tensor  # [n, ...]
-    y: Tensor  # [n]
-
-    def first(self, n: int) -> Examples:
-        return Examples(self.x[:n], self.y[:n])
-
-    def right(self, answers: Answers) -> float:
-        """The share of them that are answered rightly."""
-        return float((answers(self.x) == self.y).double().mean())
-
-
-class Task(NamedTuple):
-    """Examples for training, for choosing and for the test."""
-
-    train: Examples
-    validation: Examples
-    test: Examples
-
-    def choose(self, trials: Sequence[Answers], n: int) -> Chosen:
-        """The best of several on as many validation examples as there were to train with, if there are."""
-        scores = [self.validation.first(n).right(answers) for answers in trials]
-        best = int(np.argmax(scores))
-        return Chosen(scores[best], self.test.right(trials[best]))
-
-    def scaled(self) -> Task:
-        """Inputs of mean 0 and deviation 1, over all that there is to train with."""
-        mean, sd = self.train.x.mean(), self.train.x.std()
-        return Task(*(Examples((part.x - mean) / sd, part.y) for part in self))
-
-    def with_shuffled_labels(self, context: Context) -> Task:
-        """The same with the labels of training and validation in another order."""
-        shuffled = []
-        for name, part in zip(self._fields[:2], self, strict=False):
-            order = torch.randperm(len(part.y), generator=context.generator("shuffled", name))
-            shuffled.append(Examples(part.x, part.y[order.to(part.y.device)]))
-        return Task(*shuffled, self.test)
-
-    @torch.no_grad()
-    def seen_by(self, module: nn.Module) -> Task:
-        """The features that a module makes of the inputs, in place of them."""
-        module.eval()
-        return Task(
-            *(
-                Examples(torch.cat([module(x).flatten(1).float() for x in part.x.split(AT_ONCE)]), part.y)
-                for part in self
-            )
-        )
-
-
 Arm = tuple[Task, int]  # and how many examples of it are trained on
-
-
-def in_turn(y: NDArray[np.int64]) -> NDArray[np.int64]:
-    """An order in which the classes take turns, and their examples stay in theirs: [n]."""
-    rank = np.empty(len(y), dtype=np.int64)
-    for label in np.unique(y):
-        rank[y == label] = np.arange((y == label).sum())
-    return np.lexsort((y, rank))
 
 
 def fitted(sizes: Sequence[int], errors: NDArray[np.float64], tested: int) -> dict[str, float]:
@@ -559,49 +468,6 @@ def fitted(sizes: Sequence[int], errors: NDArray[np.float64], tested: int) -> di
         "floor": law.floor,
         "misfit": law.misfit,
     }
-
-
-def answers_of(net: nn.Module) -> Answers:
-    """A network's likeliest class of each input."""
-
-    @torch.no_grad()
-    def answers(x: Tensor) -> Tensor:
-        return torch.cat([net(part).argmax(1) for part in x.split(AT_ONCE)])
-
-    return answers
-
-
-def classical(subject: str, train: Examples, trials: int, rounds: int) -> list[Answers]:
-    """What a learner of vectors [n, features] answers in each of its settings."""
-    if subject == "logistic":
-        ridges = RIDGES[:trials]
-        return [answers_of(logistic_regression(*train, CLASSES, iterations=ITERATIONS, ridge=r)) for r in ridges]
-    x, y = train.x.cpu().numpy(), train.y.cpu().numpy()
-    if subject == "neighbours":
-        found = [KNeighborsClassifier(min(k, len(y))).fit(x, y).predict for k in NEIGHBOURS[:trials]]
-    elif subject == "svm":
-        kernels = KERNELS[:trials]
-        found = [SVC(C=c, gamma=gamma / x.shape[1]).fit(x, y).predict for gamma, c in kernels]
-    else:
-        trees = HistGradientBoostingClassifier(
-            learning_rate=0.3,
-            max_iter=rounds,
-            max_leaf_nodes=8,
-            min_samples_leaf=5,
-            early_stopping=False,
-            random_state=0,
-        ).fit(x, y)
-        found = [after(trees, round(share * rounds)) for share in ROUNDS[:trials]]
-
-    def on_tensors(predict: Callable[[NDArray[np.float32]], NDArray[np.int64]]) -> Answers:
-        return lambda x: torch.from_numpy(predict(x.cpu().numpy())).to(x.device)
-
-    return [on_tensors(predict) for predict in found]
-
-
-def after(trees: HistGradientBoostingClassifier, rounds: int) -> Callable[[NDArray[np.float32]], NDArray[np.int64]]:
-    """What boosted trees predict after so many rounds."""
-    return lambda x: next(islice(trees.staged_predict(x), rounds - 1, None))
 
 
 class InSteps(nn.Module):

@@ -12,7 +12,9 @@ from dlbench.errors import ParameterError
 from dlbench.runner.trial import measurements
 from dlbench.stacking import Stack
 from dlbench_plugins.limits import data_hunger as study
-from dlbench_plugins.limits.data_hunger import CLASSICAL, CNN, GATED, MLP, NETWORKS, DataHunger, Examples, Task
+from dlbench_plugins.limits.classical import CLASSICAL, answers_of
+from dlbench_plugins.limits.data_hunger import CNN, GATED, MLP, NETWORKS, DataHunger
+from dlbench_plugins.limits.examples import examples
 from dlbench_plugins.limits.recurrent import GRU
 
 from .drawing import drawn
@@ -39,32 +41,10 @@ def trial():
 # --------------------------------------------------------------------------------------------------------------- data
 
 
-def test_classes_take_turns():
-    order = study.in_turn(np.array([2, 0, 0, 0, 1, 2]))
-    assert order.tolist() == [1, 4, 0, 2, 5, 3]
-
-
-def test_small_training_sets_are_balanced_and_parts_do_not_overlap():
-    task = TINY.split(Context(seed=100))
-    assert [len(part.y) for part in task] == [60, 30, 100]
-    assert torch.equal(task.train.y[:20], torch.arange(20) % 10)
-    assert len(torch.cat([part.x for part in task]).unique(dim=0)) == 190
-
-
-def test_inputs_have_mean_0_and_deviation_1_and_shuffled_labels_are_the_same_in_another_order():
-    of = Context(seed=100)
-    task = TINY.split(of).scaled()
-    assert float(task.train.x.mean()) == pytest.approx(0, abs=1e-6) and float(task.train.x.std()) == pytest.approx(1)
-    shuffled = task.with_shuffled_labels(of)
-    assert torch.equal(shuffled.train.x, task.train.x) and not torch.equal(shuffled.train.y, task.train.y)
-    assert torch.equal(shuffled.train.y.sort().values, task.train.y.sort().values)
-    assert torch.equal(shuffled.test.y, task.test.y)
-
-
-def test_images_and_their_published_test():
+def test_images_are_learnt_from_too():
     few = DataHunger(dataset="mnist", **IMAGES)
-    task = few.split(Context(seed=100, loader={"mnist": made_images()}.get))
-    assert [part.x.shape for part in task] == [(60, 1, 8, 8), (20, 1, 8, 8), (30, 1, 8, 8)]
+    rows = pd.DataFrame(measurements(few, Context(seed=100, loader={"mnist": made_images()}.get)))
+    assert (rows[rows.over == "size"].data == "mnist").all() and set(rows.subject) >= {MLP, CNN, "svm"}
 
 
 def test_what_is_moved_stays_itself():
@@ -120,7 +100,7 @@ def test_steps_of_an_image_are_its_rows():
 def test_a_network_of_the_stack_is_as_if_trained_alone():
     """On as many examples, from the same start, at its rate, which falls."""
     of = Context(seed=100)
-    task = TINY.split(of).scaled()
+    task = examples("mnist1d", (60, 30), 100, of).scaled()
     n, rate = 40, study.RATES[1]
     with of.seeded("init", MLP):
         net = TINY.build(MLP, (40,))
@@ -131,7 +111,7 @@ def test_a_network_of_the_stack_is_as_if_trained_alone():
         adam.zero_grad()
         torch.nn.functional.cross_entropy(net(task.train.x[chosen]), task.train.y[chosen]).backward()
         adam.step()
-    alone = task.choose([study.answers_of(net)], n)
+    alone = task.choose([answers_of(net)], n)
     one_rate = TINY.train(MLP, [(task, 20), (task, n)], of)[1]
     both = [alone, *TINY.train(MLP, [(task, n)], of)]
     assert one_rate == both[1] and both[1].validation_accuracy >= both[0].validation_accuracy
@@ -141,31 +121,6 @@ def test_a_network_of_the_stack_is_as_if_trained_alone():
     finally:
         study.RATES = study_rates
     assert single == [alone]
-
-
-@pytest.mark.parametrize("subject", CLASSICAL)
-def test_classical_learners_learn_what_is_plain_in_every_setting(subject):
-    rng = np.random.default_rng(0)
-    y = torch.from_numpy(np.arange(200) % 10)
-    x = torch.nn.functional.one_hot(y, 10).float() + torch.from_numpy(0.05 * rng.standard_normal((200, 10))).float()
-    settings = study.classical(subject, Examples(x, y), 4, 8)
-    assert len(settings) == 4
-    assert all(Examples(x, y).right(answers) > 0.95 for answers in settings)
-
-
-def test_boosting_after_fewer_rounds_is_another_model():
-    task = TINY.split(Context(seed=100))
-    more, fewer = study.classical("boosting", task.train, 2, 8)
-    assert not torch.equal(more(task.test.x), fewer(task.test.x))
-
-
-def test_validation_chooses_on_as_many_examples_as_there_are_to_train_with():
-    y = torch.tensor([0, 0, 1, 1])
-    part = Examples(torch.zeros(4, 1), y)
-    task = Task(part, part, Examples(torch.zeros(2, 1), torch.tensor([1, 1])))
-    zeros, ones = (lambda x, k=k: torch.full((len(x),), k) for k in (0, 1))
-    assert task.choose([ones, zeros], 2) == (1.0, 0.0)  # two examples, both of class 0
-    assert task.choose([ones, zeros], 4) == (0.5, 1.0)  # both are right on half: the first
 
 
 # --------------------------------------------------------------------------------------------------------- the trial
