@@ -26,8 +26,8 @@ An audit, too: a trained model that a user brings is measured beside these, on t
 
 ``quick`` has four perceptrons, on MNIST-1D a convolutional network, too, and trains for 220 steps, less than these
 could learn. ``full`` adds MNIST, more and larger networks and longer training; ``cifar10`` has CIFAR-10 with
-convolutional networks of several widths, and a trained ResNet can be brought. The time to a target accuracy, as AlgoPerf
-measures it, is left out.
+convolutional networks of several widths, and a trained ResNet can be brought. The time to a target accuracy, as
+AlgoPerf measures it, is left out.
 """
 
 from __future__ import annotations
