@@ -110,6 +110,7 @@ class Metric:
         low, high: the range it can take; a value outside makes the trial ``invalid_result``.
         timed: it is read off a clock, so that the same seed gives another value each time. All others must agree bit
             for bit, and checks compare them.
+        optional: a trial may come without it, as not every machine tells (energy, say) or there is nothing to measure.
     """
 
     description: str = ""
@@ -119,6 +120,7 @@ class Metric:
     low: float = float("-inf")
     high: float = float("inf")
     timed: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)

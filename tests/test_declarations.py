@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
+from dlbench import Metric
 from dlbench.declarations import documentation
+from dlbench.testing import checks
 
 HEADER = "from dataclasses import dataclass\nfrom dlbench import Experiment\n"
 CLASS = "@dataclass(frozen=True)\nclass {name}(Experiment):\n    {doc}\n    x: int = 1\n"
@@ -45,3 +47,12 @@ def test_several_experiments_speak_for_themselves(defined):
     module = defined("A room of studies.", {"First": "The first.", "Second": ""})
     assert documentation(module.First) == "The first."
     assert documentation(module.Second) == "A room of studies."
+
+
+def test_what_is_declared_is_measured_unless_it_is_optional():
+    class Declared:
+        metrics = {"time": Metric(), "energy": Metric(optional=True), "accuracy": Metric()}
+
+    rows = [{"subject": "a", "time": 1.0, "accuracy": 0.5, "energy": float("nan")}]
+    assert checks.metrics(Declared, rows) == ""
+    assert "['accuracy']" in checks.metrics(Declared, [{"subject": "a", "time": 1.0, "accuracy": float("nan")}])
