@@ -9,7 +9,7 @@ answer, forward and backward for training, once with the chosen rate; of classic
 :mod:`dlbench_plugins.limits.classical`. *matched* to a classical learner is the cheapest network whose validation
 accuracy is at most a point below its own; where none is, the dearest of all networks stands in, so that the ratio of
 their costs is too small rather than too large. The best classical learner is that of most validation accuracy. The
-test error of perceptrons is fitted by scale · FLOPs^-beta.
+test error of perceptrons is fitted by scale · FLOPs^-beta, least squares of the logarithms.
 
 Parameters, the memory of a forward pass, the time to train and to answer one example and 64 at once, and energy, where
 the machine tells, stand beside. They are what this machine needed at that time, and no claim looks at time or energy:
@@ -58,12 +58,12 @@ from dlbench import (
     equivalent,
     every,
     one_of,
+    stats,
     where,
 )
 from dlbench.brought import brought, is_path
 from dlbench.cost import Energy, count_flops, front, latency, measure
 from dlbench.errors import ParameterError
-from dlbench.learning_curves import fit_power_law
 from dlbench.stacking import Stack, batches, step_at
 from dlbench_plugins.images import CLASSES
 from dlbench_plugins.limits.classical import TRIALS, Answers, answers_of, learnt
@@ -159,14 +159,18 @@ class ComputeCost(Experiment):
         "training_ratio": Metric("operations of training, the same", better="lower", low=0),
         "accuracy_gap": Metric("test accuracy of the matched network less the baseline's"),
         "beta": Metric("exponent of operations in the error", better="higher"),
-        "flops_per_point": Metric("more operations for a point of accuracy, from the least to the best", "FLOP"),
+        "flops_per_point": Metric(
+            "more operations for a point of accuracy, from the least to the best", "FLOP", optional=True
+        ),
         "train_seconds": Metric("time of one training", "s", "lower", low=0, timed=True),
         **{
             f"latency_{n}_{p}": Metric(f"time to answer {n} at once, {text}", "s", "lower", low=0, timed=True)
             for n in SERVED
             for p, text in (("p50", "median"), ("p95", "95th percentile"))
         },
-        "energy": Metric("energy an answer, of the whole machine, 64 at once", "J", "lower", low=0, timed=True),
+        "energy": Metric(
+            "energy an answer, of the whole machine, 64 at once", "J", "lower", low=0, timed=True, optional=True
+        ),
     }
     presets = {
         "quick": {},
@@ -348,8 +352,8 @@ class ComputeCost(Experiment):
             "data": name,
             "over": "sweep",
             "labels": labels,
-            "beta": fit_power_law(flops, errors, floor=False).exponent,
-            **({"flops_per_point": more / gained} if gained > 0 and labels == "true" else {}),
+            "beta": -stats.slope(np.log(flops), np.log(errors)),
+            "flops_per_point": more / gained if gained > 0 else math.nan,
         }
 
     def of_control(self, model: Model, task: Task, name: str) -> Iterator[Measurement]:
@@ -497,8 +501,7 @@ def serving(answers: Answers, x: Tensor) -> dict[str, float]:
         with energy:
             for _ in range(REPEATS):
                 answers(part)
-        found["energy"] = energy.joules / (REPEATS * max(SERVED))
-    return found
+    return {**found, "energy": energy.joules / (REPEATS * max(SERVED))}
 
 
 def matched(nets: Sequence[Model], one: Model, metric: str) -> Model:
@@ -516,8 +519,6 @@ def matched(nets: Sequence[Model], one: Model, metric: str) -> Model:
 
 def draw_errors(axes: Axes, rows: pd.DataFrame) -> None:
     """Error against operations an answer, both logarithmic; the front of the means, and the perceptrons' power law."""
-    from dlbench import stats
-
     axes.set_xlabel("operations an answer")
     axes.tick_params(which="both", labelsize=7)
     rows = rows[(rows.test_accuracy < 1) & (rows.flops < math.inf)] if len(rows) else rows
@@ -539,9 +540,11 @@ def draw_errors(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_yscale("log")
     swept = points.get(PERCEPTRON, [])
     if len(swept) > 1:
-        law = fit_power_law(*zip(*swept, strict=True), floor=False)
-        ends = np.array([min(flops for flops, _ in swept), max(flops for flops, _ in swept)])
-        axes.plot(ends, law(ends), ":", color=COLORS[PERCEPTRON], label=f"FLOPs^-{law.exponent:.2f}")
+        flops, errors = np.log(np.transpose(swept))
+        beta = -stats.slope(flops, errors)
+        ends = np.array([flops.min(), flops.max()])
+        line = np.exp(errors.mean() - beta * (ends - flops.mean()))
+        axes.plot(np.exp(ends), line, ":", color=COLORS[PERCEPTRON], label=f"FLOPs^-{beta:.2f}")
     everyone = np.array(sorted(point for of_kind in points.values() for point in of_kind))
     first = everyone[front(everyone[:, 0], everyone[:, 1])]
     axes.step(
@@ -549,8 +552,9 @@ def draw_errors(axes: Axes, rows: pd.DataFrame) -> None:
     )
     axes.margins(x=0.18)
     axes.legend(fontsize=7, loc="best")
-    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    if everyone[:, 1].max() < 10 * everyone[:, 1].min():
+        axes.yaxis.set_minor_formatter("{x:g}")
 
 
 def draw_times(axes: Axes, rows: pd.DataFrame) -> None:
