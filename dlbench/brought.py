@@ -53,7 +53,24 @@ def brought(name: str, shape: Sequence[int], classes: int, context: Context) -> 
         ParameterError: it cannot be imported or called, gives no module, or no logits of the images' classes.
         PluginError: a registered model is broken, or not trained yet.
     """
-    factory = imported(name) if is_path(name) else models.get(name)
+    net = module_from(name, "models", context)
+    check_logits(name, net, shape, classes, context)
+    return net
+
+
+def module_from(name: str, parameter: str, context: Context) -> nn.Module:
+    """What a registered model, or the factory at an import path, makes, on the context's device.
+
+    Args:
+        name: of a registered model, or ``package.module:factory``.
+        parameter: in which it was given, for messages.
+        context: gives the device, and a seed in case the factory draws weights.
+
+    Raises:
+        ParameterError: it cannot be imported or called, or gives no module.
+        PluginError: a registered model is broken, or not trained yet.
+    """
+    factory = imported(name, parameter) if is_path(name) else models.get(name)
     try:
         with context.seeded("brought", name):
             net = factory()
@@ -61,37 +78,36 @@ def brought(name: str, shape: Sequence[int], classes: int, context: Context) -> 
         raise
     except Exception as error:
         raise ParameterError(
-            f"models: {name!r} failed ({told(error)}); it is called without arguments and must return a torch.nn.Module"
+            f"{parameter}: {name!r} failed ({told(error)}); it is called without arguments and must return a "
+            "torch.nn.Module"
         ) from error
     if not isinstance(net, nn.Module):
         raise ParameterError(
-            f"models: {name!r} returned {type(net).__name__}; it must return a torch.nn.Module, an "
+            f"{parameter}: {name!r} returned {type(net).__name__}; it must return a torch.nn.Module, an "
             "instance and not a class"
         )
-    net = net.to(context.device)
-    check_logits(name, net, shape, classes, context)
-    return net
+    return net.to(context.device)
 
 
-def imported(path: str) -> Callable[[], Any]:
+def imported(path: str, parameter: str = "models") -> Callable[[], Any]:
     """The factory at an import path, or a ParameterError that says what is not there."""
     module_name, _, attribute = path.partition(":")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module may raise anything
         raise ParameterError(
-            f"models: {path!r}: module {module_name!r} cannot be imported ({told(error)}); install it, or put the "
+            f"{parameter}: {path!r}: module {module_name!r} cannot be imported ({told(error)}); install it, or put the "
             "folder it is in on PYTHONPATH"
         ) from error
     if not hasattr(module, attribute):
         raise ParameterError(
-            f"models: {path!r}: module {module_name!r} has no {attribute!r}"
+            f"{parameter}: {path!r}: module {module_name!r} has no {attribute!r}"
             f"{did_you_mean(attribute, [name for name in vars(module) if not name.startswith('_')])}"
         )
     factory = getattr(module, attribute)
     if not callable(factory):
         raise ParameterError(
-            f"models: {path!r} is of type {type(factory).__name__}, which cannot be called; expected a function "
+            f"{parameter}: {path!r} is of type {type(factory).__name__}, which cannot be called; expected a function "
             "without arguments that returns a torch.nn.Module"
         )
     return factory  # type: ignore[no-any-return]

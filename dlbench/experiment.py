@@ -116,6 +116,7 @@ class Metric:
             for bit, and checks compare them.
         recomputed: the function of :mod:`dlbench.recompute` that gives it from a row's predictions, where
             the trial keeps those (:meth:`Context.predicted`).
+        optional: a trial may come without it, as not every machine tells (energy, say) or there is nothing to measure.
     """
 
     description: str = ""
@@ -126,6 +127,7 @@ class Metric:
     high: float = float("inf")
     timed: bool = False
     recomputed: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)

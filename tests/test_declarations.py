@@ -7,6 +7,7 @@ import pytest
 
 from dlbench import Metric
 from dlbench.declarations import documentation, unknown_recomputations
+from dlbench.testing import checks
 
 HEADER = "from dataclasses import dataclass\nfrom dlbench import Experiment\n"
 CLASS = "@dataclass(frozen=True)\nclass {name}(Experiment):\n    {doc}\n    x: int = 1\n"
@@ -53,3 +54,12 @@ def test_what_metrics_are_recomputed_by_must_be_there():
     (problem,) = unknown_recomputations(metrics)
     assert "b is recomputed by 'acuracy'" in problem
     assert "accuracy" in problem
+
+
+def test_what_is_declared_is_measured_unless_it_is_optional():
+    class Declared:
+        metrics = {"time": Metric(), "energy": Metric(optional=True), "accuracy": Metric()}
+
+    rows = [{"subject": "a", "time": 1.0, "accuracy": 0.5, "energy": float("nan")}]
+    assert checks.metrics(Declared, rows) == ""
+    assert "['accuracy']" in checks.metrics(Declared, [{"subject": "a", "time": 1.0, "accuracy": float("nan")}])

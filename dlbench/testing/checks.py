@@ -95,7 +95,8 @@ def trial(result: dict[str, Any]) -> str:
 def metrics(cls: type[Experiment], rows: list[dict[str, Any]]) -> str:
     """Declared metrics against yielded ones."""
     scored = {key for row in rows for key, value in row.items() if key in cls.metrics and value == value}
-    if unscored := sorted(set(cls.metrics) - scored):
+    expected = {name for name, metric in cls.metrics.items() if not metric.optional}
+    if unscored := sorted(expected - scored):
         return f"metrics {unscored} are declared and never measured"
     settings = {key for row in rows for key in row if key not in cls.metrics and key != "subject"}
     for setting in sorted(settings):

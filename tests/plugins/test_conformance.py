@@ -3,6 +3,15 @@
 from dlbench.testing import conformance
 
 SHORTER = {
+    "compute_cost": {
+        "shapes": ("3", "5"),
+        "channels": (4,),
+        "train_size": 60,
+        "validation": 30,
+        "tested": 80,
+        "steps": 3,
+    },
+    "data_hunger": {"sizes": (20, 40, 60), "steps": 3, "validation": 20, "tested": 100, "rounds": 8},
     "algorithmic_bias": {"steps": 8, "faces": 200, "test_faces": 80, "shares": (0.0, 0.01, 0.5)},
     "stale_data": {"updates": 8, "labels": 60, "test_points": 200, "drives": 60},
     "universal_approximation": {"adam_steps": 5, "lbfgs_steps": 10},
