@@ -112,7 +112,10 @@ def flops(net: nn.Module, length: int) -> int:
 
 def as_costly(make: Callable[[int], nn.Module], cost: Callable[[nn.Module], int], budget: int) -> int:
     """The width at which a network costs most nearly this much."""
-    width = bisect_left(range(1, 4096), budget, key=lambda width: cost(make(width))) + 1
+    most = 1
+    while cost(make(most)) < budget:
+        most *= 2
+    width = bisect_left(range(1, most), budget, key=lambda width: cost(make(width))) + 1
     return min((width, max(1, width - 1)), key=lambda width: abs(cost(make(width)) - budget))
 
 
