@@ -37,9 +37,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dlbench import (
     Claim,
@@ -58,7 +57,7 @@ from dlbench import (
     one_of,
     where,
 )
-from dlbench.data.mnist1d import LENGTH, mnist1d
+from dlbench.data.mnist1d import LENGTH
 from dlbench.errors import ParameterError
 from dlbench_plugins.convolutions.ladder import (
     CONV,
@@ -75,6 +74,15 @@ from dlbench_plugins.convolutions.ladder import (
     published,
     widened,
 )
+from dlbench_plugins.convolutions.signals import (
+    OLD,
+    OLD_DIGITS,
+    PERMUTED,
+    STANDING,
+    Signals,
+    consistency,
+    right_share,
+)
 from dlbench_plugins.images import CLASSES
 from dlbench_plugins.networks import Examples, logistic_regression, tuned
 
@@ -86,16 +94,13 @@ if TYPE_CHECKING:
     from dlbench import Artefacts, Verdict
 
 SAME_PARAMETERS, SAME_FLOPS, BOTH, OWN = "parameters", "FLOPs", "both", "own"  # what a network shares with CONV
-ORDERED, PERMUTED, STANDING = "in order", "permuted", "standing"
+ORDERED = "in order"
 TRAINED, UNTRAINED, RAW = "features, trained", "features, untrained", "signal"  # what a linear model sees
 COLORS = {FULL: "#666666", LOCAL: "#D55E00", CONV: "#0072B2", MIXER: "#009E73", POOLED: "#56B4E9"}
 
-PLACE = 12  # of 72, where standing curves are trained
-MOVES = (0, 1, 2, 4, 6, 8, 12, 16, 24)  # of 72, one of which is 0.55 of a signal's 40 places
-MOVED = 6  # about half a curve
+MOVED = 6  # of 72, about half a curve
 ROLLED = (1, 4)  # of 40
 RIDGES = (1.0, 10.0)  # trials of the linear model
-OLD = 5  # digits below are those that features are trained on
 
 RATES = {FULL: 0.02, **dict.fromkeys((LOCAL, CONV, MIXER, POOLED, *PUBLISHED), 0.04)}
 
@@ -223,12 +228,12 @@ class CNNSpatial(Experiment):
             raise ParameterError(f"fewer is {self.fewer}; expected less than the {self.filters} filters")
 
     def trial(self, context: Context) -> Iterator[Measurement]:
-        signals = Signals(self, context)
+        signals = Signals(self.sizes, self.validation, self.tested, self.probed, context)
         convolution = build(CONV, LENGTH, self.filters, CLASSES)
         costs = {SAME_PARAMETERS: parameters, SAME_FLOPS: lambda net: flops(net, LENGTH)}
         few = [f"n={size}" for size in self.sizes]
         all_of_them = few[-1]
-        arms = [(CONV, BOTH, self.filters, [*few, PERMUTED, STANDING, "old digits"])]
+        arms = [(CONV, BOTH, self.filters, [*few, PERMUTED, STANDING, OLD_DIGITS])]
         for budget, tasks in ((SAME_PARAMETERS, [*few, PERMUTED, STANDING]), (SAME_FLOPS, [all_of_them])):
             for subject in (FULL, LOCAL):
                 arms.append((subject, budget, self.width_of(subject, costs[budget], convolution), tasks))
@@ -262,8 +267,8 @@ class CNNSpatial(Experiment):
             for rolled in ROLLED:
                 kept = consistency(nets[all_of_them], signals.test.x, rolled)
                 yield {**common, "positions": ORDERED, "rolled": rolled, "shift_consistency": kept}
-            if "old digits" in nets:
-                yield from self.transfer(start, nets["old digits"], signals)
+            if OLD_DIGITS in nets:
+                yield from self.transfer(start, nets[OLD_DIGITS], signals)
 
         target = 0.9 * learnt[FULL, SAME_PARAMETERS][-1]
         for (subject, budget), curve in learnt.items():
@@ -378,8 +383,8 @@ class CNNSpatial(Experiment):
         draw_moves(moves, rows)
         for axes in (bars, order, curve, moves):
             axes.set_ylim(0, 1)
+            axes.set_ylabel("test accuracy", fontsize=8)
             axes.tick_params(labelsize=7)
-        bars.set_ylabel("test accuracy")
 
 
 def filters_of(rows: pd.DataFrame, filters: int) -> pd.Series:
@@ -388,51 +393,6 @@ def filters_of(rows: pd.DataFrame, filters: int) -> pd.Series:
 
 
 # -------------------------------------------------------------------------------------------------------------- parts
-
-
-class Signals:
-    """What networks are trained, chosen and tested on, by the name of the task."""
-
-    def __init__(self, setting: CNNSpatial, context: Context) -> None:
-        self.device = context.device
-        most, held = setting.sizes[-1], setting.validation
-        order = context.rng("permutation").permutation(LENGTH)
-        train, kept, self.test = self.draw((most, held, setting.tested), context.rng("signals"))
-        self.permuted_test = self.test._replace(x=self.test.x[:, order])
-        old = [part.only(part.y < OLD) for part in (train, kept)]
-        standing = self.draw((most, held), context.rng("standing"), PLACE)
-        self.train = {f"n={size}": train.only(slice(size)) for size in setting.sizes}
-        self.held = dict.fromkeys(self.train, kept)
-        self.train |= {PERMUTED: train._replace(x=train.x[:, order]), STANDING: standing[0], "old digits": old[0]}
-        self.held |= {PERMUTED: kept._replace(x=kept.x[:, order]), STANDING: standing[1], "old digits": old[1]}
-        self.moved = {
-            move: self.draw((setting.tested // 4,), context.rng("moved", move), PLACE + move)[0] for move in MOVES
-        }
-        new = [part.only(part.y >= OLD) for part in (kept, train, self.test)]
-        held_new, train_new, test_new = (part._replace(y=part.y - OLD) for part in new)
-        self.new_digits = (held_new, train_new.only(slice(setting.probed)), test_new)
-
-    def draw(self, sizes: Sequence[int], rng: np.random.Generator, place: int | None = None) -> list[Examples]:
-        """Signals of each of these numbers, anywhere or at one place."""
-        x, y = mnist1d(sum(sizes), rng, **({} if place is None else {"moved": (place, place + 1)}))
-        parts = (torch.from_numpy(values).to(self.device).split(list(sizes)) for values in (x, y))
-        return [Examples(*part) for part in zip(*parts, strict=True)]
-
-
-@torch.no_grad()
-def answers(net: nn.Module, x: Tensor) -> Tensor:
-    """Classes [n]."""
-    return torch.cat([net(part).argmax(1) for part in x.split(1000)])
-
-
-def right_share(net: nn.Module, part: Examples) -> float:
-    """Accuracy."""
-    return float((answers(net, part.x) == part.y).double().mean())
-
-
-def consistency(net: nn.Module, x: Tensor, rolled: int) -> float:
-    """Share of signals whose class stays the same when they are rolled around."""
-    return float((answers(net, x) == answers(net, x.roll(rolled, 1))).double().mean())
 
 
 def needed(sizes: Sequence[int], curve: Sequence[float], target: float) -> float:

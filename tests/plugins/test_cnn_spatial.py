@@ -12,7 +12,7 @@ from dlbench import Context, Control
 from dlbench.errors import ParameterError
 from dlbench.runner.trial import measurements
 from dlbench_plugins.convolutions import cnn_spatial as study
-from dlbench_plugins.convolutions.cnn_spatial import CNNSpatial, Signals
+from dlbench_plugins.convolutions.cnn_spatial import CNNSpatial
 from dlbench_plugins.convolutions.ladder import (
     CONV,
     FULL,
@@ -29,6 +29,7 @@ from dlbench_plugins.convolutions.ladder import (
     published,
     widened,
 )
+from dlbench_plugins.convolutions.signals import MOVES, OLD, Signals, consistency, right_share
 from dlbench_plugins.networks import Examples
 
 from .drawing import drawn
@@ -114,24 +115,24 @@ def test_recurrent_units_are_torchs():
 
 
 def test_tasks():
-    signals = Signals(TINY, context())
+    signals = Signals(TINY.sizes, 20, 100, 50, context())
     assert [len(signals.train[f"n={size}"].y) for size in TINY.sizes] == [20, 60]
     assert torch.equal(signals.train["n=20"].x, signals.train["n=60"].x[:20])
     permuted, ordered = signals.train[study.PERMUTED].x, signals.train["n=60"].x
     assert not torch.equal(permuted, ordered) and torch.equal(permuted.sort(1)[0], ordered.sort(1)[0])
     order = [int((column == ordered.T).all(1).nonzero()) for column in permuted.T]
     assert torch.equal(signals.permuted_test.x, signals.test.x[:, order])
-    assert signals.train["old digits"].y.max() < study.OLD
+    assert signals.train["old digits"].y.max() < OLD
     held, train, test = signals.new_digits
     assert all(set(part.y.tolist()) <= set(range(5)) for part in (held, train, test))
-    assert len(test.y) == int((signals.test.y >= study.OLD).sum())
-    assert set(signals.moved) == set(study.MOVES)
+    assert len(test.y) == int((signals.test.y >= OLD).sum())
+    assert set(signals.moved) == set(MOVES)
 
 
 def test_a_roll_changes_no_answer_of_a_network_that_does_not_look():
     net = nn.Sequential(nn.Linear(40, 10))
     nn.init.zeros_(net[0].weight)
-    assert study.consistency(net, torch.randn(9, 40), 3) == 1.0
+    assert consistency(net, torch.randn(9, 40), 3) == 1.0
     first = nn.Linear(40, 2)
     with torch.no_grad():
         first.weight.zero_()
@@ -139,8 +140,8 @@ def test_a_roll_changes_no_answer_of_a_network_that_does_not_look():
         first.weight[1, 0] = 1.0  # the answer is whether the first number is above 0
     x = -torch.ones(4, 40)
     x[:2, -1] = 1.0  # of two, the last becomes the first
-    assert study.consistency(first, x, 1) == 0.5
-    assert study.right_share(first, Examples(x, torch.tensor([0, 0, 0, 1]))) == 0.75
+    assert consistency(first, x, 1) == 0.5
+    assert right_share(first, Examples(x, torch.tensor([0, 0, 0, 1]))) == 0.75
 
 
 def test_examples_needed_by_hand():
@@ -165,7 +166,7 @@ def test_what_is_measured(trial):
     own = rows[(rows.budget == study.OWN)]
     assert own.filters.tolist() == [1, 2] and own.parameters.tolist() == [54, 110]
     standing = rows[rows.positions == study.STANDING].groupby("subject").moved.agg(list)
-    assert standing.to_dict() == {subject: list(study.MOVES) for subject in LADDER}
+    assert standing.to_dict() == {subject: list(MOVES) for subject in LADDER}
     probes = rows.dropna(subset="probe_accuracy").subject.tolist()
     assert probes == [study.TRAINED, study.UNTRAINED, study.RAW]
     assert set(rows[rows.positions == study.PERMUTED].subject) == {*LADDER, MIXER}
