@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
+from torch.utils.flop_counter import FlopCounterMode
 
 from dlbench.stacking import Stack, batches, step_at
 
@@ -190,3 +192,24 @@ def tuned(
         right = (stack.each(x[own]).argmax(2) == y[own]).sum(1)
     best = right.view(-1, len(rates)).cpu().numpy().argmax(1)
     return [stack[number * len(rates) + int(rate)] for number, rate in enumerate(best)]
+
+
+def parameters(net: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def flops(net: nn.Module, shape: Sequence[int]) -> int:
+    """Multiplications and additions of matrix products for one input of a shape, as torch counts them."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.zeros(1, *shape))
+    return counter.get_total_flops()
+
+
+def as_costly(make: Callable[[int], nn.Module], cost: Callable[[nn.Module], int], budget: int) -> int:
+    """The width at which a network costs most nearly this much; it must cost the more the wider it is."""
+    most = 1
+    while cost(make(most)) < budget:
+        most *= 2
+    width = bisect_left(range(1, most), budget, key=lambda width: cost(make(width))) + 1
+    return min((width, max(1, width - 1)), key=lambda width: abs(cost(make(width)) - budget))

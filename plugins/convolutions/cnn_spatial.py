@@ -67,10 +67,7 @@ from dlbench_plugins.convolutions.ladder import (
     MIXER,
     POOLED,
     PUBLISHED,
-    as_costly,
     build,
-    flops,
-    parameters,
     published,
     widened,
 )
@@ -84,7 +81,7 @@ from dlbench_plugins.convolutions.signals import (
     right_share,
 )
 from dlbench_plugins.images import CLASSES
-from dlbench_plugins.networks import Examples, logistic_regression, tuned
+from dlbench_plugins.networks import Examples, as_costly, flops, logistic_regression, parameters, tuned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,7 +227,7 @@ class CNNSpatial(Experiment):
     def trial(self, context: Context) -> Iterator[Measurement]:
         signals = Signals(self.sizes, self.validation, self.tested, self.probed, context)
         convolution = build(CONV, LENGTH, self.filters, CLASSES)
-        costs = {SAME_PARAMETERS: parameters, SAME_FLOPS: lambda net: flops(net, LENGTH)}
+        costs = {SAME_PARAMETERS: parameters, SAME_FLOPS: lambda net: flops(net, [LENGTH])}
         few = [f"n={size}" for size in self.sizes]
         all_of_them = few[-1]
         arms = [(CONV, BOTH, self.filters, [*few, PERMUTED, STANDING, OLD_DIGITS])]
@@ -249,7 +246,7 @@ class CNNSpatial(Experiment):
             start = self.start(subject, width, context)
             nets = dict(zip(tasks, self.trained(subject, [start] * len(tasks), tasks, signals, context), strict=True))
             common = {"subject": subject, "budget": budget, "filters": width}
-            cost = {"parameters": parameters(start), "flops": flops(start, LENGTH)}
+            cost = {"parameters": parameters(start), "flops": flops(start, [LENGTH])}
             for task, net in nets.items():
                 if task in few:
                     right = right_share(net, signals.test)
@@ -309,7 +306,7 @@ class CNNSpatial(Experiment):
         nets = self.trained(CONV, starts, [task] * len(starts), signals, context)
         for net, start, width in zip(nets, narrow, self.fewer, strict=True):
             row = {"subject": CONV, "budget": OWN, "filters": width, "positions": ORDERED, "n": self.sizes[-1]}
-            cost = {"parameters": parameters(start), "flops": flops(start, LENGTH)}
+            cost = {"parameters": parameters(start), "flops": flops(start, [LENGTH])}
             yield {**row, "test_accuracy": right_share(net, signals.test), **cost}
 
     def transfer(self, start: nn.Module, net: nn.Module, signals: Signals) -> Iterator[Measurement]:

@@ -1,4 +1,4 @@
-"""Networks for signals that differ in one thing at a time, and how wide one has to be to cost what another does.
+"""Networks for signals that differ in one thing at a time.
 
 All have three hidden layers, leaky ReLUs (with one filter, a plain one that is never active ends all learning) and a
 linear head. The convolution and the locally connected network have the same windows, 5, 3 and 3 wide and every second
@@ -8,12 +8,9 @@ place, without padding and without pooling.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from dlbench.windows import LocalWindows, Windows
 from dlbench_plugins.networks import conv_base, perceptron
@@ -96,27 +93,6 @@ def widened(net: nn.Module, wide: nn.Module) -> nn.Module:
         layer.bias[: narrow.out_features] = narrow.bias
         few, many = narrow.out_features, layer.out_features
     return wide
-
-
-def parameters(net: nn.Module) -> int:
-    """How many numbers are trained."""
-    return sum(parameter.numel() for parameter in net.parameters())
-
-
-def flops(net: nn.Module, length: int) -> int:
-    """Multiplications and additions of matrix products for one signal, as torch counts them."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(torch.zeros(1, length))
-    return counter.get_total_flops()
-
-
-def as_costly(make: Callable[[int], nn.Module], cost: Callable[[nn.Module], int], budget: int) -> int:
-    """The width at which a network costs most nearly this much."""
-    most = 1
-    while cost(make(most)) < budget:
-        most *= 2
-    width = bisect_left(range(1, most), budget, key=lambda width: cost(make(width))) + 1
-    return min((width, max(1, width - 1)), key=lambda width: abs(cost(make(width)) - budget))
 
 
 class Mean(nn.Module):

@@ -22,15 +22,12 @@ from dlbench_plugins.convolutions.ladder import (
     POOLED,
     PUBLISHED,
     Recurrent,
-    as_costly,
     build,
-    flops,
-    parameters,
     published,
     widened,
 )
 from dlbench_plugins.convolutions.signals import MOVES, OLD, Signals, consistency, right_share
-from dlbench_plugins.networks import Examples
+from dlbench_plugins.networks import Examples, as_costly, flops, parameters
 
 from .drawing import drawn
 
@@ -61,8 +58,8 @@ def test_parameters_by_hand():
 
 def test_flops_by_hand():
     products = 18 * 5 * 2 + 8 * 6 * 2 + 3 * 6 * 2 + 6 * 10
-    assert flops(build(CONV, 40, 2, 10), 40) == flops(build(LOCAL, 40, 2, 10), 40) == 2 * products
-    assert flops(build(FULL, 40, 2, 10), 40) == 2 * (80 + 4 + 4 + 20)
+    assert flops(build(CONV, 40, 2, 10), [40]) == flops(build(LOCAL, 40, 2, 10), [40]) == 2 * products
+    assert flops(build(FULL, 40, 2, 10), [40]) == 2 * (80 + 4 + 4 + 20)
 
 
 @pytest.mark.parametrize(("budget", "width"), [(1, 1), (2, 1), (11, 3), (13, 4), (100, 10)])
