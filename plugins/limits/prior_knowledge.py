@@ -20,8 +20,8 @@ swings, and the energy is compared with the true one. With friction, energy is n
 How much work the knowledge takes is told by ``lines``, of the code that a subject needs beyond the plain network's.
 
 Every subject has the same number of trials, one a learning rate, chosen on validation data; ``quick`` has one, the best
-of three or four on development seeds. ``mnist`` and ``full`` turn MNIST's images. MNIST-rot, whose angles are any (0.7 % of
-error with steerable filters, Weiler & Cesa 2019), and molecules (QM9) are left out.
+of three or four on development seeds. ``mnist`` and ``full`` turn MNIST's images. MNIST-rot, whose angles are any
+(0.7 % of error with steerable filters, Weiler & Cesa 2019), and molecules (QM9) are left out.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ SHORTER = {
     "ood_confidence": {"pairs": 1, "steps": 10, "members": 2, "width": 16, "most": 40},
     "garbage_data": {"datasets_used": ("digits",), "train_size": 60, "validation": 20, "steps": 3, "batch_size": 10},
     "cnn_spatial": {"steps": 3, "sizes": (20, 60), "validation": 20, "tested": 200, "filters": 4, "fewer": (1, 2)},
+    "prior_knowledge": {"sizes": (20, 500), "steps": 3, "width": 2, "units": 4, "fit_steps": 3, "observed": 20},
     "optimization_sensitivity": {"steps": 3, "depths": (1, 3), "width": 4, "iterations": 2, "resolution": 3},
     "random_labels": {"epochs": 20, "corruption": (0.0, 0.6, 1.0)},
     "robust_accuracy": {
