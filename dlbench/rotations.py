@@ -64,11 +64,11 @@ class TurnedWindows(nn.Module):
 
 
 class AnyWay(nn.Module):
-    """The mean over ways and places of [n, places, places, 4 · filters]: [n, filters], the same whichever way up."""
+    """Of [n, places, places, 4 · filters] the largest way, on average over places: [n, filters], whichever way up."""
 
     def forward(self, x: Tensor) -> Tensor:
         """What no turn of the input changes."""
-        return x.reshape(len(x), -1, TURNS, x.shape[-1] // TURNS).mean((1, 2))
+        return x.reshape(len(x), -1, TURNS, x.shape[-1] // TURNS).amax(2).mean(1)
 
 
 def turned(x: Tensor, turns: int) -> Tensor:
