@@ -24,8 +24,10 @@ of three or four on development seeds. Their validation data also chose that the
 the four ways, rather than the mean, and of five ways to average in the test none was better than the mean score.
 
 Simple ways come near: on development seeds augmentation with as many FLOPs, and an augmented network averaged in the
-test, are within two or three points of tied weights. ``mnist`` and ``full`` turn MNIST's images. MNIST-rot, whose angles are any
-(0.7 % of error with steerable filters, Weiler & Cesa 2019), and molecules (QM9) are left out.
+test, are within two or three points of tied weights.
+
+``mnist`` and ``full`` turn MNIST's images. MNIST-rot, whose angles are any (0.7 % of error with steerable filters,
+Weiler & Cesa 2019), and molecules (QM9) are left out.
 """
 
 from __future__ import annotations
