@@ -33,6 +33,7 @@ Weiler & Cesa 2019), and molecules (QM9) are left out.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -445,9 +446,9 @@ def draw_equivariance(axes: Axes, rows: pd.DataFrame) -> None:
         mine = where(rows[rows.budget.isin((SAME_PARAMETERS, BOTH))], task=TURNED)
         sizes = sorted(mine.n.dropna().unique())
         for subject, color in COLORS.items():
-            samples = [where(mine, subject=subject, n=n).equivariance_error for n in sizes]
+            samples = [where(mine, subject=subject, n=n).equivariance_error.replace(math.inf, math.nan) for n in sizes]
             draw_means(axes, sizes, samples, log=True, color=color, marker="o", ms=3)
-        axes.set(xscale="log", yscale="log")
+        axes.set(xscale="log", yscale="log" if axes.lines else "linear")
         axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
         axes.set_xticks([], minor=True)
     axes.set_xlabel("training images", fontsize=8)
