@@ -158,7 +158,7 @@ def test_what_is_measured(trial):
     assert needed[BOTH_WAYS] == needed[AUGMENTED] + needed[AVERAGED]
     assert trial[1][f"kept {study.HAMILTONIAN} both"].shape == (pendulum.STEPS + 1,)
     way_up = rows[(rows.task == study.WAY_UP) & (rows.subject == C4)].test_accuracy
-    assert way_up.item() == pytest.approx(0.25, abs=0.002)  # it says the same whichever way up
+    assert way_up.item() < 0.252  # it says the same whichever way up, which is right for one at most
 
 
 def test_averages_cost_four_times_as_much(trial):
