@@ -189,7 +189,8 @@ def tuned(
     x = pad_sequence([part.x for part in held], batch_first=True)
     y = pad_sequence([part.y for part in held], batch_first=True, padding_value=-1)  # what is no example is never right
     with torch.no_grad():
-        right = (stack.each(x[own]).argmax(2) == y[own]).sum(1)
+        parts = zip(x.split(500, 1), y.split(500, 1), strict=True)  # as many at once as memory is sure to have room for
+        right = torch.stack([(stack.each(x[own]).argmax(2) == y[own]).sum(1) for x, y in parts]).sum(0)
     best = right.view(-1, len(rates)).cpu().numpy().argmax(1)
     return [stack[number * len(rates) + int(rate)] for number, rate in enumerate(best)]
 
