@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.flop_counter import FlopCounterMode
 
-from dlbench.stacking import Stack, batches
+from dlbench.stacking import Stack, batches, step_at
+
+
+class Examples(NamedTuple):
+    """Inputs and their classes."""
+
+    x: Tensor  # [n, ...]
+    y: Tensor  # [n]
+
+    def only(self, chosen: Tensor | slice) -> Examples:
+        """Those chosen by a mask [n], by their rows or by a slice."""
+        if isinstance(chosen, Tensor):
+            return Examples(self.x[chosen.to(self.x.device)], self.y[chosen.to(self.y.device)])
+        return Examples(self.x[chosen], self.y[chosen])
 
 
 def network(
@@ -144,3 +161,74 @@ def accuracies(nets: Stack, x: Tensor, y: Tensor) -> NDArray[np.float64]:
         logits = nets(part)
         right += ((logits.argmax(2) == labels) & logits.isfinite().all(2)).sum(1)
     return (right / len(y)).cpu().numpy()
+
+
+def tuned(
+    starts: Sequence[nn.Module],
+    trains: Sequence[Examples],
+    held: Sequence[Examples],
+    rates: Sequence[float],
+    *,
+    steps: int,
+    batch_size: int,
+    order: Callable[[], torch.Generator],
+    losses: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+) -> list[nn.Module]:
+    """Every network trained at every rate, all at once: Adam at rates that fall to 0; of the rates the best.
+
+    Args:
+        starts: V networks of one shape, untrained.
+        trains: the examples that each of them is trained on.
+        held: those that choose its rate, by accuracy; of equally good ones the first.
+        rates: R of them.
+        steps: of the optimizer.
+        batch_size: examples a step.
+        order: makes a generator for the order in which a network sees its examples.
+        losses: the loss of all, one number, from logits [V · R, batch_size, classes], labels [V · R, batch_size] and
+            which of the V tasks is each network's [V · R]; the sum of their mean cross-entropies by default.
+
+    Returns:
+        V networks, trained.
+    """
+    device = trains[0].x.device
+    stack = Stack([start for start in starts for _ in rates]).to(device)
+    own = torch.arange(len(stack), device=device) // len(rates)
+    x, y = (pad_sequence(list(parts), batch_first=True) for parts in zip(*trains, strict=True))  # [V, n, ...]
+    adam = torch.optim.Adam(stack.parameters(), max(rates), fused=True)
+    each = torch.tensor(rates, device=device).repeat(len(starts))
+    sizes = [len(part.y) for part in trains for _ in rates]
+    for step, rows in enumerate(batches(sizes, batch_size, steps=steps, generators=[order() for _ in sizes])):
+        chosen = own[:, None], rows.to(device)
+        logits, labels = stack.each(x[chosen]), y[chosen]
+        loss = losses(logits, labels, own) if losses else stack.losses(F.cross_entropy, logits, labels).sum()
+        adam.zero_grad()
+        loss.backward()
+        step_at(adam, each * (1 - step / steps))
+    x = pad_sequence([part.x for part in held], batch_first=True)
+    y = pad_sequence([part.y for part in held], batch_first=True, padding_value=-1)  # what is no example is never right
+    with torch.no_grad():
+        parts = zip(x.split(500, 1), y.split(500, 1), strict=True)  # as many at once as memory is sure to have room for
+        right = torch.stack([(stack.each(x[own]).argmax(2) == y[own]).sum(1) for x, y in parts]).sum(0)
+    best = right.view(-1, len(rates)).cpu().numpy().argmax(1)
+    return [stack[number * len(rates) + int(rate)] for number, rate in enumerate(best)]
+
+
+def parameters(net: nn.Module) -> int:
+    """How many numbers are trained."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def flops(net: nn.Module, shape: Sequence[int]) -> int:
+    """Multiplications and additions of matrix products for one input of a shape, as torch counts them."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.zeros(1, *shape))
+    return counter.get_total_flops()
+
+
+def as_costly(make: Callable[[int], nn.Module], cost: Callable[[nn.Module], int], budget: int) -> int:
+    """The width at which a network costs most nearly this much; it must cost the more the wider it is."""
+    most = 1
+    while cost(make(most)) < budget:
+        most *= 2
+    width = bisect_left(range(1, most), budget, key=lambda width: cost(make(width))) + 1
+    return min((width, max(1, width - 1)), key=lambda width: abs(cost(make(width)) - budget))

@@ -48,3 +48,14 @@ def test_a_template_lies_in_its_curve_somewhere():
 def test_no_curves_are_refused():
     with pytest.raises(ValueError, match="n is 0; expected at least 1"):
         mnist1d(0, np.random.default_rng(0))
+
+
+def test_curves_that_stay_and_the_same_curves_elsewhere():
+    """Without noise a curve that stays begins where it stays; a move by no number of points is refused."""
+    (here, digits), (there, _) = (mnist1d(2000, np.random.default_rng(0), moved=(at, at + 1)) for at in (0, 36))
+    of_each = [np.stack([x[digits == digit].mean(0) for digit in range(10)]) for x in (here, there)]
+    spread = [means.std(0) for means in of_each]  # digits differ where the curves are
+    assert spread[0][:6].mean() > 3 * spread[0][20:].mean()
+    assert spread[1][20:26].mean() > 3 * spread[1][:20].mean()
+    with pytest.raises(ValueError, match="moved is"):
+        mnist1d(2, np.random.default_rng(0), moved=(3, 3))

@@ -34,17 +34,26 @@ def templates() -> NDArray[np.float64]:
     return np.asarray((curves - curves[:, :1]) / 6)
 
 
-def mnist1d(n: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def mnist1d(
+    n: int, rng: np.random.Generator, *, moved: tuple[int, int] = (0, 48)
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Curves [n, 40] float32, over all of mean 0 and deviation 1, and their digits [n] int64, as often each.
 
     A curve is stretched (it takes 12 of 48 to 72 points), scaled by 0.8 to 1.2, moved by up to 47 points around a
     circle, surrounded by smooth noise, covered with white noise, sheared, and sampled at 40 points.
 
+    Args:
+        n: how many.
+        rng: what is drawn from.
+        moved: by how many of 72 points around the circle, from the first to below the second; as published by default.
+
     Raises:
-        ValueError: n is below 1.
+        ValueError: n is below 1, or nothing lies in ``moved``.
     """
     if n < 1:
         raise ValueError(f"mnist1d: n is {n}; expected at least 1")
+    if not moved[0] < moved[1]:
+        raise ValueError(f"mnist1d: moved is {moved}; expected the first, and a larger one that is never reached")
     digits = rng.permutation(np.arange(n) % 10)
     padded = np.pad(templates(), ((0, 0), (0, 61)))
     row = np.arange(n)[:, None]
@@ -56,8 +65,8 @@ def mnist1d(n: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDAr
     curve = (1 - part) * padded[digits[:, None], left] + part * padded[digits[:, None], left + 1]
     curve *= 1 + 0.4 * (rng.random((n, 1)) - 0.5)
 
-    moved = (np.arange(_DILATED) - rng.integers(48, size=(n, 1))) % _DILATED
-    curve, covered = curve[row, moved], (left < 12)[row, moved]
+    around = (np.arange(_DILATED) - rng.integers(*moved, size=(n, 1))) % _DILATED
+    curve, covered = curve[row, around], (left < 12)[row, around]
     smooth = gaussian_filter1d(0.25 * rng.standard_normal(curve.shape), 2, axis=1)
     curve = np.where(covered, curve, smooth) + 0.02 * rng.standard_normal(curve.shape)
     curve -= 0.75 * (rng.random((n, 1)) - 0.5) * np.linspace(-0.5, 0.5, _DILATED)

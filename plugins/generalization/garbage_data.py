@@ -31,8 +31,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 from dlbench import (
     Claim,
@@ -53,9 +51,9 @@ from dlbench import (
 )
 from dlbench.data.mnist1d import mnist1d
 from dlbench.noisy_labels import forward_correction, suspects
-from dlbench.stacking import Stack, batches, step_at
+from dlbench.windows import Windows
 from dlbench_plugins.images import CLASSES
-from dlbench_plugins.networks import perceptron
+from dlbench_plugins.networks import Examples, perceptron, tuned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -223,30 +221,24 @@ class GarbageData(Experiment):
         self, start: nn.Module, versions: dict[str, Data], context: Context, transitions: Tensor | None = None
     ) -> dict[str, nn.Module]:
         """The same start trained on every version at every rate, all at once; of the rates the validation's best."""
-        stack = Stack([start] * (len(versions) * len(RATES))).to(context.device)
-        own = torch.arange(len(stack), device=context.device) // len(RATES)  # the version that each network sees
-        trains, held = [v.train for v in versions.values()], [v.validation for v in versions.values()]
-        x, y = (pad_sequence(parts, batch_first=True) for parts in zip(*trains, strict=True))  # [versions, n, ...]
-        adam = torch.optim.Adam(stack.parameters(), max(RATES), fused=True)
-        rates = torch.tensor(RATES, device=context.device).repeat(len(versions))
-        sizes = [len(part.y) for part in trains for _ in RATES]
-        orders = [context.generator("order") for _ in sizes]
-        for step, rows in enumerate(batches(sizes, self.batch_size, steps=self.steps, generators=orders)):
-            chosen = own[:, None], rows.to(context.device)
-            logits = stack.each(x[chosen])
-            if transitions is None:
-                loss = stack.losses(F.cross_entropy, logits, y[chosen]).sum()
-            else:
-                of_examples = transitions.to(x)[own, None]
-                loss = forward_correction(logits, y[chosen], of_examples, reduction="sum") / self.batch_size
-            adam.zero_grad()
-            loss.backward()
-            step_at(adam, rates * (1 - step / self.steps))
-        with torch.no_grad():
-            answers = stack.each(torch.stack([part.x for part in held])[own]).argmax(2)
-        right = (answers == torch.stack([part.y for part in held])[own]).double().mean(1)
-        best = right.view(-1, len(RATES)).cpu().numpy().argmax(1)
-        return {quality: stack[n * len(RATES) + int(best[n])] for n, quality in enumerate(versions)}
+        losses = None
+        if transitions is not None:
+
+            def losses(logits: Tensor, labels: Tensor, own: Tensor) -> Tensor:
+                of_examples = transitions.to(logits)[own, None]
+                return forward_correction(logits, labels, of_examples, reduction="sum") / self.batch_size
+
+        nets = tuned(
+            [start] * len(versions),
+            [version.train for version in versions.values()],
+            [version.validation for version in versions.values()],
+            RATES,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            order=lambda: context.generator("order"),
+            losses=losses,
+        )
+        return dict(zip(versions, nets, strict=True))
 
     def without_suspects(self, start: nn.Module, versions: dict[str, Data], context: Context) -> dict[str, Data]:
         """Versions without the training examples whose labels a cross-validation finds wrong."""
@@ -367,15 +359,6 @@ def drop_to_worst(rows: pd.DataFrame) -> pd.Series:
 # -------------------------------------------------------------------------------------------------------------- data
 
 
-class Examples(NamedTuple):
-    x: Tensor  # [n, ...]
-    y: Tensor  # [n]
-
-    def only(self, chosen: Tensor) -> Examples:
-        """Those chosen by a mask [n]."""
-        return Examples(self.x[chosen.to(self.x.device)], self.y[chosen.to(self.y.device)])
-
-
 class Data(NamedTuple):
     train: Examples
     validation: Examples
@@ -441,25 +424,6 @@ def build(name: str, shape: Sequence[int]) -> nn.Module:
         return nn.Sequential(body, nn.Linear(features, CLASSES))
     hidden = [int(width) for width in name.removeprefix("mlp ").split("-")] if name != "linear" else []
     return nn.Sequential(nn.Flatten(), *perceptron([math.prod(shape), *hidden, CLASSES]))
-
-
-class Windows(nn.Module):
-    """A convolution of channels-last inputs [n, ..., channels] in one or two dimensions, as one matrix product.
-
-    Of stacked networks a convolution is a grouped one, and 1.2 to 1.7 times slower at this size (24 networks, batches
-    of 32, forward and backward, one thread).
-    """
-
-    def __init__(self, channels: int, filters: int, size: int, stride: int, dims: int) -> None:
-        super().__init__()
-        self.size, self.dims, self.every = size, dims, (slice(None, None, stride),)
-        self.weights = nn.Linear(channels * size**dims, filters)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for dim in range(1, self.dims + 1):
-            starts = x.shape[dim] - self.size + 1
-            x = torch.cat([x.narrow(dim, i, starts)[(slice(None),) * dim + self.every] for i in range(self.size)], -1)
-        return self.weights(x)
 
 
 @torch.no_grad()

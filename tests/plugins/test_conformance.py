@@ -39,6 +39,8 @@ SHORTER = {
     "ood_confidence": {"pairs": 1, "steps": 10, "members": 2, "width": 16, "most": 40},
     "garbage_data": {"datasets_used": ("digits",), "train_size": 60, "validation": 20, "steps": 3, "batch_size": 10},
     "interpretability": {"train_size": 200, "test_size": 60, "judged": 5, "steps": 5, "draws": 2},
+    "cnn_spatial": {"steps": 3, "sizes": (20, 60), "validation": 20, "tested": 200, "filters": 4, "fewer": (1, 2)},
+    "prior_knowledge": {"sizes": (20, 500), "steps": 3, "width": 2, "units": 4, "fit_steps": 3, "observed": 20},
     "optimization_sensitivity": {"steps": 3, "depths": (1, 3), "width": 4, "iterations": 2, "resolution": 3},
     "autoai": {"tables": ("digits", "diabetes"), "most": 60, "budget": 2, "families": ("linear",), "expert_trees": 10},
     "expert_tuning": {"validation": 50, "channels": 4, "steps": 90, "batch_size": 20, "trials": 3, "equal": 2},

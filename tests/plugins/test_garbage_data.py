@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
-from torch.nn import functional as F
 
 from dlbench import Context, Control
 from dlbench.data.images import DIGITS
 from dlbench.runner.trial import measurements
 from dlbench_plugins.generalization import garbage_data as study
-from dlbench_plugins.generalization.garbage_data import Data, Examples, GarbageData
+from dlbench_plugins.generalization.garbage_data import Data, GarbageData
+from dlbench_plugins.networks import Examples
 
 TINY = GarbageData(train_size=60, validation=20, steps=3, batch_size=10)
 
@@ -84,17 +84,6 @@ def test_qualities_spoil_training_and_validation_and_never_the_test():
 @pytest.mark.parametrize("name", study.ARCHITECTURES)
 def test_architectures_take_images_and_curves(name, shape):
     assert study.build(name, shape)(torch.zeros(3, *shape)).shape == (3, 10)
-
-
-@pytest.mark.parametrize("dims", [1, 2])
-def test_windows_are_a_convolution(dims):
-    module = study.Windows(3, 5, 3, 2, dims)
-    x = torch.randn(2, *[9] * dims, 3)
-    convolve = F.conv1d if dims == 1 else F.conv2d
-    weight = module.weights.weight.view(5, *[3] * dims, 3)  # the window's last dimension first, the channels last
-    weight = weight.permute(0, dims + 1, *range(dims, 0, -1))
-    theirs = convolve(x.movedim(-1, 1), weight, module.weights.bias, stride=2).movedim(1, -1)
-    assert torch.allclose(module(x), theirs, atol=1e-5)
 
 
 def test_suspects_are_left_out(monkeypatch):

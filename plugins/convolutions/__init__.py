@@ -1,0 +1,1 @@
+"""What convolutions bring, and why."""

@@ -1,0 +1,145 @@
+"""Networks for signals that differ in one thing at a time.
+
+All have three hidden layers, leaky ReLUs (with one filter, a plain one that is never active ends all learning) and a
+linear head. The convolution and the locally connected network have the same windows, 5, 3 and 3 wide and every second
+place, without padding and without pooling.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from dlbench.windows import LocalWindows, Windows
+from dlbench_plugins.networks import conv_base, perceptron
+
+FULL, LOCAL, CONV = "fully connected", "locally connected", "convolution"
+LADDER = (FULL, LOCAL, CONV)
+MIXER, POOLED = "mixer", "pooled convolution"
+PUBLISHED = ("logistic", "mlp", "cnn", "gru")  # of MNIST-1D's repository, as wide as they are there
+SIZES = (5, 3, 3)  # of windows
+STRIDE = 2
+PATCH = 5
+
+
+def build(kind: str, length: int, width: int, outputs: int) -> nn.Module:
+    """An untrained network for signals [n, length].
+
+    Args:
+        kind: one of LADDER, MIXER or POOLED.
+        length: of a signal.
+        width: filters of each layer; hidden units; features of the mixer's patches.
+        outputs: how many scores.
+    """
+    if kind == MIXER:
+        net: nn.Module = nn.Sequential(nn.Unflatten(1, (-1, PATCH)), Mixer(length // PATCH, width), Mean())
+        return initialised(nn.Sequential(net, nn.Linear(width, outputs)))
+    layers: list[nn.Module] = []
+    if kind == FULL:
+        for features in (length, width, width):
+            layers += [nn.Linear(features, width), nn.LeakyReLU(0.1)]
+        return initialised(nn.Sequential(nn.Sequential(*layers), nn.Linear(width, outputs)))
+    layers, channels = [nn.Unflatten(1, (length, 1))], 1
+    for size in SIZES:
+        if kind == LOCAL:
+            layers.append(LocalWindows((length,), channels, width, size, STRIDE))
+        else:
+            layers.append(Windows(channels, width, size, STRIDE, 1))
+        layers.append(nn.LeakyReLU(0.1))
+        channels, length = width, (length - size) // STRIDE + 1
+    places = 1 if kind == POOLED else length
+    layers.append(Mean() if kind == POOLED else nn.Flatten())
+    return initialised(nn.Sequential(nn.Sequential(*layers), nn.Linear(places * width, outputs)))
+
+
+def published(kind: str, length: int, outputs: int) -> nn.Module:
+    """One of PUBLISHED, as MNIST-1D's repository has it."""
+    if kind == "gru":
+        return nn.Sequential(Recurrent(6), nn.Linear(12 * length, outputs))
+    if kind == "cnn":
+        return conv_base(length, outputs)
+    return perceptron([length, *([100, 100] if kind == "mlp" else []), outputs])
+
+
+@torch.no_grad()
+def initialised(net: nn.Module) -> nn.Module:
+    """Normal weights of variance 1 / inputs, so that few steps are enough for all kinds alike; biases of 0."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear):
+            layer.weight.normal_(0, 1 / math.sqrt(layer.in_features))
+            layer.bias.zero_()
+        elif isinstance(layer, LocalWindows):
+            layer.weight.normal_(0, 1 / math.sqrt(layer.weight.shape[1]))
+            layer.bias.zero_()
+    return net
+
+
+@torch.no_grad()
+def widened(net: nn.Module, wide: nn.Module) -> nn.Module:
+    """A convolution as one with as many filters as ``wide`` has, which it overwrites: those that it lacks are 0.
+
+    They remain so in training, since nothing goes into them or comes out, so that the wide network is the narrow one at
+    all times, and convolutions of few and of more filters can be one stack.
+    """
+    few = many = 1  # channels that come in
+    pairs = zip(net.modules(), wide.modules(), strict=True)
+    for narrow, layer in ((a, b) for a, b in pairs if isinstance(a, nn.Linear) and isinstance(b, nn.Linear)):
+        layer.weight.zero_()
+        layer.bias.zero_()
+        seen = layer.weight.view(layer.out_features, -1, many)[: narrow.out_features, :, :few]
+        seen.copy_(narrow.weight.view(narrow.out_features, -1, few))
+        layer.bias[: narrow.out_features] = narrow.bias
+        few, many = narrow.out_features, layer.out_features
+    return wide
+
+
+class Mean(nn.Module):
+    """The mean over places of [n, places, features]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(1)
+
+
+class Mixer(nn.Module):
+    """Features of patches [n, patches, size], mixed between patches, then within each (Tolstikhin et al. 2021)."""
+
+    def __init__(self, patches: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(PATCH, width)
+        self.between = perceptron([patches, 2 * patches, patches])
+        self.within = perceptron([width, 2 * width, width])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embedding(x)
+        x = x + self.between(x.transpose(1, 2)).transpose(1, 2)
+        out: Tensor = x + self.within(x)
+        return out
+
+
+class Recurrent(nn.Module):
+    """Gated recurrent units along a signal [n, length] in both directions; their states, [n, length · 2 · units]."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(units)
+        self.cells = nn.ModuleList(nn.ModuleList([nn.Linear(1, 3 * units), nn.Linear(units, 3 * units)]) for _ in "ab")
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        ways = [self.along(x, *self.cells[0]), self.along(x.flip(1), *self.cells[1])[::-1]]  # type: ignore[misc]
+        return torch.cat([torch.stack(states, 1) for states in ways], 2).flatten(1)
+
+    @staticmethod
+    def along(x: Tensor, seen: nn.Module, known: nn.Module) -> list[Tensor]:
+        """The states [n, units] after each number."""
+        states: list[Tensor] = []
+        for number in x.split(1, 1):
+            new = seen(number).chunk(3, 1)
+            state = states[-1] if states else torch.zeros_like(new[0])
+            old = known(state).chunk(3, 1)
+            reset, update = (new[0] + old[0]).sigmoid(), (new[1] + old[1]).sigmoid()
+            states.append(update * state + (1 - update) * (new[2] + reset * old[2]).tanh())
+        return states
