@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.flop_counter import FlopCounterMode
 
+from dlbench.cost import count_flops
 from dlbench.stacking import Stack, batches, step_at
 
 
@@ -213,16 +213,10 @@ def tuned(
     return [stack[number * len(rates) + int(rate)] for number, rate in enumerate(best)]
 
 
-def parameters(net: nn.Module) -> int:
-    """How many numbers are trained."""
-    return sum(parameter.numel() for parameter in net.parameters())
-
-
 def flops(net: nn.Module, shape: Sequence[int]) -> int:
     """Multiplications and additions of matrix products for one input of a shape, as torch counts them."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(torch.zeros(1, *shape))
-    return counter.get_total_flops()
+    with torch.no_grad():
+        return count_flops(lambda: net(torch.zeros(1, *shape)))
 
 
 def as_costly(make: Callable[[int], nn.Module], cost: Callable[[nn.Module], int], budget: int) -> int:

@@ -57,6 +57,7 @@ from dlbench import (
     one_of,
     where,
 )
+from dlbench.cost import parameters
 from dlbench.data.mnist1d import LENGTH
 from dlbench.errors import ParameterError
 from dlbench_plugins.convolutions.ladder import (
@@ -81,7 +82,7 @@ from dlbench_plugins.convolutions.signals import (
     right_share,
 )
 from dlbench_plugins.images import CLASSES
-from dlbench_plugins.networks import Examples, as_costly, flops, logistic_regression, parameters, tuned
+from dlbench_plugins.networks import Examples, as_costly, flops, logistic_regression, tuned
 
 if TYPE_CHECKING:
     import pandas as pd

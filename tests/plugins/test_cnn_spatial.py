@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dlbench import Context, Control
+from dlbench.cost import parameters
 from dlbench.errors import ParameterError
 from dlbench.runner.trial import measurements
 from dlbench_plugins.convolutions import cnn_spatial as study
@@ -27,7 +28,7 @@ from dlbench_plugins.convolutions.ladder import (
     widened,
 )
 from dlbench_plugins.convolutions.signals import MOVES, OLD, Signals, consistency, right_share
-from dlbench_plugins.networks import Examples, as_costly, flops, parameters
+from dlbench_plugins.networks import Examples, as_costly, flops
 
 from .drawing import drawn
 

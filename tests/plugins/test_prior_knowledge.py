@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from dlbench import Context, Control
+from dlbench.cost import parameters
 from dlbench.data.images import DIGITS
 from dlbench.errors import ParameterError
 from dlbench.runner.trial import measurements
@@ -26,7 +27,7 @@ from dlbench_plugins.limits.prior_knowledge import (
     PriorKnowledge,
     Turned,
 )
-from dlbench_plugins.networks import Examples, parameters
+from dlbench_plugins.networks import Examples
 
 from .drawing import drawn
 
