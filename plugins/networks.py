@@ -68,6 +68,36 @@ def conv_base(length: int, outputs: int, *, channels: int = 25) -> nn.Sequential
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * length, outputs))
 
 
+class Windows(nn.Module):
+    """A convolution of channels-last inputs [n, ..., channels] in one or two dimensions, as one matrix product.
+
+    Of stacked networks a convolution is a grouped one, and 1.2 to 1.7 times slower at this size (24 networks, batches
+    of 32, forward and backward, one thread).
+
+    Args:
+        channels: of the input.
+        filters: channels of the output.
+        size: of the window, in each dimension.
+        stride: from one window to the next.
+        dims: 1 for signals, 2 for images.
+        padding: zeros before and after, in each dimension.
+    """
+
+    def __init__(self, channels: int, filters: int, size: int, stride: int, dims: int, padding: int = 0) -> None:
+        super().__init__()
+        self.size, self.dims, self.every = size, dims, (slice(None, None, stride),)
+        self.padding = (0, 0, *[padding] * (2 * dims)) if padding else ()
+        self.weights = nn.Linear(channels * size**dims, filters)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.padding:
+            x = F.pad(x, self.padding)
+        for dim in range(1, self.dims + 1):
+            starts = x.shape[dim] - self.size + 1
+            x = torch.cat([x.narrow(dim, i, starts)[(slice(None),) * dim + self.every] for i in range(self.size)], -1)
+        return self.weights(x)
+
+
 def logistic_regression(x: Tensor, y: Tensor, classes: int, *, iterations: int, ridge: float = 0.0) -> nn.Linear:
     """Multinomial logistic regression by L-BFGS from zero: convex, so it finds what there is to find.
 

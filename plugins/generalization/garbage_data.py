@@ -55,7 +55,7 @@ from dlbench.data.mnist1d import mnist1d
 from dlbench.noisy_labels import forward_correction, suspects
 from dlbench.stacking import Stack, batches, step_at
 from dlbench_plugins.images import CLASSES
-from dlbench_plugins.networks import perceptron
+from dlbench_plugins.networks import Windows, perceptron
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -441,25 +441,6 @@ def build(name: str, shape: Sequence[int]) -> nn.Module:
         return nn.Sequential(body, nn.Linear(features, CLASSES))
     hidden = [int(width) for width in name.removeprefix("mlp ").split("-")] if name != "linear" else []
     return nn.Sequential(nn.Flatten(), *perceptron([math.prod(shape), *hidden, CLASSES]))
-
-
-class Windows(nn.Module):
-    """A convolution of channels-last inputs [n, ..., channels] in one or two dimensions, as one matrix product.
-
-    Of stacked networks a convolution is a grouped one, and 1.2 to 1.7 times slower at this size (24 networks, batches
-    of 32, forward and backward, one thread).
-    """
-
-    def __init__(self, channels: int, filters: int, size: int, stride: int, dims: int) -> None:
-        super().__init__()
-        self.size, self.dims, self.every = size, dims, (slice(None, None, stride),)
-        self.weights = nn.Linear(channels * size**dims, filters)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for dim in range(1, self.dims + 1):
-            starts = x.shape[dim] - self.size + 1
-            x = torch.cat([x.narrow(dim, i, starts)[(slice(None),) * dim + self.every] for i in range(self.size)], -1)
-        return self.weights(x)
 
 
 @torch.no_grad()
