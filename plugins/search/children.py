@@ -54,7 +54,7 @@ class Recipe:
     test: int = 2000  # of a generator; otherwise all others
 
 
-RECIPES = {"mnist1d": Recipe(3000, 1000, 300, 64), "digits": Recipe(800, 400, 80, 32)}
+RECIPES = {"mnist1d": Recipe(3000, 1000, 500, 64), "digits": Recipe(400, 400, 100, 32)}
 
 
 class Child(NamedTuple):
@@ -111,8 +111,8 @@ def trained(
         the child's number, the training seed, and what became of it.
     """
     runs = [(child, seed) for child in children for seed in seeds]
-    parts = [examples(dataset, recipe, seed, context) for seed in seeds]
-    train, validation, test = (tuple(torch.stack(same) for same in zip(*part, strict=True)) for part in zip(*parts))
+    drawn = [examples(dataset, recipe, seed, context) for seed in seeds]
+    train, validation, test = (tuple(torch.stack([part[k][i] for part in drawn]) for i in (0, 1)) for k in range(3))
     shape, nets = train[0].shape[2:], []
     for child, seed in runs:
         with context.seeded("child", dataset, seed):

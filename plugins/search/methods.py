@@ -96,9 +96,7 @@ class Evolution(Remembering):
         sample: that many are drawn, with replacement, of which the best is the parent.
     """
 
-    def __init__(
-        self, space: Space, searches: int, rng: np.random.Generator, *, population: int, sample: int
-    ) -> None:
+    def __init__(self, space: Space, searches: int, rng: np.random.Generator, *, population: int, sample: int) -> None:
         super().__init__(space, searches, rng)
         self.population, self.sample = population, sample
 
