@@ -54,7 +54,7 @@ class Recipe:
     test: int = 2000  # of a generator; otherwise all others
 
 
-RECIPES = {"mnist1d": Recipe(3000, 1000, 500, 64), "digits": Recipe(400, 400, 100, 32)}
+RECIPES = {"mnist1d": Recipe(3000, 1000, 300, 64), "digits": Recipe(400, 400, 80, 32)}
 
 
 class Child(NamedTuple):

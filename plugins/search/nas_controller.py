@@ -204,7 +204,7 @@ class NASController(Experiment):
     def trial(self, context: Context) -> Iterator[Measurement]:
         if self.source == "live":
             with Live(self.real[0], self.searches, context.seed, self.workers) as live:
-                yield from self.compared(live, self.methods(self.searches, context), {}, context)
+                yield from self.compared(self.real, live, self.methods(self.searches, context), {}, context)
             return
         known: dict[str, Table] = {}
         if self.source == "shipped":
@@ -217,19 +217,20 @@ class NASController(Experiment):
             for seed in range(TRAINING_SEEDS):
                 tau = kendall_tau(table["validation"][:, seed], table["test"].mean(1))
                 yield {"subject": "table", "landscape": name, "training_seed": seed, "kendall_tau": tau}
-        landscape = joined(
-            [
-                of_table(known[name], self.searches)
-                if name in known
-                else made(name, SPACE, self.searches, context.rng("landscape", name))
-                for name in self.landscapes
-            ]
-        )
+        landscapes = {name: of_table(table, self.searches) for name, table in known.items()}
+        for name in self.landscapes:
+            if name in MADE:
+                landscapes[name] = made(name, SPACE, self.searches, context.rng("landscape", name))
+        landscape = joined(list(landscapes.values()))
         methods = self.methods(len(landscape.worth), context)
         methods[LARGEST, ""] = InOrder(SPACE, len(landscape.worth), context.rng(LARGEST), order=landscape.order)
-        order = context.rng("search", ASHA).permuted(np.tile(np.arange(len(SPACE)), (len(landscape.worth), 1)), axis=1)
-        halving = {(ASHA, ""): halved(landscape.seen, order, budget=self.evaluations)}
-        yield from self.compared(Tables(landscape, context.rng("jitter")), methods, halving, context)
+        halving = {}
+        for name in known:
+            order = np.tile(np.arange(len(SPACE)), (self.searches, 1))
+            order = context.rng("search", ASHA, name).permuted(order, axis=1)
+            halving[name] = halved(landscapes[name].seen, order, budget=self.evaluations)
+        source = Tables(landscape, context.rng("jitter"))
+        yield from self.compared(list(landscapes), source, methods, halving, context)
 
     def children(self, context: Context) -> Iterator[dict[str, Any]]:
         """Every child of the data sets, trained: a row a training, as in the table."""
@@ -257,30 +258,40 @@ class NASController(Experiment):
         return methods
 
     def compared(
-        self, source: Source, methods: dict[Key, Method], halving: dict[Key, Numbers], context: Context
+        self,
+        landscapes: Sequence[str],
+        source: Source,
+        methods: dict[Key, Method],
+        halving: dict[str, Numbers],
+        context: Context,
     ) -> Iterator[Measurement]:
-        """All methods search; what they found, landscape by landscape, and what halving had found by then."""
+        """All methods search, on each landscape in turn; what they found, and what halving had found by then."""
         children, values = self.searched(source, list(methods.values()), context)
-        found = {key: incumbents(children[k], values[k]) for k, key in enumerate(methods)} | halving
+        found = {key: incumbents(children[k], values[k]) for k, key in enumerate(methods)}
+        if halving:  # of the landscapes that are searched first
+            found[ASHA, ""] = np.zeros_like(children[0])
+            found[ASHA, ""][: len(halving) * self.searches] = np.concatenate(list(halving.values()))
         counts = np.unique(np.linspace(0, self.evaluations, 16, dtype=int)[1:])
         worth = np.stack([source.test(np.stack([of[:, n - 1] for of in found.values()])) for n in counts], axis=2)
         regret = source.best()[:, None] - worth  # [methods, searches, counts]
-        for number, name in enumerate(self.landscapes):
+        for number, name in enumerate(landscapes):
             mine = slice(number * self.searches, (number + 1) * self.searches)
             for k, (subject, setting) in enumerate(found):
+                if subject == ASHA and name not in halving:
+                    continue
                 lost, got = regret[k, mine].mean(0), worth[k, mine].mean(0)
                 common = {"subject": subject, "landscape": name, "setting": setting}
                 for n, more, accuracy in zip(counts[:-1], lost[:-1], got[:-1], strict=True):
                     yield {**common, "evaluations": n, "regret": more, "test_accuracy": accuracy}
                 final = {"regret": lost[-1], "test_accuracy": got[-1], "area": lost.mean()}
-                if k < len(methods):
+                if subject != ASHA:
                     final |= conduct(children[k, mine], values[k, mine])
-                    context.keep(f"rewards {name} {subject}", values[k, mine].mean(0))
+                    context.keep(f"rewards {name} {subject} {setting}", values[k, mine].mean(0))
                 yield {**common, "evaluations": self.evaluations, **final}
-            for (subject, _), method in methods.items():
+            for (subject, setting), method in methods.items():
                 if isinstance(method, Controller):
                     policy = np.stack(method.probabilities)[:, mine].mean(1)  # [steps, choices]
-                    context.keep(f"policy {name} {subject}", policy)
+                    context.keep(f"policy {name} {subject} {setting}", policy)
 
     def searched(self, source: Source, methods: Sequence[Method], context: Context) -> tuple[Numbers, Values]:
         """[methods, searches, evaluations] both: children that methods asked for, and what they were told."""
@@ -400,6 +411,14 @@ COLORS = {
 }
 
 
+def kept_of(artefacts: Artefacts, beginning: str) -> list[NDArray[np.float64]]:
+    """What each seed kept under the first name with this beginning: of a method, its chosen setting."""
+    found = []
+    for kept in artefacts.values():
+        found += [array for name, array in kept.items() if name.startswith(beginning + " ")][:1]
+    return found
+
+
 def draw_regret(axes: Axes, rows: pd.DataFrame, name: str) -> None:
     """Regret against trainings, of each method."""
     if {"landscape", "evaluations", "regret"} <= set(rows.columns):
@@ -417,7 +436,7 @@ def draw_regret(axes: Axes, rows: pd.DataFrame, name: str) -> None:
 def draw_rewards(axes: Axes, artefacts: Artefacts, name: str) -> None:
     """Mean validation accuracy of the children asked for, ten at a time."""
     for method in (CONTROLLER, INDEPENDENT, EVOLUTION, RANDOM):
-        kept = [of[key] for of in artefacts.values() if (key := f"rewards {name} {method}") in of]
+        kept = kept_of(artefacts, f"rewards {name} {method}")
         if kept:
             mean = np.mean(kept, axis=0)
             bins = [mean[i : i + 10].mean() for i in range(0, len(mean), 10)]
@@ -428,7 +447,7 @@ def draw_rewards(axes: Axes, artefacts: Artefacts, name: str) -> None:
 
 def draw_policy(axes: Axes, artefacts: Artefacts, name: str, *, steps: int) -> AxesImage | None:
     """The probability of each choice, the mean over searches and seeds, from the first step to the last."""
-    kept = [of[key] for of in artefacts.values() if (key := f"policy {name} {CONTROLLER}") in of]
+    kept = kept_of(artefacts, f"policy {name} {CONTROLLER}")
     image = None
     if kept:
         image = axes.imshow(np.mean(kept, axis=0).T, vmin=0, vmax=1, cmap="viridis", aspect="auto",
