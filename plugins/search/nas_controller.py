@@ -369,8 +369,9 @@ class NASController(Experiment):
             draw_regret(axes, rows, name)
         for axes, name in zip(panels[1::2], names, strict=True):
             draw_rewards(axes, artefacts, name)
-        panels[0].legend(fontsize="x-small", frameon=False, ncol=2)
-        panels[1].legend(fontsize="x-small", frameon=False, loc="lower right")
+        for axes in panels[:2]:
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(fontsize="x-small", frameon=False)
         image = None
         maps = bottom.subplots(1, len(names), squeeze=False)[0]
         for axes, name in zip(maps, names, strict=True):
