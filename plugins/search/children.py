@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -120,21 +120,56 @@ def trained(
     parameters, flops = sum(p.numel() for p in nets[0].parameters()), counted(nets[0], shape)
     stack, own = Stack(nets), torch.arange(len(runs)) % len(seeds)
     rates = torch.tensor([SPACE.choices(child)["rate"] for child, _ in runs])
-    adam = torch.optim.Adam(stack.parameters(), lr=float(rates.max()), fused=True)
     orders = [context.generator("order", dataset, seed) for _, seed in runs]
     begun, seen = time.process_time(), []
-    for step, rows in enumerate(batches([recipe.train] * len(runs), recipe.batch_size, steps=recipe.steps,
-                                        generators=orders)):  # fmt: skip
+    for step in fit(stack, rates, train, own, orders, steps=recipe.steps, batch_size=recipe.batch_size):
         if step in [recipe.steps // part for part in EARLY]:
             seen.append(accuracies(stack, validation, own))
-        x, y = (of[own[:, None], rows] for of in train)
-        adam.zero_grad()
-        stack.losses(F.cross_entropy, stack.each(x), y).sum().backward()
-        step_at(adam, rates * (1 - step / recipe.steps))
     seconds = (time.process_time() - begun) / len(runs)
     seen += [accuracies(stack, part, own) for part in (validation, test)]
     for k, (child, seed) in enumerate(runs):
         yield child, seed, Child(*(float(of[k]) for of in seen), parameters, flops, seconds)
+
+
+def falling(share: float) -> float:
+    """From 1 to 0, in a line."""
+    return 1 - share
+
+
+def fit(
+    stack: Stack,
+    rates: Tensor,
+    train: Part,
+    own: Tensor,
+    orders: Sequence[torch.Generator],
+    *,
+    steps: int,
+    batch_size: int,
+    schedule: Callable[[float], float] = falling,
+) -> Iterator[int]:
+    """Adam on every network of a stack.
+
+    Args:
+        stack: the networks.
+        rates: [networks], of learning.
+        train: examples [sets, n, ...] and labels [sets, n].
+        own: [networks], which set each learns from.
+        orders: in which order each sees its examples.
+        steps: of Adam.
+        batch_size: examples a step.
+        schedule: the share of the steps done → what rates are multiplied with.
+
+    Yields:
+        the number of steps done, before each.
+    """
+    adam = torch.optim.Adam(stack.parameters(), lr=float(rates.max()), fused=True)
+    sizes = [train[1].shape[1]] * len(stack)
+    for step, rows in enumerate(batches(sizes, batch_size, steps=steps, generators=orders)):
+        yield step
+        x, y = (of[own[:, None], rows] for of in train)
+        adam.zero_grad()
+        stack.losses(F.cross_entropy, stack.each(x), y).sum().backward()
+        step_at(adam, rates * schedule(step / steps))
 
 
 @torch.no_grad()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dlbench_plugins.search.methods import Values
+from dlbench_plugins.search.methods import Method, Values
 from dlbench_plugins.search.space import Numbers, Space
 
 SD = 0.1  # of the accuracies of made children
@@ -28,6 +28,20 @@ class Source(Protocol):
 
     def best(self) -> Values:
         """[searches]: the most that any child is worth, of those known."""
+
+
+def search(
+    source: Source, methods: Sequence[Method], evaluations: int, progress: Callable[[float, str], None]
+) -> tuple[Numbers, Values]:
+    """[methods, searches, evaluations] both: children that methods asked for, and what they were told."""
+    asked, told = [], []
+    for done in range(evaluations):
+        progress(done / evaluations, "searches")
+        asked.append(np.stack([method.ask() for method in methods]))
+        told.append(source.validation(asked[-1]))
+        for method, values in zip(methods, told[-1], strict=True):
+            method.tell(values)
+    return np.stack(asked, axis=2), np.stack(told, axis=2)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ from dlbench import (
 from dlbench.errors import ParameterError
 from dlbench_plugins.search.children import RECIPES, SPACE, TRAINING_SEEDS, kin, trained
 from dlbench_plugins.search.controllers import Controller, Independent, Recurrent
-from dlbench_plugins.search.landscapes import Source, Tables, joined, made, of_table
+from dlbench_plugins.search.landscapes import Source, Tables, joined, made, of_table, search
 from dlbench_plugins.search.live import Live
 from dlbench_plugins.search.methods import (
     TPE,
@@ -266,7 +266,7 @@ class NASController(Experiment):
         context: Context,
     ) -> Iterator[Measurement]:
         """All methods search, on each landscape in turn; what they found, and what halving had found by then."""
-        children, values = self.searched(source, list(methods.values()), context)
+        children, values = search(source, list(methods.values()), self.evaluations, context.progress)
         found = {key: incumbents(children[k], values[k]) for k, key in enumerate(methods)}
         if halving:  # of the landscapes that are searched first
             found[ASHA, ""] = np.zeros_like(children[0])
@@ -292,17 +292,6 @@ class NASController(Experiment):
                 if isinstance(method, Controller):
                     policy = np.stack(method.probabilities)[:, mine].mean(1)  # [steps, choices]
                     context.keep(f"policy {name} {subject} {setting}", policy)
-
-    def searched(self, source: Source, methods: Sequence[Method], context: Context) -> tuple[Numbers, Values]:
-        """[methods, searches, evaluations] both: children that methods asked for, and what they were told."""
-        asked, told = [], []
-        for done in range(self.evaluations):
-            context.progress(done / self.evaluations, "searches")
-            asked.append(np.stack([method.ask() for method in methods]))
-            told.append(source.validation(asked[-1]))
-            for method, values in zip(methods, told[-1], strict=True):
-                method.tell(values)
-        return np.stack(asked, axis=2), np.stack(told, axis=2)
 
     claims = [
         Claim(
