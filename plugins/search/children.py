@@ -112,14 +112,16 @@ def trained(
     """
     runs = [(child, seed) for child in children for seed in seeds]
     drawn = [examples(dataset, recipe, seed, context) for seed in seeds]
-    train, validation, test = (tuple(torch.stack([part[k][i] for part in drawn]) for i in (0, 1)) for k in range(3))
+    train, validation, test = (
+        tuple(torch.stack([part[k][i] for part in drawn]).to(context.device) for i in (0, 1)) for k in range(3)
+    )
     shape, nets = train[0].shape[2:], []
     for child, seed in runs:
         with context.seeded("child", dataset, seed):
             nets.append(build(SPACE.choices(child), shape))
     parameters, flops = sum(p.numel() for p in nets[0].parameters()), counted(nets[0], shape)
-    stack, own = Stack(nets), torch.arange(len(runs)) % len(seeds)
-    rates = torch.tensor([SPACE.choices(child)["rate"] for child, _ in runs])
+    stack, own = Stack(nets).to(context.device), torch.arange(len(runs), device=context.device) % len(seeds)
+    rates = torch.tensor([SPACE.choices(child)["rate"] for child, _ in runs], device=context.device)
     orders = [context.generator("order", dataset, seed) for _, seed in runs]
     begun, seen = time.process_time(), []
     for step in fit(stack, rates, train, own, orders, steps=recipe.steps, batch_size=recipe.batch_size):
@@ -166,7 +168,8 @@ def fit(
     sizes = [train[1].shape[1]] * len(stack)
     for step, rows in enumerate(batches(sizes, batch_size, steps=steps, generators=orders)):
         yield step
-        x, y = (of[own[:, None], rows] for of in train)
+        chosen = own[:, None], rows.to(own.device)
+        x, y = train[0][chosen], train[1][chosen]
         adam.zero_grad()
         stack.losses(F.cross_entropy, stack.each(x), y).sum().backward()
         step_at(adam, rates * schedule(step / steps))
@@ -175,7 +178,7 @@ def fit(
 @torch.no_grad()
 def accuracies(stack: Stack, part: Part, own: Tensor) -> Tensor:
     """[networks], each on the examples of its seed; float64."""
-    right = torch.zeros(len(stack), dtype=torch.float64)
+    right = torch.zeros(len(stack), dtype=torch.float64, device=own.device)
     for x, y in zip(part[0].split(250, 1), part[1].split(250, 1), strict=True):
         right += (stack.each(x[own]).argmax(2) == y[own]).sum(1)
     return right / part[1].shape[1]

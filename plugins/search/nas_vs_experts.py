@@ -292,14 +292,14 @@ def makers(choices: dict[str, Any]) -> dict[str, Callable[[int], nn.Module]]:
 
 
 def lenet(width: int) -> nn.Sequential:
-    """LeNet-5 for signals, with ReLUs; a width of 6 gives the 6 and 16 channels, 120 and 84 units of the original."""
-    second = round(16 * width / 6)
+    """LeNet-5 for signals, with ReLUs; a width of 120 gives its 6 and 16 channels and its 120 and 84 units."""
+    first, second, fourth = (max(1, round(width * of / 120)) for of in (6, 16, 84))
     return nn.Sequential(
         nn.Unflatten(1, (1, LENGTH)),
-        *(nn.Conv1d(1, width, 5), nn.ReLU(), nn.AvgPool1d(2)),
-        *(nn.Conv1d(width, second, 5), nn.ReLU(), nn.AvgPool1d(2)),
+        *(nn.Conv1d(1, first, 5), nn.ReLU(), nn.AvgPool1d(2)),
+        *(nn.Conv1d(first, second, 5), nn.ReLU(), nn.AvgPool1d(2)),
         nn.Flatten(),
-        *perceptron([7 * second, 20 * width, 14 * width, CLASSES]),
+        *perceptron([7 * second, width, fourth, CLASSES]),
     )
 
 
