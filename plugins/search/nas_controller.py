@@ -54,7 +54,7 @@ from dlbench import (
     where,
 )
 from dlbench.errors import ParameterError
-from dlbench_plugins.search.children import RECIPES, SPACE, TRAINING_SEEDS, kin, trained
+from dlbench_plugins.search.children import RECIPES, SPACE, TRAINING_SEEDS, Child, kin, trained
 from dlbench_plugins.search.controllers import Controller, Independent, Recurrent
 from dlbench_plugins.search.landscapes import Source, Tables, joined, made, of_table, search
 from dlbench_plugins.search.live import Live
@@ -218,6 +218,9 @@ class NASController(Experiment):
             for seed in range(TRAINING_SEEDS):
                 tau = kendall_tau(table["validation"][:, seed], table["test"].mean(1))
                 yield {"subject": "table", "landscape": name, "training_seed": seed, "kendall_tau": tau}
+                best = int(table["test"].mean(1).argmax())
+                became = Child(*(float(table[field][best, seed]) for field in Child._fields))
+                yield {"subject": "best child", **row(name, best, seed, became)}
         landscapes = {name: of_table(table, self.searches) for name, table in known.items()}
         for name in self.landscapes:
             if name in MADE:
@@ -426,8 +429,9 @@ def draw_regret(axes: Axes, rows: pd.DataFrame, name: str) -> None:
                        linewidth=wide)  # fmt: skip
     axes.set_title(f"{name}: what the best child found lacks", fontsize=9)
     axes.set(xlabel="trainings", ylabel="regret of test accuracy (points)")
-    if axes.lines:  # bands of the first trainings are wide
-        axes.set_ylim(0, 1.1 * max(max(line.get_ydata()) for line in axes.lines))
+    means = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines] or [np.empty(0)])
+    if np.isfinite(means).any():  # bands of the first trainings are wide
+        axes.set_ylim(0, 1.1 * max(means[np.isfinite(means)].max(), SMALLEST))
 
 
 def draw_rewards(axes: Axes, artefacts: Artefacts, name: str) -> None:

@@ -31,7 +31,6 @@ SHORTER = {
     "garbage_data": {"datasets_used": ("digits",), "train_size": 60, "validation": 20, "steps": 3, "batch_size": 10},
     "optimization_sensitivity": {"steps": 3, "depths": (1, 3), "width": 4, "iterations": 2, "resolution": 3},
     "nas_controller": {"evaluations": 10, "searches": 2},
-    "nas_vs_experts": {"evaluations": 10, "steps": 5, "published_steps": 5, "test": 200},
     "random_labels": {"epochs": 20, "corruption": (0.0, 0.6, 1.0)},
     "robust_accuracy": {
         "attacked": 12,
