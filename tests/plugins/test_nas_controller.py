@@ -42,6 +42,7 @@ def table():
             noise = rng.standard_normal((len(SPACE), TRAINING_SEEDS))
             arrays[f"{name} {field}"] = worth + 0.01 * noise
         arrays[f"{name} parameters"] = np.tile(rng.integers(10, 1000, (len(SPACE), 1)), (1, TRAINING_SEEDS))
+        arrays[f"{name} flops"] = 2 * arrays[f"{name} parameters"]
     return arrays
 
 
@@ -79,6 +80,8 @@ def test_what_is_measured(trial):
         )
     tau = rows[rows.subject == "table"]
     assert len(tau) == 6 and tau.kendall_tau.between(0.5, 1).all()
+    shown = rows[rows.subject == "best child"]
+    assert shown.groupby("landscape").test.mean().to_dict() == pytest.approx(best)
 
 
 def test_what_is_kept(trial):
