@@ -1,0 +1,389 @@
+"""Is a network that a search found better than those that people designed, at the same size, recipe and tuning?
+
+The *found* network is the best that the controller of ``nas_controller`` came upon: of three searches on the table of
+MNIST-1D children, 150 trainings each, the child with the largest validation accuracy. Against it stand two networks
+made by hand: *conv_base*, the three strided convolutions that MNIST-1D was published with, and *lenet*, LeNet-5 (LeCun
+et al. 1998) in one dimension. All have the same number of parameters, as their widths are scaled to it. They are
+trained by the recipe that the search used, on data that no search has seen, at the same four learning rates, of which
+validation chooses one; 4000 more signals test it, once.
+
+As gains of searched networks are often gains of their recipe, both the found network and conv_base are also trained as
+conv_base was published: Adam at 0.01 throughout, batches of 100, no tuning.
+
+*perceptron* is a positive control: it is known to be worse. *lenet again* is lenet from another start in another order.
+
+``quick`` takes a quarter of the published network's parameters, and as many; the published recipe gets as few steps as
+the others. ``full`` also takes as many parameters as the found network has, and trains for 6000 steps, or 8000 as
+published. NAS-Bench-201 and CIFAR-10 are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dlbench import (
+    Claim,
+    Context,
+    Control,
+    Experiment,
+    Measurement,
+    Metric,
+    Reference,
+    above,
+    between,
+    equivalent,
+    every,
+    stats,
+    where,
+)
+from dlbench.data.mnist1d import LENGTH, mnist1d
+from dlbench.stacking import Stack
+from dlbench_plugins.images import CLASSES
+from dlbench_plugins.networks import conv_base, perceptron
+from dlbench_plugins.search.children import SPACE, TRAINING_SEEDS, Part, accuracies, build, counted, falling, fit
+from dlbench_plugins.search.controllers import Recurrent
+from dlbench_plugins.search.landscapes import Tables, of_table, search
+from dlbench_plugins.search.methods import incumbents
+from dlbench_plugins.search.nas_controller import BATCH, CONTROLLER, SETTINGS
+from dlbench_plugins.search.table import of_dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dlbench import Artefacts
+
+FOUND, CONV_BASE, LENET, PERCEPTRON, AGAIN = "found", "conv_base", "lenet", "perceptron", "lenet again"
+EXPERTS = (CONV_BASE, LENET)
+RATES = SPACE.slots["rate"]
+SEARCHED, PUBLISHED = "of the search", "published"  # recipes
+MARGIN = 0.005  # of test accuracy that counts
+PUBLISHED_SIZE = 5210  # parameters of conv_base as published
+
+
+class Recipe(NamedTuple):
+    """How networks are trained; validation chooses among the rates."""
+
+    rates: Sequence[float]
+    steps: int
+    batch_size: int
+    schedule: Callable[[float], float]
+
+
+class Task(NamedTuple):
+    """Examples [1, n, 40] and labels [1, n]."""
+
+    train: Part
+    validation: Part
+    test: Part
+
+
+# ------------------------------------------------------------------------------------------------ rows that rules see
+
+
+def gain(rows: pd.DataFrame, subject: str, other: str, *, recipe: str = SEARCHED) -> pd.Series:
+    """Test accuracy of one network less that of another, a seed."""
+    rows = where(rows, recipe=recipe)
+    return where(rows, subject=subject).test_accuracy - where(rows, subject=other).test_accuracy
+
+
+def as_published(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of networks with as many parameters as conv_base was published with."""
+    return where(rows, size=PUBLISHED_SIZE)
+
+
+def cifar10(subject: str, error: float, sd: float | None = None) -> Reference:
+    """A published test error on CIFAR-10, in percent."""
+    setting = {"subject": subject, "data": "cifar10"}
+    spread = None if sd is None else sd / 100
+    return Reference("test_accuracy", 1 - error / 100, "Li & Talwalkar 2019, table 1", setting, sd=spread)
+
+
+@dataclass(frozen=True)
+class NASvsExperts(Experiment):
+    """Test accuracy of a searched network and of networks made by hand, at equal parameters, recipe and tuning."""
+
+    sizes: tuple[int, ...] = between(0, 10**7, default=(1300, PUBLISHED_SIZE))  # parameters; 0: the found network's
+    evaluations: int = between(10, 10_000, default=150)  # trainings of a search
+    train_size: int = between(20, 10**6, default=3000)
+    validation: int = between(20, 10**6, default=1000)
+    test: int = between(20, 10**6, default=4000)
+    steps: int = between(1, 10**6, default=300)
+    published_steps: int = between(1, 10**6, default=300)
+
+    title = "Networks that a search designed beat those that experts designed"
+    chapter = "search"
+    sources = (
+        "Zoph, Vasudevan, Shlens & Le, Learning transferable architectures, CVPR 2018, arXiv:1707.07012",
+        "Li & Talwalkar, Random search and reproducibility for NAS, UAI 2019, arXiv:1902.07638",
+        "Greydanus & Kobak, Scaling down deep learning with MNIST-1D, ICML 2024, arXiv:2011.14439",
+        "LeCun et al., Gradient-based learning applied to document recognition, Proceedings of the IEEE 1998",
+    )
+    metrics = {
+        "test_accuracy": Metric("test accuracy", "1", "higher", True, 0, 1),
+        "validation_accuracy": Metric("validation accuracy at the chosen rate", better="higher", low=0, high=1),
+        "parameters": Metric("parameters", better="lower", low=1),
+        "flops": Metric("of one answer", "FLOP", "lower", low=1),
+        "rate": Metric("learning rate that validation chose", low=0),
+        "search_seconds": Metric("CPU time of all trainings that the search asked for", "s", "lower", low=0),
+    }
+    presets = {
+        "quick": {},
+        "full": {
+            "sizes": (0, 1300, PUBLISHED_SIZE, 20_000),
+            "train_size": 4000,
+            "steps": 6000,
+            "published_steps": 8000,
+        },
+    }
+    references = (
+        Reference(
+            "test_accuracy",
+            0.94,
+            "Greydanus & Kobak 2024",
+            {"subject": CONV_BASE, "recipe": PUBLISHED, "steps": 8000, "size": PUBLISHED_SIZE},
+            note="rounded, one run, 1000 test signals",
+        ),
+        cifar10("Shake-Shake, by hand", 2.56),
+        cifar10("PyramidNet, by hand", 2.31),
+        cifar10("NASNet-A", 2.65),
+        cifar10("AmoebaNet-B", 2.55, 0.05),
+        cifar10("ENAS", 2.89),
+        cifar10("random search", 3.29, 0.15),
+    )
+
+    def datasets(self) -> tuple[str, ...]:
+        return ("nas_children",)
+
+    def trial(self, context: Context) -> Iterator[Measurement]:
+        choices, seconds = self.found(context)
+        task = self.task(context)
+        tuned = Recipe(RATES, self.steps, 64, falling)
+        by_authors = Recipe((0.01,), self.published_steps, 100, lambda share: 1.0)
+        for done, size in enumerate(self.sizes):
+            context.progress(done / len(self.sizes), f"{size} parameters")
+            target = size or numel(makers(choices)[FOUND](choices["width"]))
+            runs = [(subject, tuned) for subject in (FOUND, *EXPERTS)]
+            if size == PUBLISHED_SIZE:
+                runs += [(subject, tuned) for subject in (PERCEPTRON, AGAIN)]
+                runs += [(subject, by_authors) for subject in (FOUND, CONV_BASE)]
+            for subject, recipe in runs:
+                with context.seeded("init", subject):
+                    net = nearest(makers(choices)[subject], target)
+                name = SEARCHED if recipe is tuned else PUBLISHED
+                common = {"subject": subject, "size": size, "recipe": name, "steps": recipe.steps}
+                if subject == FOUND:
+                    common |= {"child": described(choices)}
+                row = {**common, **trained(net, recipe, task, context.integer("order", subject))}
+                yield {**row, "search_seconds": seconds} if subject == FOUND else row
+
+    def found(self, context: Context) -> tuple[dict[str, Any], float]:
+        """What the best child of three searches takes, one on each training seed, and the CPU seconds they cost."""
+        table = of_dataset(context.data("nas_children"), "mnist1d")
+        source = Tables(of_table(table, TRAINING_SEEDS), context.rng("unused"))
+        generator = context.generator("search")
+        controller = Recurrent(SPACE, TRAINING_SEEDS, generator, batch=BATCH, **SETTINGS[CONTROLLER][0])
+        (children,), (values,) = search(source, [controller], self.evaluations, lambda share, note: None)
+        best = incumbents(children, values)[values.max(1).argmax(), -1]
+        return SPACE.choices(int(best)), float(table["seconds"][children, np.arange(TRAINING_SEEDS)[:, None]].sum())
+
+    def task(self, context: Context) -> Task:
+        """Signals that no search has seen, of mean 0 and deviation 1 over those to train with."""
+        sizes = (self.train_size, self.validation, self.test)
+        x, y = mnist1d(sum(sizes), context.rng("signals"))
+        x = (x - x[: self.train_size].mean()) / x[: self.train_size].std()
+        parts = zip(torch.from_numpy(x).split(sizes), torch.from_numpy(y).split(sizes), strict=True)
+        return Task(*((x[None].to(context.device), y[None].to(context.device)) for x, y in parts))
+
+    claims = [
+        Claim(
+            "at equal parameters, recipe and tuning the found network beats every one made by hand by over 0.5 points",
+            lambda rows: every(
+                rows,
+                "size",
+                lambda r: every(
+                    r[r.subject.isin(EXPERTS)],
+                    "subject",
+                    lambda e: above(
+                        (
+                            where(r, subject=FOUND, recipe=SEARCHED).test_accuracy
+                            - where(e, recipe=SEARCHED).test_accuracy
+                        ).dropna(),
+                        MARGIN,
+                    ),
+                ),
+            ),
+            source="Zoph et al. 2018",
+        ),
+        Claim(
+            "it beats conv_base, with as many parameters as that was published with",
+            lambda rows: above(gain(as_published(rows), FOUND, CONV_BASE), MARGIN),
+        ),
+        Claim(
+            "it beats lenet, with as many",
+            lambda rows: above(gain(as_published(rows), FOUND, LENET), MARGIN),
+        ),
+        Claim(
+            "it beats conv_base trained as conv_base was published",
+            lambda rows: above(gain(as_published(rows), FOUND, CONV_BASE, recipe=PUBLISHED), MARGIN),
+        ),
+        Claim(
+            "the recipe does more than the search: conv_base gains more from the recipe of the search than the found "
+            "network is ahead of it",
+            lambda rows: above(
+                gain_of_recipe(as_published(rows), CONV_BASE) - gain(as_published(rows), FOUND, CONV_BASE), 0.0
+            ),
+            source="Li & Talwalkar 2019",
+        ),
+        Control(
+            "conv_base beats a perceptron with as many parameters by over 0.5 points",
+            lambda rows: above(gain(as_published(rows), CONV_BASE, PERCEPTRON), MARGIN),
+            kind="positive",
+        ),
+        Control(
+            "lenet from another start is as good: within 2 points",
+            lambda rows: equivalent(gain(as_published(rows), AGAIN, LENET), 0.02),
+            kind="negative",
+        ),
+        Control(
+            "networks of all designs have learnt: test accuracy over 0.4, with the published number of parameters",
+            lambda rows: every(
+                where(as_published(rows)[as_published(rows).subject.isin((FOUND, *EXPERTS))], recipe=SEARCHED),
+                "subject",
+                lambda r: above(r.test_accuracy, 0.4),
+            ),
+            kind="gate",
+        ),
+    ]  # fmt: skip
+
+    def plot(self, rows: pd.DataFrame, figure: Figure, artefacts: Artefacts) -> None:
+        figure.set_size_inches(9, 4)
+        figure.set_layout_engine("constrained")
+        dots, sizes = figure.subplots(1, 2, width_ratios=[1.2, 1.0])
+        draw_pairs(dots, rows)
+        draw_sizes(sizes, rows)
+
+
+def gain_of_recipe(rows: pd.DataFrame, subject: str) -> pd.Series:
+    """Test accuracy by the recipe of the search less that by the published one, a seed."""
+    rows = where(rows, subject=subject)
+    return where(rows, recipe=SEARCHED).test_accuracy - where(rows, recipe=PUBLISHED).test_accuracy
+
+
+# -------------------------------------------------------------------------------------------------------------- parts
+
+
+def makers(choices: dict[str, Any]) -> dict[str, Callable[[int], nn.Module]]:
+    """Subject → a network of a given width."""
+    return {
+        FOUND: lambda width: build({**choices, "width": width}, (LENGTH,)),
+        CONV_BASE: lambda width: conv_base(LENGTH, CLASSES, channels=width),
+        LENET: lenet,
+        AGAIN: lenet,
+        PERCEPTRON: lambda width: perceptron([LENGTH, width, width, CLASSES]),
+    }
+
+
+def lenet(width: int) -> nn.Sequential:
+    """LeNet-5 for signals, with ReLUs; a width of 120 gives its 6 and 16 channels and its 120 and 84 units."""
+    first, second, fourth = (max(1, round(width * of / 120)) for of in (6, 16, 84))
+    return nn.Sequential(
+        nn.Unflatten(1, (1, LENGTH)),
+        *(nn.Conv1d(1, first, 5), nn.ReLU(), nn.AvgPool1d(2)),
+        *(nn.Conv1d(first, second, 5), nn.ReLU(), nn.AvgPool1d(2)),
+        nn.Flatten(),
+        *perceptron([7 * second, width, fourth, CLASSES]),
+    )
+
+
+def numel(net: nn.Module) -> int:
+    """Parameters."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def nearest(make: Callable[[int], nn.Module], parameters: int) -> nn.Module:
+    """The network whose width brings it closest to this number of parameters, the narrower of two that are as close."""
+    low, high = 1, 2
+    while numel(make(high)) < parameters:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if numel(make(middle)) <= parameters else (low, middle)
+    return min((make(low), make(high)), key=lambda net: abs(numel(net) - parameters))
+
+
+def described(choices: dict[str, Any]) -> str:
+    """A child in words, without the width and the rate, which are chosen anew."""
+    return ", ".join(f"{slot} {choice}" for slot, choice in choices.items() if slot not in ("width", "rate"))
+
+
+def trained(net: nn.Module, recipe: Recipe, task: Task, seed: int) -> dict[str, float]:
+    """What a network comes to, from one start in one order, at the rate that validation chooses."""
+    stack = Stack([net] * len(recipe.rates)).to(task.train[1].device)
+    own = torch.zeros(len(stack), dtype=torch.int64, device=task.train[1].device)
+    orders = [torch.Generator().manual_seed(seed) for _ in recipe.rates]
+    rates: Tensor = torch.tensor(recipe.rates, device=own.device)
+    for _ in fit(stack, rates, task.train, own, orders, steps=recipe.steps, batch_size=recipe.batch_size,
+                 schedule=recipe.schedule):  # fmt: skip
+        pass
+    validation = accuracies(stack, task.validation, own)
+    best = int(validation.argmax())
+    return {
+        "test_accuracy": float(accuracies(Stack([stack[best]]), task.test, own[:1])[0]),
+        "validation_accuracy": float(validation[best]),
+        "parameters": numel(net),
+        "flops": counted(net, (LENGTH,)),
+        "rate": recipe.rates[best],
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ picture
+
+COLORS = {FOUND: "#D55E00", CONV_BASE: "#0072B2", LENET: "#009E73", PERCEPTRON: "#999999", AGAIN: "#66C2A5"}
+
+
+def draw_pairs(axes: Axes, rows: pd.DataFrame) -> None:
+    """Test accuracy of each seed, joined from network to network, with the published number of parameters."""
+    arms = [
+        (FOUND, SEARCHED), (CONV_BASE, SEARCHED), (LENET, SEARCHED), (AGAIN, SEARCHED), (PERCEPTRON, SEARCHED),
+        (FOUND, PUBLISHED), (CONV_BASE, PUBLISHED),
+    ]  # fmt: skip
+    if {"size", "subject", "recipe"} <= set(rows.columns):
+        rows = as_published(rows)
+        values = {arm: where(rows, subject=arm[0], recipe=arm[1]).test_accuracy for arm in arms}
+        for part in (arms[:5], arms[5:]):
+            places = [arms.index(arm) for arm in part]
+            for seed in rows.index.unique():
+                axes.plot(places, [100 * values[arm].get(seed, np.nan) for arm in part], color="#cccccc", linewidth=0.8)
+        for place, (arm, of) in enumerate(values.items()):
+            axes.plot([place] * len(of), 100 * of, "o", markersize=4, color=COLORS[arm[0]])
+            if len(of) > 1:
+                mean, low, high, _ = stats.t_interval(100 * of)
+                axes.errorbar(place + 0.2, mean, [[mean - low], [high - mean]], fmt="_", color=COLORS[arm[0]])
+    axes.axvline(4.5, color="black", linewidth=0.6)
+    axes.set_xticks(range(len(arms)), [arm[0] for arm in arms], rotation=40, ha="right", fontsize=8)
+    axes.set_xlim(-0.5, len(arms) - 0.3)
+    axes.set_title(f"{PUBLISHED_SIZE} parameters: recipe of the search, and as published", fontsize=9)
+    axes.set_ylabel("test accuracy (%)")
+
+
+def draw_sizes(axes: Axes, rows: pd.DataFrame) -> None:
+    """Mean test accuracy against parameters, by the recipe of the search."""
+    if {"size", "subject", "recipe"} <= set(rows.columns):
+        for subject, color in COLORS.items():
+            mine = where(rows, subject=subject, recipe=SEARCHED)
+            if not len(mine):
+                continue
+            means = mine.groupby("size")[["parameters", "test_accuracy"]].mean().sort_values("parameters")
+            axes.plot(means.parameters, 100 * means.test_accuracy, "o-", color=color, label=subject, markersize=4)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="x-small", frameon=False)
+    axes.set_title("the recipe of the search", fontsize=9)
+    axes.set(xscale="log", xlabel="parameters", ylabel="test accuracy (%)")

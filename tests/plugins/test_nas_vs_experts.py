@@ -1,0 +1,197 @@
+"""nas_vs_experts: equal parameters, recipes against training by hand, and rules on frames of known verdict."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dlbench import Context, Control
+from dlbench.runner.trial import measurements
+from dlbench.stacking import batches
+from dlbench_plugins.search import nas_vs_experts as study
+from dlbench_plugins.search.children import SPACE
+from dlbench_plugins.search.nas_vs_experts import (
+    AGAIN,
+    CONV_BASE,
+    EXPERTS,
+    FOUND,
+    LENET,
+    PERCEPTRON,
+    PUBLISHED,
+    PUBLISHED_SIZE,
+    SEARCHED,
+    NASvsExperts,
+)
+
+from .drawing import drawn
+from .test_nas_controller import table
+
+TINY = NASvsExperts(
+    sizes=(0, 1300, PUBLISHED_SIZE), evaluations=10, train_size=40, validation=20, test=30, steps=3, published_steps=4
+)
+CONVOLUTIONS = {"layer": "conv 5", "depth": 2, "width": 16, "activation": "relu", "norm": "layer", "rate": 0.01}
+
+
+def context(seed=100):
+    return Context(seed=seed, loader={"nas_children": table()}.get)
+
+
+@pytest.fixture(scope="module")
+def trial():
+    return measurements(TINY, context())
+
+
+# ------------------------------------------------------------------------------------------------------------- parts
+
+
+def test_signals_are_the_trials_own():
+    task = TINY.task(context())
+    assert [part[0].shape for part in task] == [(1, 40, 40), (1, 20, 40), (1, 30, 40)]
+    assert float(task.train[0].std(correction=0)) == pytest.approx(1, abs=1e-4)
+
+
+def test_lenet_has_the_published_layers():
+    """Parameters of LeNet-5 in one dimension: 5 -> 6, 6 x 5 -> 16, 7 x 16 -> 120 -> 84 -> 10."""
+    net = study.lenet(120)
+    assert study.numel(net) == 36 + (30 + 1) * 16 + 113 * 120 + 121 * 84 + 85 * 10
+    assert net(torch.zeros(2, 40)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("parameters", [1300, PUBLISHED_SIZE, 9000])
+@pytest.mark.parametrize("subject", [FOUND, CONV_BASE, LENET, PERCEPTRON])
+def test_widths_come_as_close_as_they_can(subject, parameters, monkeypatch):
+    counts = [study.numel(study.makers(CONVOLUTIONS)[subject](width)) for width in range(1, 130)]
+    monkeypatch.setattr(study, "numel", lambda width: counts[width - 1])  # a network is its width
+    width = study.nearest(lambda width: width, parameters)
+    assert abs(counts[width - 1] - parameters) == min(abs(n - parameters) for n in counts)
+
+
+def test_at_the_published_size_conv_base_is_as_published():
+    net = study.nearest(study.makers(CONVOLUTIONS)[CONV_BASE], PUBLISHED_SIZE)
+    assert study.numel(net) == PUBLISHED_SIZE and net[1].out_channels == 25
+
+
+def test_the_found_network_is_the_best_by_validation_of_what_was_asked_for():
+    arrays = table()
+    arrays["mnist1d validation"] = np.arange(3.0 * len(SPACE)).reshape(-1, 3)  # the later, the better
+    arrays["mnist1d seconds"] = np.full((len(SPACE), 3), 2.0)
+    choices, seconds = NASvsExperts(evaluations=100).found(Context(seed=100, loader={"nas_children": arrays}.get))
+    assert choices["layer"] == "conv 7" and seconds == 2.0 * 3 * 100
+
+
+def test_test_accuracies_choose_nothing():
+    arrays = table()
+    arrays["mnist1d test"] = 1 - arrays["mnist1d test"]
+    other = Context(seed=100, loader={"nas_children": arrays}.get)
+    assert TINY.found(other)[0] == TINY.found(context())[0]
+
+
+@pytest.mark.parametrize("schedule", [study.falling, lambda share: 1.0])
+def test_the_chosen_network_is_as_if_trained_alone(schedule):
+    task = TINY.task(context())
+    torch.manual_seed(0)
+    net = study.lenet(20)
+    recipe = study.Recipe((0.001, 0.03), 6, 8, schedule)
+    ours = study.trained(net, recipe, task, 5)
+    x, y = (of[0] for of in task.train)
+    adam = torch.optim.Adam(net.parameters(), lr=ours["rate"])
+    for step, rows in enumerate(batches([40], 8, steps=6, generators=[torch.Generator().manual_seed(5)])):
+        adam.param_groups[0]["lr"] = ours["rate"] * schedule(step / 6)
+        adam.zero_grad()
+        F.cross_entropy(net(x[rows[0]]), y[rows[0]]).backward()
+        adam.step()
+    for name, part in (("validation_accuracy", task.validation), ("test_accuracy", task.test)):
+        assert ours[name] == pytest.approx(float((net(part[0][0]).argmax(1) == part[1][0]).double().mean()))
+    assert ours["parameters"] == study.numel(net)
+
+
+# ---------------------------------------------------------------------------------------------------------- the trial
+
+
+def test_what_is_measured(trial):
+    rows = pd.DataFrame(trial)
+    assert rows.groupby(["size", "recipe"]).subject.agg(set).to_dict() == {
+        (0, SEARCHED): {FOUND, *EXPERTS},
+        (1300, SEARCHED): {FOUND, *EXPERTS},
+        (PUBLISHED_SIZE, SEARCHED): {FOUND, *EXPERTS, PERCEPTRON, AGAIN},
+        (PUBLISHED_SIZE, PUBLISHED): {FOUND, CONV_BASE},
+    }
+    for _, of in rows.groupby("size"):
+        assert of.parameters.max() / of.parameters.min() < 1.2
+    assert (rows[rows.subject == FOUND].search_seconds > 0).all()
+    assert rows[rows.subject == FOUND].child.nunique() == 1
+    assert set(rows[rows.recipe == PUBLISHED].rate) == {0.01} and set(rows[rows.recipe == PUBLISHED].steps) == {4}
+    for name, metric in NASvsExperts.metrics.items():
+        values = rows[name].dropna()
+        assert len(values) and values.between(metric.low, metric.high).all(), name
+
+
+def test_the_same_seed_gives_the_same_bits(trial):
+    assert repr(measurements(TINY, context())) == repr(trial)
+
+
+# ---------------------------------------------------------------------------------------------------------- the rules
+
+
+def frame(found=0.75, small=0.65, conv=0.70, lenet=0.66, perceptron=0.5, again=0.66, found_published=0.72,
+          conv_published=0.60):  # fmt: skip
+    rows = []
+    for seed in range(6):
+        noise = 5e-4 * np.random.default_rng(seed).standard_normal()
+        sized = {
+            (1300, SEARCHED): {FOUND: small, CONV_BASE: 0.60, LENET: 0.55},
+            (PUBLISHED_SIZE, SEARCHED): {FOUND: found, CONV_BASE: conv, LENET: lenet, PERCEPTRON: perceptron,
+                                         AGAIN: again},
+            (PUBLISHED_SIZE, PUBLISHED): {FOUND: found_published, CONV_BASE: conv_published},
+        }  # fmt: skip
+        for (size, recipe), subjects in sized.items():
+            for subject, accuracy in subjects.items():
+                jitter = noise * (1 if subject in (FOUND, AGAIN) else 0.5)
+                rows.append({"seed": seed, "subject": subject, "size": size, "recipe": recipe, "parameters": size,
+                             "test_accuracy": accuracy + jitter})  # fmt: skip
+    return pd.DataFrame(rows).set_index("seed")
+
+
+def outcomes(rows):
+    return [claim.rule(rows).outcome for claim in NASvsExperts.claims]
+
+
+def test_what_is_claimed_makes_every_rule_hold():
+    assert outcomes(frame()) == ["holds"] * 8
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        ({"small": 0.603}, [0]),
+        ({"conv": 0.748}, [0, 1]),
+        ({"lenet": 0.748, "again": 0.748}, [0, 2]),
+        ({"found_published": 0.603}, [3]),
+        ({"conv_published": 0.69}, [4]),
+        ({"perceptron": 0.699}, [5]),
+        ({"again": 0.63}, [6]),
+        ({"lenet": 0.35, "again": 0.35}, [7]),
+    ],
+)
+def test_what_breaks_a_rule(change, failing):
+    assert [i for i, outcome in enumerate(outcomes(frame(**change))) if outcome != "holds"] == failing
+
+
+def test_kinds_of_controls():
+    kinds = [claim.kind for claim in NASvsExperts.claims if isinstance(claim, Control)]
+    assert kinds == ["positive", "negative", "gate"]
+
+
+def test_rules_decide_nothing_on_less_than_six_seeds():
+    assert set(outcomes(frame().loc[:4])) == {"inconclusive"}
+
+
+# -------------------------------------------------------------------------------------------------------- the picture
+
+
+@pytest.mark.parametrize("rows", [pd.DataFrame(), frame(), frame().loc[[3]]], ids=["none", "six seeds", "one seed"])
+def test_the_picture(rows):
+    dots, sizes = drawn(TINY, rows, {}).axes
+    assert len(sizes.lines) == (5 if len(rows) else 0)
+    assert (len(dots.lines) > 7) == bool(len(rows))
