@@ -34,9 +34,10 @@ def check_names(names: Sequence[str], references: Sequence[str]) -> None:
     for name in names:
         if name in references or is_path(name) or name in models.names():
             continue
+        known = [f"a reference ({', '.join(references)})"] if references else []
+        known += [f"a registered model ({', '.join(models.names()) or 'there are none'})"]
         raise ParameterError(
-            f"models: {name!r} is neither a reference ({', '.join(references)}) nor a registered model "
-            f"({', '.join(models.names()) or 'there are none'}) nor an import path 'package.module:factory'"
+            f"models: {name!r} is neither {' nor '.join(known)} nor an import path 'package.module:factory'"
         )
 
 

@@ -22,6 +22,12 @@ from dlbench.store import Run, Writer
 TRIAL_MODULES = ("torch.optim", "torch._dynamo")
 """What most trials import first thing: torch's first optimizer alone pulls in dynamo, a second of a processor."""
 
+SOME_IMPORT = ("scipy.stats", "sklearn.ensemble", "sklearn.linear_model", "sklearn.svm")
+"""What some trials import, for a second and a half of a processor each; worth it once in a run of many."""
+
+MANY = 30
+"""Trials from which on that is worth it."""
+
 STATUSES = ("ok", "error", "timeout", "out_of_memory", "crashed", "skipped", "invalid_result")
 
 
@@ -119,7 +125,7 @@ class _Loop:
 
     def run(self, waiting: deque[Trial]) -> None:
         """Until nothing waits and nothing runs."""
-        self.server.preload(*TRIAL_MODULES)
+        self.server.preload(*TRIAL_MODULES, *(SOME_IMPORT if len(waiting) >= MANY else ()))
         self.session = f"{now()}-{secrets.token_hex(3)}"
         self.environment = self.writer.environment(self.facts)
         left = TimeLeft(self.jobs)

@@ -61,7 +61,7 @@ from dlbench import (
     stats,
     where,
 )
-from dlbench.brought import brought, is_path
+from dlbench.brought import brought, check_names
 from dlbench.cost import Energy, count_flops, front, latency, measure
 from dlbench.errors import ParameterError
 from dlbench.stacking import Stack, batches, step_at
@@ -213,11 +213,12 @@ class ComputeCost(Experiment):
         super().__post_init__()
         if len(self.shapes) < 2 or any(not shape.replace("-", "").isdecimal() for shape in self.shapes):
             raise ParameterError(f"shapes is {self.shapes}; expected two at least, each like '64' or '64-64'")
-        for name in self.models:
-            if not is_path(name):
-                raise ParameterError(f"models: {name!r} is no import path 'package.module:factory'")
+        check_names(self.models, [])
         if self.models and set(self.datasets_used) == {"mnist1d"}:
             raise ParameterError("models: MNIST-1D has no images to show them; take a data set that has")
+
+    def brings(self) -> list[str]:
+        return list(self.models)
 
     def datasets(self) -> tuple[str, ...]:
         return tuple(name for name in self.datasets_used if name != "mnist1d")

@@ -68,7 +68,7 @@ from dlbench import (
     where,
 )
 from dlbench import explain as e
-from dlbench.brought import brought, is_path
+from dlbench.brought import brought, check_names
 from dlbench.errors import ParameterError
 from dlbench.stacking import Stack
 from dlbench_plugins.images import CLASSES, divided
@@ -227,11 +227,12 @@ class Interpretability(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in self.models:
-            if name != CNN and not is_path(name):
-                raise ParameterError(f"models: {name!r} is neither {CNN!r} nor an import path 'package.module:factory'")
+        check_names(self.models, [CNN])
         if not self.models or len(set(self.models)) < len(self.models):
             raise ParameterError(f"models is {self.models}; name at least one, and none twice")
+
+    def brings(self) -> list[str]:
+        return [name for name in self.models if name != CNN]
 
     def datasets(self) -> tuple[str, ...]:
         return () if self.dataset == "shapes" else (self.dataset,)

@@ -159,7 +159,7 @@ def test_a_model_that_a_user_brings(tmp_path, monkeypatch):
     [
         ({"shapes": ("64",)}, "two at least"),
         ({"shapes": ("64", "a-b")}, "each like '64'"),
-        ({"models": ("resnet",)}, "no import path"),
+        ({"models": ("resnet",)}, "neither a registered model"),
         ({"models": ("nets:build",), "datasets_used": ("mnist1d",)}, "no images to show"),
     ],
 )

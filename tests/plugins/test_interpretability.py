@@ -124,7 +124,7 @@ def test_our_network_is_judged_on_other_data_too():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"models": ("vgg",)}, "'vgg' is neither 'cnn' nor an import path"),
+        ({"models": ("vgg",)}, "'vgg' is neither a reference"),
         ({"models": ()}, "name at least one"),
         ({"models": ("cnn", "cnn")}, "none twice"),
     ],
