@@ -209,12 +209,12 @@ class RobustAccuracy(Experiment):
     dataset: str = one_of("digits", "digits_split", "mnist", "cifar10", default="digits")
     norm: str = one_of("linf", "l2", default="linf")
     eps: float = between(1e-4, 100, default=0.1)
-    eps_grid: tuple[float, ...] = between(0, 100, default=(0.0, 0.05, 0.1, 0.2))
-    attacked: int = between(1, 10_000, default=80)  # held-out images
-    diagnosed: int = between(1, 10_000, default=80)  # of those at most
+    eps_grid: tuple[float, ...] = between(0, 100, default=(0.0, 0.05, 0.1, 0.2, 0.3))
+    attacked: int = between(1, 10_000, default=100)  # held-out images
+    diagnosed: int = between(1, 10_000, default=100)  # of those at most
     restarts: int = between(2, 100, default=10)  # of the diagnosis' PGD; with 5, queries still find one image in 100
-    steps: int = between(1, 1000, default=15)  # of APGD and FAB; official: 100
-    target_classes: int = between(1, CLASSES - 1, default=3)  # of targeted APGD and FAB; official: 9
+    steps: int = between(1, 1000, default=20)  # of APGD and FAB; official: 100
+    target_classes: int = between(1, CLASSES - 1, default=4)  # of targeted APGD and FAB; official: 9
     queries: int = between(1, 100_000, default=300)  # of Square; official: 5000
     epochs: int = between(1, 1000, default=10)  # this and below: of the references' training
     batch_size: int = between(1, 10_000, default=128)

@@ -88,7 +88,7 @@ def test_rows_are_complete_and_lie_in_range(run):
     for name, metric in AdversarialGradient.metrics.items():
         values = rows[name].dropna()
         assert len(values) and values.between(metric.low, metric.high).all(), name
-    assert sorted(rows[rows.attack == "pgd"].eps.unique()) == [0.0, 0.05, 0.1, 0.2, 0.3]
+    assert sorted(rows[rows.attack == "pgd"].eps.unique()) == [0.0, 0.02, 0.05, 0.1, 0.2, 0.3]
 
 
 def test_the_effect_is_there_and_noise_has_it_not(run):
