@@ -215,8 +215,9 @@ def tuned(
 
 def flops(net: nn.Module, shape: Sequence[int]) -> int:
     """Multiplications and additions of matrix products for one input of a shape, as torch counts them."""
+    device = next((parameter.device for parameter in net.parameters()), None)
     with torch.no_grad():
-        return count_flops(lambda: net(torch.zeros(1, *shape)))
+        return count_flops(lambda: net(torch.zeros(1, *shape, device=device)))
 
 
 def as_costly(make: Callable[[int], nn.Module], cost: Callable[[nn.Module], int], budget: int) -> int:

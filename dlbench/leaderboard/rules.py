@@ -374,7 +374,7 @@ def _times(bundle: Bundle, _: Protocol, __: History) -> Found:
         except ValueError:
             yield Finding("V20", "reject", f"seed {record['seed']} finished at {finished[:40]!r}, which is no time")
             continue
-        if when.tzinfo is None or when.year < 2020 or finished[:19] > submitted[:19]:
+        if when.tzinfo is None or when.year < 2020 or when > datetime.datetime.fromisoformat(submitted):
             yield Finding("V20", "reject", f"seed {record['seed']} finished at {finished[:40]}, submitted {submitted}")
 
 
@@ -420,7 +420,7 @@ def _revision(bundle: Bundle, _: Protocol, __: History) -> Found:
 
 
 def _again(bundle: Bundle, rerun: int, measure: Rerun | None) -> Finding:
-    """V25: some cells, which nobody could choose, measured again here."""
+    """V25: some cells, which the bundle's own digest draws, measured again here."""
     if not rerun or measure is None:
         return Finding("V25", "skip", "no cell was measured again; --rerun does")
     seeds = drawn(bundle, rerun)

@@ -34,7 +34,7 @@ class Limitation:
 
 
 LIMITATIONS = (
-    Limitation("Very data hungry", ("data_hunger", "extrapolation", "garbage_data")),
+    Limitation("Very data hungry", ("data_hunger", "extrapolation", "garbage_data"), claim=5),
     Limitation("Computationally intensive to train and deploy", ("compute_cost",)),
     Limitation(
         "Easily fooled by adversarial examples",

@@ -33,6 +33,7 @@ AlgoPerf measures it, is left out.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -211,7 +212,7 @@ class ComputeCost(Experiment):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(self.shapes) < 2 or any(not shape.replace("-", "").isdecimal() for shape in self.shapes):
+        if len(self.shapes) < 2 or not all(re.fullmatch(r"[1-9]\d*(-[1-9]\d*)*", shape) for shape in self.shapes):
             raise ParameterError(f"shapes is {self.shapes}; expected two at least, each like '64' or '64-64'")
         check_names(self.models, [])
         if self.models and set(self.datasets_used) == {"mnist1d"}:

@@ -530,7 +530,7 @@ def relevance(method: str, attributions: Tensor) -> Tensor:
 
 def noise_maps(x: Tensor, context: Context, *axis: str | int) -> Tensor:
     """[n, h, w]: nothing."""
-    return torch.rand((len(x), *x.shape[2:]), generator=context.generator("noise maps", *axis))
+    return torch.rand((len(x), *x.shape[2:]), generator=context.generator("noise maps", *axis)).to(x.device)
 
 
 def correlation(first: Tensor, second: Tensor) -> float:

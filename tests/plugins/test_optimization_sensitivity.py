@@ -195,7 +195,7 @@ def frame(convex=0.6, net=0.2, start=0.5, aligned=0.2, plain_fails=0.9, skip_fai
             row = {"seed": seed, "subject": subject, "data": "digits", "over": "ways", "way": way}
             rows.append({**row, "barrier": height + abs(noise) / 100})
         seeds = {"seed": seed, "data": "digits", "over": "seeds", "seed_range": spread + noise}
-        rows += [{**seeds, "subject": subject} for subject in (PLAIN, LOGISTIC)]
+        rows += [{**seeds, "subject": PLAIN}, {**seeds, "subject": LOGISTIC, "seed_range": 0.015}]
     return pd.DataFrame(rows).set_index("seed")
 
 
