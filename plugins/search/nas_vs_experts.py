@@ -127,12 +127,12 @@ class NASvsExperts(Experiment):
     sizes: tuple[int, ...] = between(0, 10**7, default=(PUBLISHED_SIZE,))  # parameters; 0: the found network's
     evaluations: int = between(10, 10_000, default=150)  # trainings of a search
     train_size: int = between(20, 10**6, default=3000)
-    validation: int = between(20, 10**6, default=1000)
+    validation: int = between(20, 10**6, default=500)
     test: int = between(20, 10**6, default=4000)
     starts: int = between(1, 100, default=2)
     rates: tuple[float, ...] = between(1e-6, 1.0, default=(0.01, 0.03))
-    steps: int = between(1, 10**6, default=130)
-    published_steps: int = between(1, 10**6, default=130)
+    steps: int = between(1, 10**6, default=120)
+    published_steps: int = between(1, 10**6, default=120)
     published_batch: int = between(1, 10**4, default=64)
 
     title = "Networks that a search designed beat those that experts designed"
@@ -156,6 +156,7 @@ class NASvsExperts(Experiment):
         "full": {
             "sizes": (0, 1300, PUBLISHED_SIZE, 20_000),
             "train_size": 4000,
+            "validation": 1000,
             "rates": SPACE.slots["rate"],
             "steps": 6000,
             "published_steps": 8000,
@@ -202,10 +203,11 @@ class NASvsExperts(Experiment):
         self, context: Context, choices: dict[str, Any], subject: str, size: int, target: int, recipe: Recipe
     ) -> Run:
         """A subject with about ``target`` parameters, from the same starts by every recipe."""
-        nets = []
+        make, nets = makers(choices)[subject], []
+        width = nearest(make, target)
         for start in range(self.starts):
             with context.seeded("init", subject, start):
-                nets.append(nearest(makers(choices)[subject], target))
+                nets.append(make(width))
         setting = {"subject": subject, "size": size, "recipe": recipe.name, "steps": recipe.steps}
         if subject == FOUND:
             setting["child"] = described(choices)
@@ -334,15 +336,15 @@ def numel(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def nearest(make: Callable[[int], nn.Module], parameters: int) -> nn.Module:
-    """The network whose width brings it closest to this number of parameters, the narrower of two that are as close."""
+def nearest(make: Callable[[int], nn.Module], parameters: int) -> int:
+    """The width that brings a network closest to this number of parameters, the smaller of two that come as close."""
     low, high = 1, 2
     while numel(make(high)) < parameters:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if numel(make(middle)) <= parameters else (low, middle)
-    return min((make(low), make(high)), key=lambda net: abs(numel(net) - parameters))
+    return min((low, high), key=lambda width: abs(numel(make(width)) - parameters))
 
 
 def described(choices: dict[str, Any]) -> str:

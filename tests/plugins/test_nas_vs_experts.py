@@ -71,7 +71,8 @@ def test_widths_come_as_close_as_they_can(subject, parameters, monkeypatch):
 
 
 def test_at_the_published_size_conv_base_is_as_published():
-    net = study.nearest(study.makers(CONVOLUTIONS)[CONV_BASE], PUBLISHED_SIZE)
+    make = study.makers(CONVOLUTIONS)[CONV_BASE]
+    net = make(study.nearest(make, PUBLISHED_SIZE))
     assert study.numel(net) == PUBLISHED_SIZE and net[1].out_channels == 25
 
 
