@@ -12,7 +12,8 @@ conv_base was published: Adam at 0.01 throughout, without tuning.
 
 *perceptron* is a positive control: it is known to be worse. *perceptron again* is the same from other starts in another
 order. That negative control was to be a second lenet, but after so few steps two starts of a convolutional network
-still differ by 5 points (those of a perceptron by 1), which no number of starts that fits in ``quick`` averages out.
+still differ by 5 points (those of a perceptron by 1), which no number of starts that fits in ``quick`` averages out,
+so that intervals are wide.
 
 ``quick`` takes as many parameters as conv_base was published with, the two larger rates of four, two starts, less than
 half of the search's steps, and as few for the published recipe, in batches of 64 as for the others. ``full`` also takes
@@ -353,7 +354,7 @@ def described(choices: dict[str, Any]) -> str:
 
 
 def trained(runs: Sequence[Run], task: Task) -> Iterator[dict[str, Any]]:
-    """What each run comes to, at the rate that validation chooses, in the mean over its starts; all are of one shape."""
+    """What runs of one shape come to at the rates that validation chooses, in the mean over their starts."""
     device, recipe = task.train[1].device, runs[0].recipe
     fits = [(run, rate, start) for run in runs for rate in run.recipe.rates for start in range(len(run.nets))]
     stack = Stack([run.nets[start] for run, _, start in fits]).to(device)
@@ -425,4 +426,6 @@ def draw_sizes(axes: Axes, rows: pd.DataFrame) -> None:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize="x-small", frameon=False)
     axes.set_title("the recipe of the search", fontsize=9)
-    axes.set(xscale="log", xlabel=cost if cost == "parameters" else "FLOPs of one answer", ylabel="test accuracy (%)")
+    if cost == "parameters":
+        axes.set_xscale("log")
+    axes.set(xlabel=cost if cost == "parameters" else "FLOPs of one answer", ylabel="test accuracy (%)")

@@ -165,8 +165,8 @@ def frame(found=0.75, small=0.65, conv=0.70, lenet=0.66, perceptron=0.5, again=0
         for (size, recipe), subjects in sized.items():
             for subject, accuracy in subjects.items():
                 jitter = noise * (1 if subject in (FOUND, AGAIN) else 0.5)
-                rows.append({"seed": seed, "subject": subject, "size": size, "recipe": recipe, "parameters": size, "flops": 10 * size,
-                             "test_accuracy": accuracy + jitter})  # fmt: skip
+                rows.append({"seed": seed, "subject": subject, "size": size, "recipe": recipe, "parameters": size,
+                             "flops": 10 * size, "test_accuracy": accuracy + jitter})  # fmt: skip
     return pd.DataFrame(rows).set_index("seed")
 
 
