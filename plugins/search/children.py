@@ -149,7 +149,7 @@ def fit(
     *,
     steps: int,
     batch_size: int,
-    schedule: Callable[[float], float] = falling,
+    schedule: Callable[[float], float | Tensor] = falling,
 ) -> Iterator[int]:
     """Adam on every network of a stack.
 
@@ -161,7 +161,7 @@ def fit(
         orders: in which order each sees its examples.
         steps: of Adam.
         batch_size: examples a step.
-        schedule: the share of the steps done → what rates are multiplied with.
+        schedule: the share of the steps done → what rates are multiplied with; [networks] if with several.
 
     Yields:
         the number of steps done, before each.

@@ -45,6 +45,7 @@ SHORTER = {
     "autoai": {"tables": ("digits", "diabetes"), "most": 60, "budget": 2, "families": ("linear",), "expert_trees": 10},
     "expert_tuning": {"validation": 50, "channels": 4, "steps": 90, "batch_size": 20, "trials": 3, "equal": 2},
     "nas_controller": {"evaluations": 10, "searches": 2},
+    "nas_vs_experts": {"evaluations": 10, "steps": 5, "published_steps": 5, "test": 200},
     "random_labels": {"epochs": 20, "corruption": (0.0, 0.6, 1.0)},
     "robust_accuracy": {
         "attacked": 12,
