@@ -5,7 +5,7 @@ from html import unescape
 
 import pytest
 
-from dlbench import report
+from dlbench import Claim, plugins, report
 from dlbench.report import limitations
 
 
@@ -71,3 +71,17 @@ def test_of_two_runs_both_are_shown(workbench, tmp_path, demo):
     html = (report.write(runs, tmp_path / "out").path / limitations.FILE).read_text()
     assert 'href="index.html#demo--one"' in html
     assert 'href="index.html#demo--two"' in html
+
+
+def test_every_limitation_is_measured_by_experiments_that_are_installed():
+    plugin_names = {plugin.name for plugin in plugins.discover(plugins.EXPERIMENTS)[0]}
+    assert len(limitations.LIMITATIONS) == 9
+    for limitation in limitations.LIMITATIONS:
+        assert set(limitation.experiments) <= plugin_names
+        assert limitation.claim < len(
+            [
+                claim
+                for claim in plugins.load(plugins.EXPERIMENTS, limitation.experiments[0]).claims
+                if type(claim) is Claim
+            ]
+        )
