@@ -37,6 +37,7 @@ Made groups say nothing about real people.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -531,10 +532,12 @@ def fairlearn_reductions(people: Population) -> Iterator[tuple[str, Predict]]:
                 )
 
     for name in ("exponentiated_gradient", "threshold_optimizer"):
-        fitted = [
-            model.fit(train.x.numpy(), train.y.numpy(), sensitive_features=train.attribute.numpy())
-            for model in models(name)
-        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Fairlearn's own, of pandas
+            fitted = [
+                model.fit(train.x.numpy(), train.y.numpy(), sensitive_features=train.attribute.numpy())
+                for model in models(name)
+            ]
         best = max(fitted, key=lambda model: mitigation.worst_group(decided(model, valid), valid))
         answers = decided(best, test)
         yield name, lambda x, answers=answers: answers.to(x.device)
