@@ -69,11 +69,11 @@ class Task(NamedTuple):
         mean, sd = self.train.x.mean(), self.train.x.std()
         return Task(*(Examples((part.x - mean) / sd, part.y) for part in self))
 
-    def with_shuffled_labels(self, context: Context) -> Task:
-        """The same with the labels of training and validation in another order."""
+    def with_shuffled_labels(self, context: Context, *axis: int) -> Task:
+        """The same with the labels of training and validation in another order, drawn along an axis."""
         shuffled = []
         for name, part in zip(self._fields[:2], self, strict=False):
-            order = torch.randperm(len(part.y), generator=context.generator("shuffled", name))
+            order = torch.randperm(len(part.y), generator=context.generator("shuffled", name, *axis))
             shuffled.append(Examples(part.x, part.y[order.to(part.y.device)]))
         return Task(*shuffled, self.test)
 
