@@ -79,7 +79,8 @@ def project(pytester, monkeypatch):
     (site / "toy_ops.py").write_text(OPS)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])))
     monkeypatch.setenv("DLBENCH_OPS", "reference")
-    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    for ours in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):  # it is no worker, where this test runs in one
+        monkeypatch.delenv(ours, raising=False)
     pytester.makepyfile(test_own="def test_own():\n    assert True\n")
     pytester.makeini("[pytest]\ntestpaths = .\nnorecursedirs = site\n")
     return pytester

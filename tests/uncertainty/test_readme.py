@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-[SNIPPET] = re.findall(
+SNIPPET, COSTS = re.findall(
     r"```python\n(.*?)```", README.partition("## How sure a model is")[2].partition("\n## ")[0], re.S
 )
 
@@ -43,3 +43,19 @@ def test_they_run():
     right = names["decisions"] == names["labels"].numpy()
     gap = abs(right[names["group"]].mean() - right[~names["group"]].mean())
     assert eval(by_group.partition("#")[0], names) == pytest.approx(gap)
+
+
+def test_costs_explanations_and_the_push_button():
+    from sklearn.datasets import load_wine
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    wine = load_wine()
+    names = {"net": net, "x": torch.rand(3, 1, 8, 8), "y": torch.arange(3), "new": wine.data[:5]}
+    lines = COSTS.replace("budget=30", "budget=2").strip().splitlines()
+    exec("\n".join(lines[:4]), names)
+    assert eval(lines[-3], names).parameters == 650
+    assert eval(lines[-2], names).shape == (3, 1, 8, 8)
+    names |= {"table": wine.data, "target": wine.target}
+    assert eval(lines[-1], names).shape == (5,)
