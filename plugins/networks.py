@@ -221,9 +221,9 @@ def flops(net: nn.Module, shape: Sequence[int]) -> int:
 
 
 def as_costly(make: Callable[[int], nn.Module], cost: Callable[[nn.Module], int], budget: int) -> int:
-    """The width at which a network costs most nearly this much; it must cost the more the wider it is."""
+    """The width at which a network costs most nearly this much, of two the smaller; cost must grow with the width."""
     most = 1
     while cost(make(most)) < budget:
         most *= 2
     width = bisect_left(range(1, most), budget, key=lambda width: cost(make(width))) + 1
-    return min((width, max(1, width - 1)), key=lambda width: abs(cost(make(width)) - budget))
+    return min((max(1, width - 1), width), key=lambda width: abs(cost(make(width)) - budget))

@@ -126,14 +126,10 @@ def _zip(path: Path) -> dict[str, bytes]:
                 budget -= len(data)
                 _check_budget(budget, len(files))
                 files[member.filename] = data
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, FileNotFoundError | PermissionError):
-            raise
+    except (Rejected, FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # zipfile and what it unpacks with raise many kinds
         raise Rejected("V01", f"the zip file is damaged: {_one_line(error)}") from None
-    except Exception as error:
-        if isinstance(error, Rejected):
-            raise
-        raise Rejected("V01", f"the zip file is damaged: {_one_line(error)}") from None  # zlib.error and its kin
     unpacked = LARGEST - budget
     if unpacked > 2**20 and unpacked > RATIO * packed:
         raise Rejected("V01", f"it unpacks to {unpacked / packed:.0f} times its size; at most {RATIO} are read")

@@ -30,7 +30,7 @@ def fill(template: Path, script_file: Path | None = None, **values: Any) -> str:
     own = script_file or template.with_suffix(".js")
     script = own.read_text(encoding="utf-8") if own.is_file() else ""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(template.parent),
+        loader=jinja2.FileSystemLoader([template.parent, FOLDER]),  # the head of all pages is here
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: visible(value) if type(value) is str else value,

@@ -60,6 +60,7 @@ from dlbench import (
 from dlbench.cost import parameters
 from dlbench.data.mnist1d import LENGTH
 from dlbench.errors import ParameterError
+from dlbench.learning_curves import size_for
 from dlbench_plugins.convolutions.ladder import (
     CONV,
     FULL,
@@ -271,7 +272,8 @@ class CNNSpatial(Experiment):
         target = 0.9 * learnt[FULL, SAME_PARAMETERS][-1]
         for (subject, budget), curve in learnt.items():
             if len(curve) == len(self.sizes):
-                yield {"subject": subject, "budget": budget, "n90": needed(self.sizes, curve, target)}
+                enough = size_for(self.sizes, curve, target)
+                yield {"subject": subject, "budget": budget, "n90": enough if math.isfinite(enough) else math.nan}
         context.progress(0.9, "fewer filters")
         yield from self.with_fewer_filters(signals, all_of_them, context)
 
@@ -391,20 +393,6 @@ def filters_of(rows: pd.DataFrame, filters: int) -> pd.Series:
 
 
 # -------------------------------------------------------------------------------------------------------------- parts
-
-
-def needed(sizes: Sequence[int], curve: Sequence[float], target: float) -> float:
-    """Training examples to reach the target, between sizes on a logarithmic scale.
-
-    The smallest size where that is enough; NaN where no size is.
-    """
-    if curve[0] >= target:
-        return float(sizes[0])
-    for k in range(1, len(sizes)):
-        if curve[k] >= target:
-            part = (target - curve[k - 1]) / (curve[k] - curve[k - 1])
-            return float(sizes[k - 1] * (sizes[k] / sizes[k - 1]) ** part)
-    return math.nan
 
 
 # ----------------------------------------------------------------------------------------------------------- picture

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dlbench.windows import LocalWindows, Windows
 from dlbench_plugins.networks import conv_base, perceptron
+from dlbench_plugins.recurrent import GRU
 
 FULL, LOCAL, CONV = "fully connected", "locally connected", "convolution"
 LADDER = (FULL, LOCAL, CONV)
@@ -57,7 +58,7 @@ def build(kind: str, length: int, width: int, outputs: int) -> nn.Module:
 def published(kind: str, length: int, outputs: int) -> nn.Module:
     """One of PUBLISHED, as MNIST-1D's repository has it."""
     if kind == "gru":
-        return nn.Sequential(Recurrent(6), nn.Linear(12 * length, outputs))
+        return nn.Sequential(nn.Unflatten(1, (length, 1)), GRU(1, 6), nn.Flatten(), nn.Linear(12 * length, outputs))
     if kind == "cnn":
         return conv_base(length, outputs)
     return perceptron([length, *([100, 100] if kind == "mlp" else []), outputs])
@@ -116,30 +117,3 @@ class Mixer(nn.Module):
         x = x + self.between(x.transpose(1, 2)).transpose(1, 2)
         out: Tensor = x + self.within(x)
         return out
-
-
-class Recurrent(nn.Module):
-    """Gated recurrent units along a signal [n, length] in both directions; their states, [n, length · 2 · units]."""
-
-    def __init__(self, units: int) -> None:
-        super().__init__()
-        bound = 1 / math.sqrt(units)
-        self.cells = nn.ModuleList(nn.ModuleList([nn.Linear(1, 3 * units), nn.Linear(units, 3 * units)]) for _ in "ab")
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound)
-
-    def forward(self, x: Tensor) -> Tensor:
-        ways = [self.along(x, *self.cells[0]), self.along(x.flip(1), *self.cells[1])[::-1]]  # type: ignore[misc]
-        return torch.cat([torch.stack(states, 1) for states in ways], 2).flatten(1)
-
-    @staticmethod
-    def along(x: Tensor, seen: nn.Module, known: nn.Module) -> list[Tensor]:
-        """The states [n, units] after each number."""
-        states: list[Tensor] = []
-        for number in x.split(1, 1):
-            new = seen(number).chunk(3, 1)
-            state = states[-1] if states else torch.zeros_like(new[0])
-            old = known(state).chunk(3, 1)
-            reset, update = (new[0] + old[0]).sigmoid(), (new[1] + old[1]).sigmoid()
-            states.append(update * state + (1 - update) * (new[2] + reset * old[2]).tanh())
-        return states

@@ -65,8 +65,8 @@ from dlbench.stacking import Stack, batches, step_at
 from dlbench_plugins.images import CLASSES
 from dlbench_plugins.limits.classical import CLASSICAL, TRIALS, Answers, answers_of, learnt
 from dlbench_plugins.limits.examples import Chosen, Examples, Task, examples
-from dlbench_plugins.limits.recurrent import GRU
 from dlbench_plugins.networks import conv_base, network, perceptron
+from dlbench_plugins.recurrent import GRU
 
 if TYPE_CHECKING:
     import pandas as pd

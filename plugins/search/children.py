@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlbench import Context
+from dlbench.cost import parameters
 from dlbench.data.mnist1d import mnist1d
 from dlbench.stacking import Stack, batches, step_at
 from dlbench.windows import Windows
 from dlbench_plugins.images import CLASSES, divided
+from dlbench_plugins.networks import flops
 from dlbench_plugins.search.space import Space
 
 SPACE = Space(
@@ -121,7 +123,7 @@ def trained(
     for child, seed in runs:
         with context.seeded("child", dataset, seed):
             nets.append(build(SPACE.choices(child), shape))
-    parameters, flops = sum(p.numel() for p in nets[0].parameters()), counted(nets[0], shape)
+    counts = parameters(nets[0]), flops(nets[0], shape)
     stack, own = Stack(nets).to(context.device), torch.arange(len(runs), device=context.device) % len(seeds)
     rates = torch.tensor([SPACE.choices(child)["rate"] for child, _ in runs], device=context.device)
     orders = [context.generator("order", dataset, seed) for _, seed in runs]
@@ -132,7 +134,7 @@ def trained(
     seconds = (time.process_time() - begun) / len(runs)
     seen += [accuracies(stack, part, own) for part in (validation, test)]
     for k, (child, seed) in enumerate(runs):
-        yield child, seed, Child(*(float(of[k]) for of in seen), parameters, flops, seconds)
+        yield child, seed, Child(*(float(of[k]) for of in seen), *counts, seconds)
 
 
 def falling(share: float) -> float:
@@ -184,15 +186,6 @@ def accuracies(stack: Stack, part: Part, own: Tensor) -> Tensor:
     for x, y in zip(part[0].split(250, 1), part[1].split(250, 1), strict=True):
         right += (stack.each(x[own]).argmax(2) == y[own]).sum(1)
     return right / part[1].shape[1]
-
-
-def counted(net: nn.Module, shape: Sequence[int]) -> int:
-    """FLOPs of one answer, a multiplication and an addition being two, as torch counts them."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(torch.zeros(1, *shape))
-    return int(counter.get_total_flops())
 
 
 def kin(space: Space = SPACE) -> list[list[int]]:

@@ -13,6 +13,7 @@ for a child twice, which makes them the better of their kind; evolution and cont
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 import numpy as np
@@ -34,7 +35,7 @@ class Method(Protocol):
         """[searches], what the children asked for are worth."""
 
 
-class Remembering:
+class Remembering(ABC):
     """What searches asked for and were told: children and values [searches, so far], and which children were seen."""
 
     def __init__(self, space: Space, searches: int, rng: np.random.Generator) -> None:
@@ -49,8 +50,9 @@ class Remembering:
         self.seen[self.rows, asked] = True
         return asked
 
+    @abstractmethod
     def propose(self) -> Numbers:
-        raise NotImplementedError
+        """A child for each search [searches]."""
 
     def tell(self, values: Values) -> None:
         self.values = np.concatenate([self.values, np.asarray(values, dtype=float)[:, None]], axis=1)

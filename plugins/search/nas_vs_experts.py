@@ -47,11 +47,12 @@ from dlbench import (
     stats,
     where,
 )
+from dlbench.cost import parameters
 from dlbench.data.mnist1d import LENGTH, mnist1d
 from dlbench.stacking import Stack
 from dlbench_plugins.images import CLASSES
-from dlbench_plugins.networks import conv_base, perceptron
-from dlbench_plugins.search.children import SPACE, TRAINING_SEEDS, Part, accuracies, build, counted, fit
+from dlbench_plugins.networks import as_costly, conv_base, flops, perceptron
+from dlbench_plugins.search.children import SPACE, TRAINING_SEEDS, Part, accuracies, build, fit
 from dlbench_plugins.search.controllers import Recurrent
 from dlbench_plugins.search.landscapes import Tables, of_table, search
 from dlbench_plugins.search.methods import incumbents
@@ -190,7 +191,7 @@ class NASvsExperts(Experiment):
         by_authors = Recipe(PUBLISHED, (0.01,), self.published_steps, self.published_batch, falls=False)
         for done, size in enumerate(self.sizes):
             context.progress(done / len(self.sizes), f"{size} parameters")
-            target = size or numel(makers(choices)[FOUND](choices["width"]))
+            target = size or parameters(makers(choices)[FOUND](choices["width"]))
             subjects = makers(choices) if size == PUBLISHED_SIZE else (FOUND, *EXPERTS)
             for kind in KINDS:
                 runs = [self.run(context, choices, s, size, target, of_search) for s in kind if s in subjects]
@@ -205,7 +206,7 @@ class NASvsExperts(Experiment):
     ) -> Run:
         """A subject with about ``target`` parameters, from the same starts by every recipe."""
         make, nets = makers(choices)[subject], []
-        width = nearest(make, target)
+        width = as_costly(make, parameters, target)
         for start in range(self.starts):
             with context.seeded("init", subject, start):
                 nets.append(make(width))
@@ -332,22 +333,6 @@ def lenet(width: int) -> nn.Sequential:
     )
 
 
-def numel(net: nn.Module) -> int:
-    """Parameters."""
-    return sum(parameter.numel() for parameter in net.parameters())
-
-
-def nearest(make: Callable[[int], nn.Module], parameters: int) -> int:
-    """The width that brings a network closest to this number of parameters, the smaller of two that come as close."""
-    low, high = 1, 2
-    while numel(make(high)) < parameters:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if numel(make(middle)) <= parameters else (low, middle)
-    return min((low, high), key=lambda width: abs(numel(make(width)) - parameters))
-
-
 def described(choices: dict[str, Any]) -> str:
     """A child in words, without the width and the rate, which are chosen anew."""
     return ", ".join(f"{slot} {choice}" for slot, choice in choices.items() if slot not in ("width", "rate"))
@@ -375,8 +360,8 @@ def trained(runs: Sequence[Run], task: Task) -> Iterator[dict[str, Any]]:
             **run.setting,
             "test_accuracy": float(accuracies(chosen, task.test, own[:starts]).mean()),
             "validation_accuracy": float(of_rates[best]),
-            "parameters": numel(run.nets[0]),
-            "flops": counted(run.nets[0], (LENGTH,)),
+            "parameters": parameters(run.nets[0]),
+            "flops": flops(run.nets[0], (LENGTH,)),
             "rate": run.recipe.rates[best],
         }
         first += tried * starts

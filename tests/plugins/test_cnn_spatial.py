@@ -1,7 +1,5 @@
 """cnn_spatial: networks by hand, equal costs, the tasks, and rules on frames whose verdict is known."""
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +20,6 @@ from dlbench_plugins.convolutions.ladder import (
     MIXER,
     POOLED,
     PUBLISHED,
-    Recurrent,
     build,
     published,
     widened,
@@ -98,17 +95,6 @@ def test_published_networks_have_their_published_numbers_of_parameters():
     assert counts == {"logistic": 410, "mlp": 15_210, "cnn": 5210, "gru": 5134}
 
 
-def test_recurrent_units_are_torchs():
-    ours, theirs = Recurrent(6), nn.GRU(1, 6, batch_first=True, bidirectional=True)
-    with torch.no_grad():
-        for cell, end in zip(ours.cells, ("", "_reverse"), strict=True):
-            for layer, name in zip(cell, ("ih", "hh"), strict=True):
-                getattr(theirs, f"weight_{name}_l0{end}").copy_(layer.weight)
-                getattr(theirs, f"bias_{name}_l0{end}").copy_(layer.bias)
-    x = torch.randn(3, 7)
-    assert torch.allclose(ours(x), theirs(x[..., None])[0].flatten(1), atol=1e-6)
-
-
 # -------------------------------------------------------------------------------------------------------------- tasks
 
 
@@ -140,12 +126,6 @@ def test_a_roll_changes_no_answer_of_a_network_that_does_not_look():
     x[:2, -1] = 1.0  # of two, the last becomes the first
     assert consistency(first, x, 1) == 0.5
     assert right_share(first, Examples(x, torch.tensor([0, 0, 0, 1]))) == 0.75
-
-
-def test_examples_needed_by_hand():
-    assert study.needed((10, 100, 1000), (0.2, 0.4, 0.8), 0.6) == pytest.approx(100 * 10**0.5)
-    assert study.needed((10, 100), (0.7, 0.8), 0.6) == 10
-    assert math.isnan(study.needed((10, 100), (0.2, 0.3), 0.6))
 
 
 # --------------------------------------------------------------------------------------------------------- the trial

@@ -15,7 +15,7 @@ from dlbench_plugins.limits import data_hunger as study
 from dlbench_plugins.limits.classical import CLASSICAL, answers_of
 from dlbench_plugins.limits.data_hunger import CNN, GATED, MLP, NETWORKS, DataHunger
 from dlbench_plugins.limits.examples import examples
-from dlbench_plugins.limits.recurrent import GRU
+from dlbench_plugins.recurrent import GRU
 
 from .drawing import drawn
 

@@ -9,8 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from dlbench import Context, Control
+from dlbench.cost import parameters
 from dlbench.runner.trial import measurements
 from dlbench.stacking import batches
+from dlbench_plugins.networks import as_costly
 from dlbench_plugins.search import nas_vs_experts as study
 from dlbench_plugins.search.children import SPACE
 from dlbench_plugins.search.nas_vs_experts import (
@@ -57,23 +59,22 @@ def test_signals_are_the_trials_own():
 def test_lenet_has_the_published_layers():
     """Parameters of LeNet-5 in one dimension: 5 -> 6, 6 x 5 -> 16, 7 x 16 -> 120 -> 84 -> 10."""
     net = study.lenet(120)
-    assert study.numel(net) == 36 + (30 + 1) * 16 + 113 * 120 + 121 * 84 + 85 * 10
+    assert parameters(net) == 36 + (30 + 1) * 16 + 113 * 120 + 121 * 84 + 85 * 10
     assert net(torch.zeros(2, 40)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("parameters", [1300, PUBLISHED_SIZE, 9000])
+@pytest.mark.parametrize("size", [1300, PUBLISHED_SIZE, 9000])
 @pytest.mark.parametrize("subject", [FOUND, CONV_BASE, LENET, PERCEPTRON])
-def test_widths_come_as_close_as_they_can(subject, parameters, monkeypatch):
-    counts = [study.numel(study.makers(CONVOLUTIONS)[subject](width)) for width in range(1, 130)]
-    monkeypatch.setattr(study, "numel", lambda width: counts[width - 1])  # a network is its width
-    width = study.nearest(lambda width: width, parameters)
-    assert abs(counts[width - 1] - parameters) == min(abs(n - parameters) for n in counts)
+def test_widths_come_as_close_as_they_can(subject, size):
+    counts = [parameters(study.makers(CONVOLUTIONS)[subject](width)) for width in range(1, 130)]
+    width = as_costly(lambda width: width, lambda width: counts[width - 1], size)  # a network is its width
+    assert abs(counts[width - 1] - size) == min(abs(n - size) for n in counts)
 
 
 def test_at_the_published_size_conv_base_is_as_published():
     make = study.makers(CONVOLUTIONS)[CONV_BASE]
-    net = make(study.nearest(make, PUBLISHED_SIZE))
-    assert study.numel(net) == PUBLISHED_SIZE and net[1].out_channels == 25
+    net = make(as_costly(make, parameters, PUBLISHED_SIZE))
+    assert parameters(net) == PUBLISHED_SIZE and net[1].out_channels == 25
 
 
 def test_the_found_network_is_the_best_by_validation_of_what_was_asked_for():
@@ -104,7 +105,7 @@ def test_chosen_networks_are_as_if_trained_alone():
         validation, test = max(of_rates.values(), key=lambda of: of[0])
         assert of_rates[row["rate"]] == (validation, test)
         assert (row["validation_accuracy"], row["test_accuracy"]) == pytest.approx((validation, test))
-        assert row["parameters"] == study.numel(nets[0])
+        assert row["parameters"] == parameters(nets[0])
 
 
 def alone(nets, orders, rate, falls, task):

@@ -11,6 +11,7 @@ from dlbench import Context
 from dlbench.data.images import DIGITS
 from dlbench.errors import DataDamaged
 from dlbench.stacking import batches
+from dlbench_plugins.networks import flops
 from dlbench_plugins.search import children as c
 from dlbench_plugins.search import live, table
 from dlbench_plugins.search.children import RECIPES, SPACE, TRAINING_SEEDS, Recipe
@@ -47,7 +48,7 @@ def test_children_are_what_their_choices_say():
 
 def test_flops_by_hand():
     """64 to 32 to 10: two for each weight."""
-    assert c.counted(c.build(SPACE.choices(child(width=8)), (8, 8)), (8, 8)) == 2 * (64 * 32 + 32 * 10)
+    assert flops(c.build(SPACE.choices(child(width=8)), (8, 8)), (8, 8)) == 2 * (64 * 32 + 32 * 10)
 
 
 def test_kin_differ_in_their_rates():
@@ -142,7 +143,7 @@ def test_the_table_that_is_shipped():
         shape = (40,) if dataset == "mnist1d" else (8, 8)
         net = c.build(SPACE.choices(200), shape)
         assert of["parameters"][200, 0] == sum(p.numel() for p in net.parameters())
-        assert of["flops"][200, 0] == c.counted(net, shape)
+        assert of["flops"][200, 0] == flops(net, shape)
     head = [line for line in table.FILE.read_text().splitlines() if line.startswith("#")]
     assert any("revision: " in line for line in head) and any("--preset table" in line for line in head)
     assert not any("(changed)" in line for line in head)

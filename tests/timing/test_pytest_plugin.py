@@ -81,7 +81,7 @@ def project(pytester, monkeypatch):
     monkeypatch.setenv("DLBENCH_OPS", "reference")
     for ours in ("PYTEST_ADDOPTS", "PYTEST_XDIST_WORKER"):  # it is no worker, where this test runs in one
         monkeypatch.delenv(ours, raising=False)
-    pytester.makepyfile(test_own="def test_own():\n    assert True\n")
+    pytester.makepyfile(test_own="def test_own(tmp_path):\n    assert tmp_path.is_dir()\n")
     pytester.makeini("[pytest]\ntestpaths = .\nnorecursedirs = site\n")
     return pytester
 
