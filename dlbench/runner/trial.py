@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dlbench import data, plugins
-from dlbench.errors import DataMissing, InvalidResult, did_you_mean
+from dlbench.errors import DataMissing, InvalidResult, NotApplicable, did_you_mean
 from dlbench.experiment import Context, Experiment, Measurement, Metric
 
 ARTEFACT_LIMIT = 64 * 2**20
@@ -129,7 +129,7 @@ def _declared_data(name: str, declared: list[str]) -> Any:
 def _status(error: BaseException) -> str:
     if isinstance(error, InvalidResult):
         return "invalid_result"
-    if isinstance(error, DataMissing):
+    if isinstance(error, DataMissing | NotApplicable):
         return "skipped"
     import torch
 
@@ -139,7 +139,7 @@ def _status(error: BaseException) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, InvalidResult | DataMissing):
+    if isinstance(error, InvalidResult | DataMissing | NotApplicable):
         return str(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     first = (str(error).strip().splitlines() or [""])[0]
