@@ -41,6 +41,8 @@ def describe(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) ->
             fingerprints[name] = data.get(name).fingerprint()
         except (DataMissing, PluginError) as error:
             missing = f"data set {name}: {error}"
+        except UsageError as error:  # a path with options that its data does not have
+            return {"usage": str(error)}
     if absent := plugins.extras_missing(plugin, cls.requires):
         missing = f"needs {', '.join(absent)}: pip install '{plugin.distribution}[{','.join(cls.requires)}]'"
     return declarations(cls) | {
