@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dlbench import data
-from dlbench.data import acs, celeba, pictures, waterbirds
+from dlbench.data import acs, pictures, waterbirds
 from dlbench.errors import DataDamaged, DataMissing
 
 from . import made_groups

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlbench.errors import DataMissing
+from dlbench.errors import DataMissing, PluginError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,12 @@ def get(name: str) -> Dataset:
 
         return own.opened(name)
 
-    dataset = plugins.load(plugins.DATASETS, name)
+    try:
+        dataset = plugins.load(plugins.DATASETS, name)
+    except PluginError as error:
+        if Path(name).exists():
+            raise PluginError(f"{error}; to read what lies here, say ./{name}") from None
+        raise
     if not isinstance(dataset, Dataset):
         raise TypeError(f"the entry point {name!r} of {plugins.DATASETS} is a {type(dataset).__name__}, not a Dataset")
     return dataset

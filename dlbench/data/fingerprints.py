@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dlbench.cache import cache_folder
+from dlbench.errors import DataDamaged
 
 THREADS = 4
 REMEMBERED = 2**30  # bytes, from which on reading all again is worth avoiding
@@ -52,8 +53,11 @@ def contents(paths: Sequence[Path]) -> Sequence[bytes]:
 
 
 def _content(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise DataDamaged(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _state(paths: Sequence[Path]) -> tuple[str, int, float]:

@@ -37,7 +37,8 @@ from numpy.typing import ArrayLike
 from dlbench.data import Dataset
 from dlbench.data.own.arrays import Arrays, from_names
 from dlbench.data.own.checks import Finding, findings
-from dlbench.data.own.spec import ARRAYS, TABLES, TENSORS, Spec, absolute, is_path, parsed
+from dlbench.data.own.spec import ARRAYS, SUFFIXES, TABLES, TENSORS, Spec, absolute, is_path, parsed
+from dlbench.errors import ParameterError
 
 __all__ = ["Finding", "absolute", "findings", "handed", "is_path", "opened"]
 
@@ -46,7 +47,7 @@ def opened(name: str) -> Dataset:
     """The data at a path; nothing is read yet.
 
     Raises:
-        ParameterError: an option is not of the form ``option=value``, or not one that this kind of data has.
+        ParameterError: a file of another kind, or an option that is not one of this kind of data's.
     """
     spec = parsed(name)
     kind = _kind(spec)
@@ -58,13 +59,13 @@ def opened(name: str) -> Dataset:
 def _kind(spec: Spec) -> ModuleType:
     """The module that reads it, each of which has OPTIONS, ABOUT, files(spec) and read(spec)."""
     name = spec.path.name.lower()
-    kind = (
-        "hub"
-        if (spec.path / "dataset_info.json").is_file() or (spec.path / "dataset_dict.json").is_file()
-        else "folder"
-    )
-    if not spec.path.is_dir():
-        kind = next((module for suffixes, module in _SUFFIXES.items() if name.endswith(suffixes)), kind)
+    if spec.path.is_dir():
+        saved = any((spec.path / marker).is_file() for marker in ("dataset_info.json", "dataset_dict.json"))
+        kind = "hub" if saved else "folder"
+    else:
+        kind = next((module for suffixes, module in _SUFFIXES.items() if name.endswith(suffixes)), "folder")
+    if kind == "folder" and spec.path.is_file():
+        raise ParameterError(f"{spec.path} is neither a folder nor a file that ends in {', '.join(SUFFIXES)}")
     return importlib.import_module(f"{__name__}.{kind}")
 
 

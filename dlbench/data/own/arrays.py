@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -66,14 +67,12 @@ def from_names(named: Mapping[str, NDArray[Any]], where: object, layout: str | N
             found[split][role] = key
     notes = [f"{', '.join(map(repr, strange))} not read: not among the names that are known"] if strange else []
     if not any("x" in keys for keys in found.values()):
-        raise DataDamaged(
-            f"{where} has no x{_almost(strange)}; its keys: {_listed(named)}; expected x and y, or {_FOUR}"
-        )
+        raise DataDamaged(f"{where} has no x{_almost(strange)}; its keys: {some(named)}; expected x and y, or {_FOUR}")
     parts = {}
     for split, keys in found.items():
         if absent := [role for role in ("x", "y") if role not in keys]:
             name = f"{split}_{absent[0]}" if split else absent[0]
-            raise DataDamaged(f"{where} has no {name} for its {_listed(keys.values())}{_almost(strange)}")
+            raise DataDamaged(f"{where} has no {name} for its {some(keys.values())}{_almost(strange)}")
         x, turned = features_or_images(named[keys["x"]], f"{where}: {keys['x']}", layout)
         notes += turned
         groups = text(named[keys["groups"]], f"{where}: {keys['groups']}") if "groups" in keys else None
@@ -105,7 +104,8 @@ def _almost(strange: Iterable[str]) -> str:
     return ""
 
 
-def _listed(names: Iterable[str], most: int = 12) -> str:
+def some(names: Iterable[str], most: int = 10) -> str:
+    """Names for a message: the first ones, and how many there are if that is not all."""
     every = [str(name) for name in names]
     return ", ".join(every[:most]) + (f", … ({len(every):,} in all)" if len(every) > most else "") or "none"
 
@@ -129,7 +129,7 @@ def arranged(
     for name, part in parts.items():
         _same_length(name, part, where)
     if "" in parts and len(parts) > 1:
-        raise DataDamaged(f"{where} has x and y beside those of {_listed(name for name in parts if name)}; keep either")
+        raise DataDamaged(f"{where} has x and y beside those of {some(name for name in parts if name)}; keep either")
     if "test" in parts and parts.pop("val", None) is not None:
         notes.append("the validation part is not read, as there is a test part")
     elif "val" in parts:
@@ -158,7 +158,7 @@ def _same_length(name: str, part: Part, where: object) -> None:
     prefix = f"{name}_" if name else ""
     for other, values in (("y", part.y), ("groups", part.groups)):
         if values is not None and values.shape[:1] != part.x.shape[:1]:
-            length = len(values) if values.ndim else "a single one"
+            length = len(values) if values.ndim else "a single"
             raise DataDamaged(
                 f"{where} has {len(part.x):,} {prefix}x and {length} {prefix}{other}; expected one for each"
             )
@@ -188,6 +188,8 @@ def features_or_images(
         raise ParameterError(f"{where}: layout is {layout!r}; expected chw or hwc")
     if x.dtype.kind not in "biuf":
         raise DataDamaged(f"{where} is {x.dtype} {list(x.shape)}; expected numbers")
+    if 0 in x.shape[1:]:
+        raise DataDamaged(f"{where} has the shape {list(x.shape)}: there is nothing in its rows")
     if x.ndim == 2:
         return x.astype(np.float32, copy=False), []
     if x.ndim not in (3, 4):
@@ -223,6 +225,8 @@ def out_of_range(x: NDArray[Any]) -> str:
         return ""
     flat = x.reshape(-1)  # NaN, which fmin and fmax pass over, is not a matter of range
     low, high = float(np.fmin.reduce(flat)), float(np.fmax.reduce(flat))
+    if math.isinf(low) or math.isinf(high):  # nor is what is infinite
+        return out_of_range(flat[np.isfinite(flat)])
     if not (low < 0 or high > 1):
         return ""
     found = f"values from {low:.4g} to {high:.4g}; expected [0, 1]"
@@ -270,7 +274,7 @@ def numbered(
     found = np.unique(np.concatenate(list(texts.values())))
     names = list(found) if classes is None else list(classes)
     if strange := [str(name) for name in found if name not in set(names)]:
-        raise DataDamaged(f"{where} has labels {_listed(map(repr, strange))} that are not among its classes")
+        raise DataDamaged(f"{where} has labels {some(map(repr, strange))} that are not among its classes")
     number = {name: i for i, name in enumerate(names)}
     return {name: np.array([number[str(label)] for label in y], np.int64) for name, y in texts.items()}, names
 

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dlbench.data.on_demand import OnDemand
-from dlbench.data.own.arrays import out_of_range, row_digests
+from dlbench.data.own.arrays import out_of_range, row_digests, some
 
 LOOKED = 1_000  # images, of those that are decoded on demand
 FEW_TESTS = 200
 FEW_OF_A_CLASS = 20
 FEW_OF_A_GROUP = 50
+DARK = 0.1  # a set of images that nowhere comes near 1 was of other numbers than it was taken for
 IMBALANCE = 10  # the largest class over the smallest
 BLOCK = 2**22  # numbers that are looked at together
 
@@ -153,18 +154,24 @@ def _values(name: str, seen: _Seen, features: Sequence[str] | None) -> Iterator[
     """NaN and infinite values, and those beyond the range of images."""
     if seen.images:
         if lost := int(seen.lost.sum()):
-            yield Finding("error", f"{name}: {seen.count(lost)} images hold NaN or infinite values")
-        if problem := out_of_range(seen.x[~seen.lost] if lost else seen.x):
-            yield Finding("error", f"{name}: images hold {problem}")
+            yield Finding("error", f"{name}: NaN or infinite values in {seen.count(lost)} images")
+        if seen.x.dtype == np.uint8:  # as some registered sets keep them
+            return
+        if problem := out_of_range(seen.x):
+            yield Finding("error", f"{name}: images with {problem}")
+        elif not seen.lost.any() and 0 < (high := float(seen.x.max())) < DARK:
+            yield Finding(
+                "warning", f"{name}: the largest value of all images is {high:.4g}; were they of another range?"
+            )
         return
     lost_in = seen.lost.sum(0)
     if lost_in.any():
-        columns = [f"{_column(i, features)} ({lost_in[i]:,})" for i in np.flatnonzero(lost_in).tolist()]
+        columns = [f"{_column(i, features)}: {lost_in[i]:,}" for i in np.flatnonzero(lost_in).tolist()]
         rows = int(seen.lost.any(1).sum())
         yield Finding(
             "error",
-            f"{name}: {seen.count(rows)} rows hold NaN or infinite values, in {_some(columns)}; fill them, remove the "
-            "rows, or drop the columns",
+            f"{name}: NaN or infinite values in {seen.count(rows)} rows ({some(columns)}); fill them, or remove rows "
+            "or columns",
         )
 
 
@@ -172,10 +179,10 @@ def _constants(name: str, seen: _Seen, features: Sequence[str] | None) -> Iterat
     """Images of one colour, and columns that tell nothing."""
     if seen.images:
         if constant := int(seen.constant.sum()):
-            yield Finding("warning", f"{name}: {seen.count(constant)} images are of one value throughout")
+            yield Finding("warning", f"{name}: images of one value throughout: {seen.count(constant)}")
     elif seen.constant.any() and len(seen.x) > 1:
         columns = [_column(i, features) for i in np.flatnonzero(seen.constant).tolist()]
-        yield Finding("warning", f"{name}: {len(columns):,} columns have a single value: {_some(columns)}")
+        yield Finding("warning", f"{name}: columns with a single value: {some(columns)}")
 
 
 # ------------------------------------------------------------------------------------------------------------ labels
@@ -187,11 +194,13 @@ def _labels(parts: Mapping[str, _Part], classes: Sequence[str] | None) -> Iterat
     if labels[0] < 0:
         below = [str(label) for label in labels[labels < 0]]
         count = sum(int((part.y < 0).sum()) for part in parts.values())
-        yield Finding("error", f"{count:,} labels are negative ({_some(below)}): unlabelled? expected 0 to k-1")
+        yield Finding(
+            "error", f"negative labels: {count:,} ({some(below)}); expected 0 to k-1: leave out what has no label"
+        )
         return
     if classes is not None and labels[-1] >= len(classes):
         beyond = [str(label) for label in labels[labels >= len(classes)]]
-        yield Finding("error", f"labels {_some(beyond)} have no name among the {len(classes):,} classes; expected 0 to "
+        yield Finding("error", f"labels that no class is named for: {some(beyond)}; expected 0 to "
                                f"{len(classes) - 1}")  # fmt: skip
         return
     if len(labels) == 1:
@@ -201,9 +210,7 @@ def _labels(parts: Mapping[str, _Part], classes: Sequence[str] | None) -> Iterat
     if gaps := _ranges(np.setdiff1d(np.arange(count), labels, assume_unique=True)):
         first = "; are they numbered from 1?" if gaps[0] == "0" and len(gaps) == 1 else ""
         named = gaps if classes is None else [_class(i, classes) for i in np.setdiff1d(np.arange(count), labels)]
-        yield Finding(
-            "warning", f"{len(labels):,} of the classes 0 to {count - 1} occur, but not {_some(named)}{first}"
-        )
+        yield Finding("warning", f"{len(labels):,} of the classes 0 to {count - 1} occur, but not {some(named)}{first}")
 
 
 def _tests(parts: Mapping[str, _Part], classes: Sequence[str] | None) -> Iterator[Finding]:
@@ -214,12 +221,10 @@ def _tests(parts: Mapping[str, _Part], classes: Sequence[str] | None) -> Iterato
     present, counts = np.unique(y, return_counts=True)
     if len(y) < FEW_TESTS:
         yield Finding("warning", f"{len(y):,} examples to test on; below {FEW_TESTS} intervals are wide")
-    few = [f"{_class(label, classes)} ({count:,})" for label, count in zip(present, counts, strict=True)
+    few = [f"{_class(label, classes)}: {count:,}" for label, count in zip(present, counts, strict=True)
            if count < FEW_OF_A_CLASS]  # fmt: skip
     if few:
-        yield Finding(
-            "warning", f"{len(few):,} classes have fewer than {FEW_OF_A_CLASS} examples to test on: {_some(few)}"
-        )
+        yield Finding("warning", f"classes with fewer than {FEW_OF_A_CLASS} examples to test on: {some(few)}")
     for name, part in parts.items():
         labels, sizes = np.unique(part.y, return_counts=True)
         large, small = sizes.argmax(), sizes.argmin()
@@ -232,7 +237,7 @@ def _tests(parts: Mapping[str, _Part], classes: Sequence[str] | None) -> Iterato
             )
     if "train" in parts and len(unknown := np.setdiff1d(present, parts["train"].y)):
         named = [_class(label, classes) for label in unknown]
-        yield Finding("warning", f"{len(named):,} classes to test on are not in training: {_some(named)}")
+        yield Finding("warning", f"classes to test on that are not in training: {some(named)}")
 
 
 def _groups(arrays: Mapping[str, Any]) -> Iterator[Finding]:
@@ -242,11 +247,9 @@ def _groups(arrays: Mapping[str, Any]) -> Iterator[Finding]:
     names, counts = np.unique(np.asarray(groups), return_counts=True)
     if len(names) == 1:
         yield Finding("warning", f"all examples are of one group, {str(names[0])!r}: groups cannot be compared")
-    few = [f"{str(name)!r} ({count:,})" for name, count in zip(names, counts, strict=True) if count < FEW_OF_A_GROUP]
+    few = [f"{str(name)!r}: {count:,}" for name, count in zip(names, counts, strict=True) if count < FEW_OF_A_GROUP]
     if few:
-        yield Finding(
-            "warning", f"{len(few):,} groups have fewer than {FEW_OF_A_GROUP} examples to test on: {_some(few)}"
-        )
+        yield Finding("warning", f"groups with fewer than {FEW_OF_A_GROUP} examples to test on: {some(few)}")
 
 
 # ------------------------------------------------------------------------------------------------- leaks, duplicates
@@ -286,12 +289,14 @@ def _twins(parts: Mapping[str, _Part], seen: Mapping[str, _Seen]) -> Iterator[Fi
             continue
         torn = _torn(found, parts[name].y)
         severity: Severity = "warning" if what == "images" and (name == "test" or torn) else "note"
-        more = f", and {torn:,} of them have different labels" if torn else ""
-        yield Finding(severity, f"{name}: {twice:,} of {len(found):,} {what} are copies of others{more}")
+        more = f", {torn:,} of them with another label" if torn else ""
+        yield Finding(severity, f"{name}: {what} that are copies of earlier ones: {twice:,} of {len(found):,}{more}")
     if "train" in parts:
         known = set(digests["train"])
         if both := sum(digest in known for digest in digests["test"]):
-            yield Finding("warning", f"{both:,} of {len(digests['test']):,} {what} to test on are in training, too")
+            yield Finding(
+                "warning", f"{what} to test on that are in training, too: {both:,} of {len(digests['test']):,}"
+            )
 
 
 def _digests(x: Any) -> Sequence[bytes]:
@@ -305,10 +310,6 @@ def _torn(digests: Iterable[bytes], labels: NDArray[Any]) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------------- words
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f", … ({len(names):,} in all)" if len(names) > most else "")
 
 
 def _column(number: int, features: Sequence[str] | None) -> str:

@@ -4,7 +4,8 @@ What is decided here, and said in notes or errors:
 - all are grey, [n, 1, h, w], or, if one is coloured (or has a palette), all are red, green and blue, [n, 3, h, w];
 - a picture that its EXIF data says to turn is turned;
 - transparency is dropped, as torchvision's and Hugging Face's readers drop it where they convert to RGB;
-- grey of 16 bits is divided by 65,535, everything of 8 bits by 255; pictures of 32 bits or of floats are refused;
+- grey of 16 bits is divided by 65,535, everything of 8 bits by 255; of colours of 16 bits Pillow keeps the upper 8;
+  pictures of 32 bits or of floats are refused;
 - of several frames the first is taken;
 - pictures of different sizes are refused, unless a size is asked for: then each is cut to the largest part in its
   middle that has this aspect, and resized (bilinear, with antialiasing, as Pillow does it).
@@ -82,7 +83,7 @@ def images(
     if broken:
         more = f", and {len(broken) - 3:,} more" if len(broken) > 3 else ""
         raise DataDamaged(
-            f"{where}: {len(broken):,} of {len(every):,} pictures cannot be used: {', '.join(broken[:3])}{more}; "
+            f"{where}: pictures that cannot be used: {len(broken):,} of {len(every):,}: {', '.join(broken[:3])}{more}; "
             "replace or remove them"
         )
     sizes = Counter(header.size for header in every)
@@ -105,12 +106,12 @@ def _notes(
 ) -> list[str]:
     grey = sum(not header.coloured for header in headers)
     counts = {
-        "are grey among coloured ones: red, green and blue are set to it": grey if coloured else 0,
-        "are transparent in places: transparency is dropped": sum(header.alpha for header in headers),
-        "are turned as their EXIF data says": sum(header.turned for header in headers),
-        "have 16 bits of grey: divided by 65,535": sum(header.deep for header in headers),
+        "grey among coloured pictures, red, green and blue set to it": grey if coloured else 0,
+        "pictures with transparency, which is dropped": sum(header.alpha for header in headers),
+        "pictures turned as their EXIF data says": sum(header.turned for header in headers),
+        "pictures of 16 bits of grey, divided by 65,535": sum(header.deep for header in headers),
     }
-    notes = [f"{count:,} of {len(headers):,} pictures {what}" for what, count in counts.items() if count]
+    notes = [f"{what}: {count:,} of {len(headers):,}" for what, count in counts.items() if count]
     if size:
         notes.append(f"pictures of {_told(sizes)} brought to {size[0]}x{size[1]}: the middle of each, resized")
     return notes
@@ -140,7 +141,7 @@ def _header(source: Path | bytes) -> Header:
         with _open(source) as file:
             return _told_by(file)
     except UNREADABLE as problem:
-        reason = "no picture that can be read" if isinstance(problem, UnidentifiedImageError) else str(problem)
+        reason = "no picture" if isinstance(problem, UnidentifiedImageError) else str(problem)
         return Header((0, 0), False, problem=reason)
 
 
@@ -187,7 +188,9 @@ def _pixels(source: Path | bytes, shape: tuple[int, int, int], resize: bool) -> 
     """One picture, float32 in [0, 1], [1, h, w] (which stands for three channels, too) or [3, h, w]."""
     channels, height, width = shape
     with _open(source) as file:
-        image = ImageOps.exif_transpose(file)
+        ImageOps.exif_transpose(file, in_place=True)
+        file.info.pop("transparency", None)  # else Pillow warns that it is dropped
+        image: Image.Image = file
         if image.mode.startswith("I"):
             image, white = Image.fromarray(np.asarray(image).astype(np.float32)), 65535
         else:
@@ -203,7 +206,7 @@ def _pixels(source: Path | bytes, shape: tuple[int, int, int], resize: bool) -> 
 
 def _digests(sources: Sources) -> Sequence[bytes]:
     """A digest of each picture's file."""
-    every = [sources[row] for row in range(len(sources))] if isinstance(sources, Sequence) else sources
-    if isinstance(every, list) and all(isinstance(source, Path) for source in every):
-        return fingerprints.contents(every)
-    return [hashlib.sha256(sources[row]).digest() for row in range(len(sources))]  # type: ignore[arg-type]
+    if isinstance(sources, list):
+        return fingerprints.contents(sources)
+    every = (sources[row] for row in range(len(sources)))
+    return [hashlib.sha256(one.read_bytes() if isinstance(one, Path) else one).digest() for one in every]

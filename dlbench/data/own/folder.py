@@ -52,10 +52,11 @@ def read(spec: Spec) -> Arrays:
     splits = {name: _listed(spec, folder) for name, folder in parts(spec.path).items()}
     paths: dict[str, decoded.Sources] = {name: found.paths for name, found in splits.items()}
     images, notes = decoded.images(paths, spec.path, spec.size())
-    others = Counter(path.suffix or path.name for found in splits.values() for path in found.others)
-    if others:
+    beside = [path for path in walked(spec.path) if "" not in splits and path.parent == spec.path]
+    strange = [*(path for found in splits.values() for path in found.others), *beside]
+    if others := Counter(path.suffix or path.name for path in strange if path.name not in (METADATA, GROUPS)):
         kinds = ", ".join(f"{name} ({count:,})" for name, count in others.most_common(5))
-        notes.insert(0, f"passed over as no pictures, by their suffix: {kinds}")
+        notes.insert(0, f"passed over, as no pictures or beside the splits: {kinds}")
     classes = sorted({name for found in splits.values() for name in found.classes}) or None
     ready = {name: Part(images[name], found.labels, found.groups) for name, found in splits.items()}
     return arranged(ready, spec.path, classes=classes, notes=notes)
@@ -106,7 +107,7 @@ def _listed(spec: Spec, folder: Path) -> Listing:
     paths = [path for path in every if _is_picture(path)]
     others = [path for path in every if not _is_picture(path) and path.name not in (METADATA, GROUPS)]
     if not paths:
-        raise DataDamaged(f"{folder} has no pictures ({', '.join(SUFFIXES)}) and {len(others):,} other files")
+        raise DataDamaged(f"{folder} has no pictures ({', '.join(SUFFIXES)}); other files in it: {len(others):,}")
     metadata = _rows(spec, folder, METADATA, "file_name", paths)
     groups = _groups(spec, folder, metadata, paths)
     column = spec.options.get("label", "label")
@@ -117,7 +118,7 @@ def _listed(spec: Spec, folder: Path) -> Listing:
         raise ParameterError(f"{folder} has no {METADATA} whose column {column!r} could tell the classes")
     if loose := [path for path in paths if path.parent == folder]:
         raise DataDamaged(
-            f"{folder} has {len(loose):,} pictures that lie in no class's sub-folder, {loose[0].name} among them; give "
+            f"{folder}: pictures that lie in no class's sub-folder: {len(loose):,}, as {loose[0].name}; give "
             f"each class a sub-folder, or add {METADATA} with the columns file_name and label"
         )
     names = [path.relative_to(folder).parts[0] for path in paths]
@@ -156,9 +157,9 @@ def _rows(spec: Spec, folder: Path, table: str, name: str, paths: Sequence[Path]
         raise DataDamaged(f"{place} names {twice[0]!r} twice")
     wanted = [path.relative_to(place.parent).as_posix() for path in paths]
     if absent := [path for path in wanted if path not in rows.index]:
-        raise DataDamaged(f"{place} has no row for {len(absent):,} pictures, {absent[0]!r} among them")
+        raise DataDamaged(f"{place}: pictures without a row: {len(absent):,} of {len(wanted):,}, as {absent[0]!r}")
     if folder == place.parent and (gone := rows.index.difference(wanted).tolist()):
-        raise DataDamaged(f"{place} names {len(gone):,} pictures that are not there, {gone[0]!r} among them")
+        raise DataDamaged(f"{place}: rows without a picture: {len(gone):,} of {len(rows):,}, as {gone[0]!r}")
     return rows.loc[wanted]
 
 

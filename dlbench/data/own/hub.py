@@ -82,7 +82,8 @@ def _chosen(spec: Spec, option: str, features: Any, *kinds: str) -> str:
     if len(found) != 1:
         listed = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
         raise ParameterError(
-            f"{spec.path} has {len(found) or 'no'} columns of type {' or '.join(kinds)}; say ?{option}=COLUMN: {listed}"
+            f"{spec.path}: columns of type {' or '.join(kinds)}: {', '.join(found) or 'none'}; say "
+            f"?{option}=COLUMN, one of {listed}"
         )
     return str(found[0])
 

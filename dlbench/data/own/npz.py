@@ -25,9 +25,10 @@ def files(spec: Spec) -> Sequence[Path]:
 def read(spec: Spec) -> Arrays:
     """Its arrays in the common form; see :func:`~dlbench.data.own.arrays.from_names`."""
     try:
-        with np.load(spec.path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataDamaged(f"{spec.path} holds one array; expected several with names: np.savez(path, x=x, y=y)")
+        file = np.load(spec.path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise DataDamaged(f"{spec.path} holds one array; expected several with names: np.savez(path, x=x, y=y)")
+        with file:
             named = {name: file[name] for name in file.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise DataDamaged(f"{spec.path} was not read: {_reason(error)}") from None

@@ -1,6 +1,6 @@
 """A path and how to read it, in one text: ``PATH`` or ``PATH?option=value&option=value``.
 
-The part behind the first ``?`` is the query of a URL: ``%2C`` is a comma within a value, ``+`` or ``%20`` a blank. The
+The part behind the first ``?`` is the query of a URL: ``+`` or ``%20`` is a blank in a value, ``%26`` an ampersand. The
 path is taken as it stands.
 """
 
@@ -64,7 +64,9 @@ def parsed(name: str) -> Spec:
     if not path:
         raise ParameterError(f"{name!r} names no path; expected PATH or PATH?option=value")
     try:
-        pairs = parse_qsl(query, strict_parsing=True) if query else []
+        pairs = parse_qsl(query, strict_parsing=True, keep_blank_values=True) if query else []
+        if not all(key and value for key, value in pairs):
+            raise ValueError
     except ValueError:
         raise ParameterError(
             f"{name!r}: {query!r} is not of the form option=value&option=value, with a value for each"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dlbench.data.own.arrays import Arrays, Part, arranged
+from dlbench.data.own.arrays import Arrays, Part, arranged, some
 from dlbench.data.own.spec import Spec
 from dlbench.errors import DataDamaged, DataMissing, ParameterError, did_you_mean
 
@@ -59,8 +59,7 @@ def _numbers(features: Any, path: Path) -> NDArray[np.float32]:
     ]
     if texts:
         raise DataDamaged(
-            f"{path} has {len(texts):,} columns that are no numbers: {', '.join(texts[:10])}"
-            f"{', …' if len(texts) > 10 else ''}; encode them as numbers, or drop them: ?drop={','.join(texts[:10])}"
+            f"{path}: columns that are no numbers: {some(texts)}; encode them as numbers, or drop them with ?drop=a,b"
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold is found as infinite
         return np.ascontiguousarray(features.to_numpy(np.float32, na_value=np.nan))
@@ -70,11 +69,11 @@ def _classes(target: Any, path: Path) -> tuple[NDArray[np.int64], list[str]]:
     """The target as numbers of classes, and what these stand for."""
     if empty := int(target.isna().sum()):
         raise DataDamaged(
-            f"{path}: the target {target.name!r} is empty in {empty:,} of {len(target):,} rows; remove them"
+            f"{path}: the target {target.name!r} is empty or NA in {empty:,} of {len(target):,} rows; remove them"
         )
     values = target.to_numpy()
     if values.dtype.kind == "f":
-        if (values % 1 != 0).any():
+        if (values != np.floor(values)).any() or np.isinf(values).any():
             many = len(np.unique(values))
             raise DataDamaged(
                 f"{path}: the target {target.name!r} is a measured number ({many:,} different values); expected classes"
