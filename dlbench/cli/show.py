@@ -22,10 +22,16 @@ def command(*, name: str, as_json: bool) -> None:
     """
     from dlbench.data.own.spec import is_path
 
-    readers = {plugins.EXPERIMENTS: _experiment, plugins.MODELS: _model, plugins.DATASETS: _dataset, "own": _own}
+    readers = {
+        plugins.EXPERIMENTS: _experiment,
+        plugins.AUDITS: _experiment,
+        plugins.MODELS: _model,
+        plugins.DATASETS: _dataset,
+        "own": _own,
+    }
     kind = "own" if is_path(name) else _group(name)
     told = readers[kind](name)
-    text = _text(name, told) if kind == plugins.EXPERIMENTS else _plain(name, told)
+    text = _text(name, told) if kind in plugins.RUNNABLE else _plain(name, told)
     click.echo(json.dumps(told, indent=1) if as_json else text)
 
 
@@ -44,7 +50,7 @@ def _experiment(name: str) -> dict[str, Any]:
     from dlbench.isolate import Forkserver
     from dlbench.runner.plan import Request, describe_all
 
-    plugin = plugins.find(plugins.EXPERIMENTS, name)
+    plugin = plugins.find(plugins.RUNNABLE, name)
     with Forkserver() as server:
         [(_, told)] = describe_all([plugin], Request(names=[name]), server)
     if isinstance(told, plugins.Broken):
