@@ -33,8 +33,8 @@ def brought(tmp_path, bright):
 
 
 def test_a_card_is_made_and_the_same_command_resumes(dlbench, brought):
-    command = ("audit", "nets:build", "--data", "bright.npz", "--only", "audit_calibration", "--out", "o")
-    done = dlbench(*command, "--name", "mine", "--json")
+    command = ("audit", "nets:build", "--data", "bright.npz", "--only", "audit_calibration", "--out", "o", "--seeds", 2)
+    done = dlbench(*command, "--name", "mine", "--json", timeout=600)
     assert done.status == 0, done.err
     told = json.loads(done.out)
     axes = {row["axis"]: row for row in told["axes"]}
@@ -45,7 +45,7 @@ def test_a_card_is_made_and_the_same_command_resumes(dlbench, brought):
     assert page.name == "card.html" and "Report card: mine" in page.read_text()
     assert (page.parent / "index.html").is_file() and len(pd.read_csv(page.parent / "axes.csv")) == 2
 
-    again = dlbench(*command, "--name", "mine")
+    again = dlbench(*command, "--name", "mine", timeout=600)
     assert again.status == 0 and "audit_calibration seed" not in again.err + again.out, again.err
     assert "accuracy" in again.out and "Report card: " in again.out
 
