@@ -110,7 +110,7 @@ def test_one_table_of_groups_for_both_splits(tmp_path, picture):
             "file_name,label\ncat/a.png,\ncat/b.png,1\ndog/a.png,2\n",
             "",
             DataDamaged,
-            "'label' of its table is empty in 1 row",
+            "'label' of its table is empty in 1 of 3 rows",
         ),
         (
             "metadata.csv",
@@ -136,7 +136,7 @@ def test_tables_that_do_not_fit(animals, table, rows, query, error, reason):
 def test_folders_that_are_refused(tmp_path, picture):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.txt").write_text("")
-    with pytest.raises(DataDamaged, match="has no pictures .* other files in it: 1"):
+    with pytest.raises(DataDamaged, match=r"has no pictures .* other files in it: 1"):
         data.load(f"{tmp_path}/empty")
     picture(tmp_path / "flat" / "a.png")
     with pytest.raises(DataDamaged, match=r"in no class's sub-folder: 1, as a\.png; give each class"):

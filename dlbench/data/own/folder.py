@@ -131,14 +131,11 @@ def _groups(spec: Spec, folder: Path, metadata: Any, paths: Sequence[Path]) -> N
     if columns:
         if metadata is None:
             raise ParameterError(f"{folder} has no {METADATA} with a column {columns[0]!r} for the groups")
-        for column in columns:
-            _column(metadata, column, folder)
-        return combined(metadata, columns)
+        return combined(_having(metadata, columns, folder), columns)
     rows = _rows(spec, folder, GROUPS, "file", paths)
     if rows is None:
         return None
-    _column(rows, "group", folder)
-    return combined(rows, ["group"])
+    return combined(_having(rows, ["group"], folder), ["group"])
 
 
 def _rows(spec: Spec, folder: Path, table: str, name: str, paths: Sequence[Path]) -> Any:
@@ -165,9 +162,18 @@ def _rows(spec: Spec, folder: Path, table: str, name: str, paths: Sequence[Path]
 
 def _column(rows: Any, column: str, folder: Path) -> NDArray[Any]:
     """A column's values as labels: numbers, or text."""
-    if column not in rows:
-        raise ParameterError(f"{folder}: its table has no column {column!r}{did_you_mean(column, map(str, rows))}")
-    if empty := int(rows[column].isna().sum()):
-        raise DataDamaged(f"{folder}: column {column!r} of its table is empty in {empty:,} rows; fill or remove them")
-    values: NDArray[Any] = rows[column].to_numpy()
+    column_of = _having(rows, [column], folder)[column]
+    if empty := int(column_of.isna().sum()):
+        raise DataDamaged(
+            f"{folder}: column {column!r} of its table is empty in {empty:,} of {len(rows):,} rows; fill or remove them"
+        )
+    values: NDArray[Any] = column_of.to_numpy()
     return values if values.dtype.kind in "biu" else values.astype(np.str_)
+
+
+def _having(rows: Any, columns: Sequence[str], folder: Path) -> Any:
+    """The rows, which have these columns, or a ParameterError."""
+    for column in columns:
+        if column not in rows:
+            raise ParameterError(f"{folder}: its table has no column {column!r}{did_you_mean(column, map(str, rows))}")
+    return rows

@@ -133,6 +133,8 @@ def _images(spec: Spec, splits: dict[str, Any], column: str) -> tuple[dict[str, 
     for name, rows in splits.items():
         try:
             values = np.asarray(rows.with_format("numpy", columns=[column])[:][column])
+            if type(rows.features[column]).__name__.startswith("Array"):
+                values = values.astype(rows.features[column].dtype)  # the package makes all whole numbers int64
         except ValueError as error:
             raise DataDamaged(f"{spec.path}: column {column!r} is no array of numbers ({error})") from None
         images[name], turned = features_or_images(values, f"{spec.path}: {column}", spec.options.get("layout"))
