@@ -71,8 +71,8 @@ def test_labels_and_shapes_that_no_audit_can_be_run_on(images, changes, reason):
     [
         (np.inf, "train: NaN or infinite values in 1 of 100 images"),
         (255, "train: images with values from 0 to 255; expected [0, 1]: save them as uint8, or divide by 255"),
-        (4000, "train: images with values from 0 to 4000; expected [0, 1]: save them as uint8, or divide by the largest "
-               "value that can be"),
+        (4000, "train: images with values from 0 to 4000; expected [0, 1]: save them as uint8, or divide by the "
+               "largest value that can be"),
         (-1, "train: images with values from -1 to 1; expected [0, 1]: undo the normalisation, or bring it to [0, 1], "
              "and give mean and sd of the model's instead"),
     ],

@@ -34,7 +34,7 @@ def test_those_of_large_sets_are_remembered(paths, tmp_path, monkeypatch):
     monkeypatch.setattr(fingerprints, "contents", lambda given: readings.append(1) or original(given))
     first = fingerprints.of_files(paths)
     assert not (tmp_path / "cache").exists()
-    monkeypatch.setattr(fingerprints, "REMEMBERED", 10)
+    monkeypatch.setattr(fingerprints, "LARGE", 10)
     assert [fingerprints.of_files(paths) for _ in range(3)] == [first] * 3 and len(readings) == 2
     paths[0].write_text("content of c")
     os.utime(paths[0], (2, 2))
@@ -46,7 +46,7 @@ def test_those_of_large_sets_are_remembered(paths, tmp_path, monkeypatch):
 
 
 def test_without_a_place_to_remember_it_is_read_again(paths, tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprints, "REMEMBERED", 10)
+    monkeypatch.setattr(fingerprints, "LARGE", 10)
     (tmp_path / "cache").write_text("a file, where a folder should be")
     assert fingerprints.of_files(paths) == fingerprints.of_files(paths)
 
@@ -54,3 +54,15 @@ def test_without_a_place_to_remember_it_is_read_again(paths, tmp_path, monkeypat
 def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(DataDamaged, match="cannot be read: Is a directory"):
         fingerprints.contents([tmp_path])
+
+
+def test_other_questions_have_other_answers(paths, monkeypatch):
+    monkeypatch.setattr(fingerprints, "MANY", 1)
+    assert fingerprints.remembered("a", paths, lambda: "one") == "one"
+    assert fingerprints.remembered("b", paths, lambda: "two") == "two"
+    assert fingerprints.remembered("a", paths, lambda: "three") == "one"
+    assert fingerprints.remembered("a", paths[:1], lambda: "four") == "four"
+
+
+def test_threads_keep_the_order():
+    assert fingerprints.in_threads(lambda i: i * i, range(200)) == [i * i for i in range(200)]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dlbench import data
-from dlbench.data import own
+from dlbench.data import fingerprints, own
 from dlbench.data.on_demand import OnDemand
 from dlbench.data.own import decoded
 from dlbench.errors import DataDamaged, ParameterError
@@ -246,3 +246,15 @@ def test_large_folders_are_decoded_on_demand(animals, monkeypatch):
     assert np.array_equal(found["x"][np.array([2, 0])], pixels[[2, 0]]) and sorted(decodings) == ["a.png", "a.png"]
     assert len(set(found["x"].digests())) == 3
     assert not any("copies" in finding.text for finding in own.findings(found))
+
+
+def test_the_headers_of_many_pictures_are_looked_at_once(animals, tmp_path, monkeypatch):
+    folder, pixels = animals
+    monkeypatch.setenv("DLBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(fingerprints, "MANY", 2)
+    monkeypatch.setattr(fingerprints, "SETTLED", 0.0)
+    assert np.array_equal(data.load(str(folder))["x"], pixels)
+    monkeypatch.setattr(decoded, "_header", None)
+    assert np.array_equal(data.load(str(folder))["x"], pixels)
+    with pytest.raises(TypeError):
+        data.load(f"{folder}?size=8x8")
