@@ -52,7 +52,7 @@ def read(spec: Spec) -> Arrays:
     splits = {name: _listed(spec, folder) for name, folder in parts(spec.path).items()}
     paths: dict[str, decoded.Sources] = {name: found.paths for name, found in splits.items()}
     images, notes = decoded.images(paths, spec.path, spec.size())
-    beside = [path for path in walked(spec.path) if "" not in splits and path.parent == spec.path]
+    beside = [] if "" in splits else [path for path in spec.path.iterdir() if path.is_file() and path.name[0] != "."]
     strange = [*(path for found in splits.values() for path in found.others), *beside]
     if others := Counter(path.suffix or path.name for path in strange if path.name not in (METADATA, GROUPS)):
         kinds = ", ".join(f"{name} ({count:,})" for name, count in others.most_common(5))
@@ -79,12 +79,12 @@ def parts(folder: Path) -> dict[str, Path]:
 
 
 def walked(folder: Path) -> list[Path]:
-    """All files below a folder but the hidden ones, in the order of their paths."""
-    found = []
+    """All files below a folder but the hidden ones, in the order of their folders and then of their names."""
+    found: list[tuple[str, str]] = []
     for place, inside, names in os.walk(folder):
-        inside[:] = sorted(name for name in inside if not name.startswith("."))
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        found += [(place, name) for name in names if not name.startswith(".")]
+    return [Path(place, name) for place, name in sorted(found)]
 
 
 def _is_picture(path: Path) -> bool:
@@ -121,7 +121,8 @@ def _listed(spec: Spec, folder: Path) -> Listing:
             f"{folder}: pictures that lie in no class's sub-folder: {len(loose):,}, as {loose[0].name}; give "
             f"each class a sub-folder, or add {METADATA} with the columns file_name and label"
         )
-    names = [path.relative_to(folder).parts[0] for path in paths]
+    depth = len(folder.parts)
+    names = [path.parts[depth] for path in paths]
     classes = sorted({path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")})
     return Listing(paths, np.array(names, np.str_), groups, classes, others)
 
