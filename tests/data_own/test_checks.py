@@ -59,6 +59,7 @@ def test_findings_come_errors_first_and_read_well(images):
         ({"test_y": np.zeros(300, int), "train_y": np.zeros(100, int)}, "all labels are 0: there is nothing"),
         ({"test_y": np.arange(300) % 3 - 1}, r"negative labels: 100 \(-1\); expected 0 to k-1"),
         ({"classes": np.array(["a", "b"])}, "no class is named for: 2; expected 0 to 1"),
+        ({"test_y": np.array([5] + [2**40] * 299)}, "labels up to 1,099,511,627,776; expected 0 to k-1"),
     ],
 )
 def test_labels_and_shapes_that_no_audit_can_be_run_on(images, changes, reason):

@@ -53,6 +53,14 @@ def test_a_class_may_be_called_train(tmp_path, picture):
     assert data.load(f"{tmp_path}/two")["classes"].tolist() == ["test", "train"]
 
 
+def test_classes_named_by_numbers_are_in_the_order_of_text(tmp_path, picture):
+    for name in ("1", "2", "10"):
+        picture(tmp_path / name / "a.png")
+    found = data.load(str(tmp_path))
+    assert found["classes"].tolist() == ["1", "10", "2"]
+    assert "the order of text, as torchvision has folders: 1, 10, 2" in found["notes"][0]
+
+
 def test_the_fingerprint_knows_where_a_picture_lies(animals):
     folder, _ = animals
     before = data.get(str(folder)).fingerprint()

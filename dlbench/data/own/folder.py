@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,10 +81,14 @@ def parts(folder: Path) -> dict[str, Path]:
 def walked(folder: Path) -> list[Path]:
     """All files below a folder but the hidden ones, in the order of their folders and then of their names."""
     found: list[tuple[str, str]] = []
-    for place, inside, names in os.walk(folder):
+    for place, inside, names in os.walk(folder, onerror=_unreadable):
         inside[:] = [name for name in inside if not name.startswith(".")]
         found += [(place, name) for name in names if not name.startswith(".")]
     return [Path(place, name) for place, name in sorted(found)]
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise DataDamaged(f"{error.filename} cannot be read: {error.strerror}")
 
 
 def _is_picture(path: Path) -> bool:

@@ -26,8 +26,9 @@ ABOUT = "A data set that Hugging Face's datasets saved to disk."
 
 
 def files(spec: Spec) -> Sequence[Path]:
-    """All files in the folder."""
-    return sorted(path for path in spec.path.rglob("*") if path.is_file() and not path.name.startswith("."))
+    """All files in the folder, but not those in which the package keeps what it made of them."""
+    every = (path for path in spec.path.rglob("*") if path.is_file())
+    return sorted(path for path in every if not path.name.startswith((".", "cache-", "tmp")))
 
 
 def read(spec: Spec) -> Arrays:
