@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dlbench import attacks, data, models, nn, ops, stats
     from dlbench.experiment import (
         Artefacts,
+        Axis,
         Claim,
         Context,
         Control,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Artefacts",
+    "Axis",
     "Claim",
     "Context",
     "Control",

@@ -1,14 +1,15 @@
 """Models that a user brings to an audit, by the import path of a factory, or by a registered model's name.
 
-``package.module:factory`` names a function without arguments that returns a ``torch.nn.Module``; what an audit shows it
-are images in [0, 1], and what it must give are logits. A name is one that ``dlbench list`` shows among the models
-(:mod:`dlbench.models`).
+An import path may have weights and a normalisation with it (:mod:`dlbench.models.spec`). What an audit shows a model
+are images in [0, 1], or the rows of a table as they are; what it must give are logits. A name is one that
+``dlbench list`` shows among the models (:mod:`dlbench.models`).
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,14 +17,9 @@ from torch import Tensor, nn
 
 from dlbench import models
 from dlbench.attacks.modes import attack_mode
-from dlbench.errors import ParameterError, PluginError, did_you_mean
+from dlbench.errors import DataDamaged, ParameterError, PluginError, did_you_mean
 from dlbench.experiment import Context
-
-
-def is_path(name: str) -> bool:
-    """Whether it has the form ``package.module:factory``."""
-    module, colon, factory = name.partition(":")
-    return bool(colon) and factory.isidentifier() and all(part.isidentifier() for part in module.split("."))
+from dlbench.models.spec import Spec, is_path, parse
 
 
 def check_names(names: Sequence[str], references: Sequence[str]) -> None:
@@ -46,7 +42,7 @@ def brought(name: str, shape: Sequence[int], classes: int, context: Context) -> 
 
     Args:
         name: ``package.module:factory``, or a registered model's.
-        shape: of an image, [channels, height, width].
+        shape: of an image, [channels, height, width], or [features] of a table's row.
         classes: how many the data set has.
         context: gives the device, and a seed in case the factory draws weights.
 
@@ -71,7 +67,8 @@ def module_from(name: str, parameter: str, context: Context) -> nn.Module:
         ParameterError: it cannot be imported or called, or gives no module.
         PluginError: a registered model is broken, or not trained yet.
     """
-    factory = imported(name, parameter) if is_path(name) else models.get(name)
+    spec = parse(name) if is_path(name) else Spec(name)
+    factory = imported(spec.path, parameter) if is_path(name) else models.get(name)
     try:
         with context.seeded("brought", name):
             net = factory()
@@ -87,7 +84,49 @@ def module_from(name: str, parameter: str, context: Context) -> nn.Module:
             f"{parameter}: {name!r} returned {type(net).__name__}; it must return a torch.nn.Module, an "
             "instance and not a class"
         )
-    return net.to(context.device)
+    if spec.weights:
+        load(net, Path(spec.weights))
+    return (Normalised(net, spec.mean, spec.std) if spec.mean else net).to(context.device)
+
+
+def load(net: nn.Module, weights: Path) -> None:
+    """Put the weights of a safetensors file into a module; ParameterError where the two do not fit."""
+    from dlbench.models import safetensors
+
+    if weights.suffix != ".safetensors":
+        raise ParameterError(
+            f"weights: {weights.name} is no safetensors file, which alone cannot run anything when it is read; write "
+            "one with safetensors.torch.save_file(net.state_dict(), 'net.safetensors')"
+        )
+    try:
+        state, _ = safetensors.read(weights)
+        net.load_state_dict(state)
+    except (OSError, DataDamaged) as error:
+        raise ParameterError(f"weights: {error}") from None
+    except RuntimeError as error:
+        raise ParameterError(f"weights: {weights} does not fit the model: {' '.join(str(error).split())}") from None
+
+
+class Normalised(nn.Module):
+    """A model of normalised images, as one of images in [0, 1].
+
+    Args:
+        net: the model.
+        mean, std: one number a channel.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.net = net
+        for name, numbers in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(numbers).reshape(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of images [n, channels, height, width] in [0, 1]."""
+        return self.net((x - self.mean) / self.std)  # type: ignore[no-any-return]
 
 
 def imported(path: str, parameter: str = "models") -> Callable[[], Any]:
@@ -116,9 +155,9 @@ def imported(path: str, parameter: str = "models") -> Callable[[], Any]:
 
 @torch.no_grad()
 def check_logits(path: str, net: nn.Module, shape: Sequence[int], classes: int, context: Context) -> None:
-    """Two grey images give two rows of logits; ParameterError where not."""
+    """Two grey images, or rows of a table, give two rows of logits; ParameterError where not."""
     probe = torch.full((2, *shape), 0.5, device=context.device)
-    given = f"float32 images {list(probe.shape)} in [0, 1]"
+    given = f"float32 {'images' if len(shape) == 3 else 'rows'} {list(probe.shape)} in [0, 1]"
     try:
         with attack_mode(net):
             logits = net(probe)

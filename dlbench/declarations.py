@@ -10,7 +10,7 @@ from typing import Any
 
 from dlbench import parameters, plugins
 from dlbench.errors import PluginError, UsageError
-from dlbench.experiment import Claim, Control, Experiment, Metric, Reference
+from dlbench.experiment import Axis, Claim, Control, Experiment, Metric, Reference
 
 
 def declarations(cls: type[Experiment]) -> dict[str, Any]:
@@ -32,6 +32,7 @@ def declarations(cls: type[Experiment]) -> dict[str, Any]:
             for claim in cls.claims
         ],
         "references": [_reference(reference) for reference in cls.references],
+        "axes": [{"name": axis.name, "about": axis.about} for axis in cls.axes],
         "requires": list(cls.requires),
         "presets": {name: dict(values) for name, values in cls.presets.items()},
         "fields": parameters.describe(cls),
@@ -103,6 +104,7 @@ def declaration_problems(cls: Any) -> list[str]:
         problems.append("no metric is main; give one Metric(..., main=True)")
     problems += unknown_recomputations(cls.metrics) if not wrong else []
     problems += [f"claim {claim!r} is not a Claim" for claim in cls.claims if not isinstance(claim, Claim)]
+    problems += [f"axis {axis!r} is not an Axis" for axis in cls.axes if not isinstance(axis, Axis)]
     problems += [f"reference {r!r} is not a Reference" for r in cls.references if not isinstance(r, Reference)]
     if "quick" not in cls.presets:
         problems.append("it has no preset 'quick'")

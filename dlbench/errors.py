@@ -6,6 +6,7 @@ DlbenchError
 │   ├── PluginError     a plugin that was asked for by name is missing, broken or clashes
 │   └── RunFolderError  a run folder that cannot be used: foreign, newer, not writable
 ├── DataMissing         a data set is not where it should be; the trial is skipped, with this reason
+├── NotApplicable       an audit asks what this model or data set has not; the trial is skipped, with this reason
 ├── DataDamaged         a data set is there and is not what it should be; the trial is an error
 ├── InvalidResult       an experiment yielded something that is not a measurement
 └── StoreFull           the disk took no more; what was written stays
@@ -39,6 +40,10 @@ class RunFolderError(UsageError):
 
 class DataMissing(DlbenchError):
     """A data set is not where it should be."""
+
+
+class NotApplicable(DlbenchError):
+    """An audit asks for something that the model or the data set at hand does not have."""
 
 
 class DataDamaged(DlbenchError):

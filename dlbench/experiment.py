@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Artefacts",
+    "Axis",
     "Claim",
     "Context",
     "Control",
@@ -173,6 +174,21 @@ class Control(Claim):
     kind: Literal["negative", "positive", "gate"] = "negative"
 
 
+@dataclass(frozen=True)
+class Axis:
+    """A line of an audit's on a model's report card: a number from 0, the worst, to 1, the best.
+
+    Args:
+        name: what is good at 1, in a few words.
+        rule: from the rows of one subject to its values, one a seed; a pure function.
+        about: how to read a value, in a line.
+    """
+
+    name: str
+    rule: Callable[[pd.DataFrame], pd.Series]
+    about: str = ""
+
+
 # ----------------------------------------------------------------------------------------------------------- context
 
 
@@ -281,6 +297,7 @@ class Experiment:
         claims: :class:`Claim` and :class:`Control` objects.
         presets: name → parameter values; ``quick`` takes minutes on two cores, ``full`` is the paper's protocol.
         references: published numbers.
+        axes: of an audit, :class:`Axis` objects, its lines on a report card.
         requires: extras of the plugin's distribution that a trial needs.
     """
 
@@ -292,6 +309,7 @@ class Experiment:
     claims: ClassVar[Sequence[Claim]] = ()
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"quick": {}, "full": {}}
     references: ClassVar[Sequence[Reference]] = ()
+    axes: ClassVar[Sequence[Axis]] = ()
     requires: ClassVar[Sequence[str]] = ()
 
     def __post_init__(self) -> None:

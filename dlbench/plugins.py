@@ -20,12 +20,16 @@ from typing import Any
 from dlbench.errors import PluginError, did_you_mean
 
 EXPERIMENTS = "dlbench.experiments"
+AUDITS = "dlbench.audits"
+"""Experiments on a model that a user brings; they run where they are named, and in ``dlbench audit``."""
+
+RUNNABLE = (EXPERIMENTS, AUDITS)
 MODELS = "dlbench.models"
 DATASETS = "dlbench.datasets"
 OPS = "dlbench.ops"
 """Operators to be timed; see :mod:`dlbench.timing`."""
 
-GROUPS = (EXPERIMENTS, MODELS, DATASETS)
+GROUPS = (EXPERIMENTS, AUDITS, MODELS, DATASETS)
 
 
 @dataclass(frozen=True)
@@ -57,10 +61,11 @@ class Broken:
         return f"{p.name}: {self.reason} (entry point {p.value!r} of {p.distribution} {p.version})"
 
 
-def discover(group: str) -> tuple[list[Plugin], list[Broken]]:
-    """All plugins of a group by name, and those that metadata shows cannot be used. Imports nothing."""
+def discover(*groups: str) -> tuple[list[Plugin], list[Broken]]:
+    """All plugins of one or several groups by name, and those that metadata shows cannot be used. Imports nothing."""
     found: dict[str, list[Plugin]] = {}
-    for plugin in sorted(set(_registered(group)), key=lambda p: (p.name, p.distribution, p.value)):
+    registered = {plugin for group in groups for plugin in _registered(group)}
+    for plugin in sorted(registered, key=lambda p: (p.name, p.distribution, p.value)):
         found.setdefault(plugin.name, []).append(plugin)
     healthy, broken = [], []
     for same_name in found.values():
@@ -75,16 +80,17 @@ def discover(group: str) -> tuple[list[Plugin], list[Broken]]:
     return healthy, broken
 
 
-def find(group: str, name: str) -> Plugin:
-    """A plugin by name, or a PluginError: unknown (did you mean), or broken (why)."""
-    healthy, broken = discover(group)
+def find(group: str | tuple[str, ...], name: str) -> Plugin:
+    """A plugin of a group, or of several, by name; or a PluginError: unknown (did you mean), or broken (why)."""
+    groups = (group,) if isinstance(group, str) else group
+    healthy, broken = discover(*groups)
     for plugin in healthy:
         if plugin.name == name:
             return plugin
     for record in broken:
         if record.plugin.name == name:
             raise PluginError(str(record))
-    kind = group.rpartition(".")[2].removesuffix("s")
+    kind = groups[0].rpartition(".")[2].removesuffix("s")
     raise PluginError(f"there is no {kind} {name!r}{did_you_mean(name, [p.name for p in healthy])}")
 
 

@@ -1,7 +1,8 @@
 """Reference models for audits: small networks on the digits, made by ``dlbench models train``.
 
 One of them is trained on PGD's images, and one is sure of itself where it should not be. All are trained on two thirds
-of the digits, and measured on the others (``digits_split``). Nothing is tuned.
+of the digits, and measured on the others (``digits_split``). Nothing is tuned. A linear model, made of the
+classes' means, is there without any training: what a network should beat.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dlbench.models import Model
 from dlbench.models.trained import Trained
 
 if TYPE_CHECKING:
@@ -65,6 +67,26 @@ def fit(net: nn.Module, context: Context, *, attacked: bool = False, by_heart: b
     }
 
 
+def means() -> nn.Module:
+    """A linear layer whose class is that of the nearest mean of the training images: |x - m|² is least."""
+    import torch
+    from torch import nn
+
+    from dlbench import data
+    from dlbench_plugins.images import CLASSES
+
+    arrays = data.load(DATA)
+    x = torch.from_numpy(arrays["train_x"]).flatten(1)
+    y = torch.from_numpy(arrays["train_y"])
+    of_class = torch.stack([x[y == label].mean(0) for label in range(CLASSES)])
+    linear = nn.Linear(x.shape[1], CLASSES)
+    with torch.no_grad():
+        linear.weight.copy_(of_class)
+        linear.bias.copy_(-of_class.square().sum(1) / 2)
+    return nn.Sequential(nn.Flatten(), linear).eval()
+
+
+DIGITS_MEANS = Model(build=means, dataset=DATA, about="The nearest of the classes' mean images; nothing is trained.")
 DIGITS_MLP = Trained(
     name="digits_mlp",
     about="A perceptron with two hidden layers of 128.",

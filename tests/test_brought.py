@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dlbench import Context
-from dlbench.brought import brought, is_path
+from dlbench.brought import brought
 from dlbench.errors import ParameterError
+from dlbench.models.spec import is_path
 
 SHAPE = torch.Size([1, 8, 8])
 SOURCE = """

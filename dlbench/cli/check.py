@@ -23,8 +23,8 @@ def command(*, names: Sequence[str], everything: bool, preset: str, sets: Sequen
 
     if everything == bool(names):
         raise UsageError("name experiments to check, or give --all")
-    healthy, broken = plugins.discover(plugins.EXPERIMENTS)
-    chosen = healthy if everything else [plugins.find(plugins.EXPERIMENTS, name) for name in names]
+    healthy, broken = plugins.discover(*plugins.RUNNABLE)
+    chosen = healthy if everything else [plugins.find(plugins.RUNNABLE, name) for name in names]
     overrides = parse_overrides(sets)
     failed = 0
     for record in broken if everything else ():

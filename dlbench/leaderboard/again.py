@@ -16,7 +16,7 @@ def measure(bundle: Bundle, seeds: Sequence[int]) -> dict[int, list[dict[str, An
     from dlbench.leaderboard import strict
 
     try:
-        plugin = plugins.find(plugins.EXPERIMENTS, bundle.experiment)
+        plugin = plugins.find(plugins.RUNNABLE, bundle.experiment)
     except (PluginError, UsageError) as error:
         return dict.fromkeys(seeds, " ".join(str(error).split()))
     overrides = {name: tuple(v) if isinstance(v, list) else v for name, v in bundle.plan["parameters"].items()}

@@ -91,7 +91,7 @@ def of_experiment(name: str, *, preset: str, seeds: int, overrides: Mapping[str,
     if not is_id(name):
         raise UsageError(f"{name!r} cannot name a board; expected small letters, digits, and . _ - between them")
     told = describe(
-        {"plugin": plugins.find(plugins.EXPERIMENTS, name), "preset": preset, "overrides": dict(overrides)}, print
+        {"plugin": plugins.find(plugins.RUNNABLE, name), "preset": preset, "overrides": dict(overrides)}, print
     )
     for problem in ("broken", "usage", "missing"):
         if told.get(problem):

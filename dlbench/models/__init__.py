@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlbench import plugins
 from dlbench.errors import ParameterError, PluginError
+from dlbench.models.spec import is_path, parse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,16 +81,16 @@ def fingerprint(name: str, datasets: Sequence[str]) -> str:
     """A digest of the code and weights of a model that is brought to an experiment which reads these data sets.
 
     Args:
-        name: of a registered model, or an import path, of which only the code is known.
+        name: of a registered model, or an import path (:mod:`dlbench.models.spec`).
         datasets: what the experiment reads.
 
     Raises:
         PluginError: there is no such model, it is broken, or not trained yet.
-        ParameterError: it was made for another data set.
+        ParameterError: it was made for another data set, or its weights are not there.
     """
-    module, colon, _ = name.partition(":")
-    if colon:
-        return plugins.code_digest(module)
+    if is_path(name):
+        spec = parse(name)
+        return plugins.code_digest(spec.module) + spec.digest()
     model = get(name)
     if model.dataset not in datasets:
         raise ParameterError(

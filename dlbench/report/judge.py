@@ -73,7 +73,7 @@ def verdicts(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] 
 
 def measured_class(name: str, plan: Mapping[str, Any]) -> type[Experiment]:
     """The class that measured; its entry point must be registered here, as a run folder may come from anybody."""
-    plugin = plugins.find(plugins.EXPERIMENTS, name)
+    plugin = plugins.find(plugins.RUNNABLE, name)
     if plugin.value != plan["plugin"]["value"]:
         raise PluginError(f"{name}: the run measured {plan['plugin']['value']!r}, installed is {plugin.value!r}")
     cls = declarations.experiment_class(plugin)

@@ -104,7 +104,7 @@ def trial_key(name: str, told: Mapping[str, Any], seed: int, device: str) -> str
 
 def _choose(request: Request) -> tuple[list[Plugin], list[Broken]]:
     if request.names:
-        return [plugins.find(plugins.EXPERIMENTS, name) for name in dict.fromkeys(request.names)], []
+        return [plugins.find(plugins.RUNNABLE, name) for name in dict.fromkeys(request.names)], []
     healthy, broken = plugins.discover(plugins.EXPERIMENTS)
     if not healthy:
         raise PluginError("no experiment is installed (entry points of the group dlbench.experiments)")
@@ -115,7 +115,7 @@ def _check_overrides(request: Request, chosen: Sequence[Plugin]) -> None:
     names = [plugin.name for plugin in chosen]
     for name in request.overrides:
         if name not in names:
-            plugins.find(plugins.EXPERIMENTS, name)  # unknown: says so, with the nearest name
+            plugins.find(plugins.RUNNABLE, name)  # unknown: says so, with the nearest name
             raise UsageError(f"parameters are set for {name!r}, which is not among the experiments to run: {names}")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dlbench import data, plugins
-from dlbench.errors import DataMissing, InvalidResult, did_you_mean
+from dlbench.errors import DataMissing, InvalidResult, NotApplicable, did_you_mean
 from dlbench.experiment import Context, Experiment, Measurement, Metric
 
 ARTEFACT_LIMIT = 64 * 2**20
@@ -46,7 +46,7 @@ def trial(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> di
         encoded = {name: base64.b64encode(value).decode() for name, value in artefacts.items()}
         return result | {"rows": rows, "artefacts": encoded}
     except BaseException as error:  # sys.exit in a trial is a failure of the trial
-        return result | {"status": _status(error), "reason": _reason(error), "details": traceback.format_exc()}
+        return result | {"status": status_of(error), "reason": reason_of(error), "details": traceback.format_exc()}
 
 
 def measurements(experiment: Experiment, context: Context) -> list[Measurement]:
@@ -126,10 +126,11 @@ def _declared_data(name: str, declared: list[str]) -> Any:
     return data.load(name)
 
 
-def _status(error: BaseException) -> str:
+def status_of(error: BaseException) -> str:
+    """What an exception makes of a trial."""
     if isinstance(error, InvalidResult):
         return "invalid_result"
-    if isinstance(error, DataMissing):
+    if isinstance(error, DataMissing | NotApplicable):
         return "skipped"
     import torch
 
@@ -138,8 +139,9 @@ def _status(error: BaseException) -> str:
     return "error"
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, InvalidResult | DataMissing):
+def reason_of(error: BaseException) -> str:
+    """An exception in a line, and where it was raised if that is not our own."""
+    if isinstance(error, InvalidResult | DataMissing | NotApplicable):
         return str(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]
     first = (str(error).strip().splitlines() or [""])[0]

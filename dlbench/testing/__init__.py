@@ -35,7 +35,7 @@ def conformance(
 
     from dlbench import plugins
 
-    healthy, broken = plugins.discover(plugins.EXPERIMENTS)
+    healthy, broken = plugins.discover(*plugins.RUNNABLE)
     mine = [plugin for plugin in healthy if plugin.distribution == distribution]
     reasons = {record.plugin.name: str(record) for record in broken if record.plugin.distribution == distribution}
 

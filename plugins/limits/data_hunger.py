@@ -58,9 +58,10 @@ from dlbench import (
     one_of,
     where,
 )
-from dlbench.brought import is_path, module_from
+from dlbench.brought import module_from
 from dlbench.errors import ParameterError
 from dlbench.learning_curves import PowerLaw, fit_power_law, size_for
+from dlbench.models.spec import is_path
 from dlbench.stacking import Stack, batches, step_at
 from dlbench_plugins.images import CLASSES
 from dlbench_plugins.limits.classical import CLASSICAL, TRIALS, Answers, answers_of, learnt

@@ -1,0 +1,1 @@
+"""Audits: what is measured of a model that somebody brings."""
