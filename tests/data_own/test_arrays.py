@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -40,6 +40,7 @@ def written(tmp_path):
 IMAGES = hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.sampled_from([1, 3, 4]), st.just(6), st.integers(5, 7)))
 
 
+@settings(max_examples=40)
 @given(images=IMAGES, turned=st.booleans(), seed=st.integers(0, 9))
 def test_images_survive_an_npz(images, turned, seed, tmp_path_factory):
     labels = np.random.default_rng(seed).integers(0, 9, len(images))
@@ -52,6 +53,7 @@ def test_images_survive_an_npz(images, turned, seed, tmp_path_factory):
     assert ("notes" in found) is turned
 
 
+@settings(max_examples=40)
 @given(features=hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2), elements=st.floats(width=32)))
 def test_features_survive_an_npz_whatever_they_are(features, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "features.npz"

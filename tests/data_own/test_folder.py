@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dlbench import data
-from dlbench.data import own
+from dlbench.data import fingerprints, own
 from dlbench.data.on_demand import OnDemand
 from dlbench.data.own import decoded
 from dlbench.errors import DataDamaged, ParameterError
@@ -51,6 +51,14 @@ def test_a_class_may_be_called_train(tmp_path, picture):
     picture(tmp_path / "two/test/a.png")
     picture(tmp_path / "two/train/a.png")
     assert data.load(f"{tmp_path}/two")["classes"].tolist() == ["test", "train"]
+
+
+def test_classes_named_by_numbers_are_in_the_order_of_text(tmp_path, picture):
+    for name in ("1", "2", "10"):
+        picture(tmp_path / name / "a.png")
+    found = data.load(str(tmp_path))
+    assert found["classes"].tolist() == ["1", "10", "2"]
+    assert "the order of text, as torchvision has folders: 1, 10, 2" in found["notes"][0]
 
 
 def test_the_fingerprint_knows_where_a_picture_lies(animals):
@@ -110,7 +118,7 @@ def test_one_table_of_groups_for_both_splits(tmp_path, picture):
             "file_name,label\ncat/a.png,\ncat/b.png,1\ndog/a.png,2\n",
             "",
             DataDamaged,
-            "'label' of its table is empty in 1 row",
+            "'label' of its table is empty in 1 of 3 rows",
         ),
         (
             "metadata.csv",
@@ -246,3 +254,15 @@ def test_large_folders_are_decoded_on_demand(animals, monkeypatch):
     assert np.array_equal(found["x"][np.array([2, 0])], pixels[[2, 0]]) and sorted(decodings) == ["a.png", "a.png"]
     assert len(set(found["x"].digests())) == 3
     assert not any("copies" in finding.text for finding in own.findings(found))
+
+
+def test_the_headers_of_many_pictures_are_looked_at_once(animals, tmp_path, monkeypatch):
+    folder, pixels = animals
+    monkeypatch.setenv("DLBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(fingerprints, "MANY", 2)
+    monkeypatch.setattr(fingerprints, "SETTLED", 0.0)
+    assert np.array_equal(data.load(str(folder))["x"], pixels)
+    monkeypatch.setattr(decoded, "_header", None)
+    assert np.array_equal(data.load(str(folder))["x"], pixels)
+    with pytest.raises(TypeError):
+        data.load(f"{folder}?size=8x8")

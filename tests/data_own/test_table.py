@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -60,6 +60,7 @@ def test_the_targets_values_are_classes_in_their_order(tmp_path, values, classes
     assert [classes[i] for i in found["y"]] == [str(int(v)) if type(v) is float else str(v) for v in values]
 
 
+@settings(max_examples=30)
 @given(
     features=hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 4)), elements=st.floats(width=32)),
     seed=st.integers(0, 99),

@@ -150,6 +150,10 @@ def arranged(
         prefix = f"{name}_" if name else ""
         arrays |= {f"{prefix}x": part.x, f"{prefix}y": labels[name]}
         arrays |= {f"{prefix}groups": part.groups} if part.groups is not None else {}
+    if names is not None and all(name.isdecimal() for name in names) and sorted(names, key=int) != list(names):
+        notes.append(
+            f"the classes are named by numbers, in the order of text, as torchvision has folders: {some(names, 4)}"
+        )
     beside = {"classes": names, "features": features, "notes": notes or None}
     return arrays | {name: np.asarray(texts, np.str_) for name, texts in beside.items() if texts is not None}
 

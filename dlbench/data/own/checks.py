@@ -7,6 +7,7 @@ spaced, and all of their files where duplicates are sought.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +23,7 @@ FEW_TESTS = 200
 FEW_OF_A_CLASS = 20
 FEW_OF_A_GROUP = 50
 DARK = 0.1  # a set of images that nowhere comes near 1 was of other numbers than it was taken for
+MOST_CLASSES = 1_000_000  # beyond which labels are numbers of something else
 IMBALANCE = 10  # the largest class over the smallest
 BLOCK = 2**22  # numbers that are looked at together
 
@@ -206,9 +208,13 @@ def _labels(parts: Mapping[str, _Part], classes: Sequence[str] | None) -> Iterat
     if len(labels) == 1:
         yield Finding("error", f"all labels are {_class(labels[0], classes)}: there is nothing to tell apart")
         return
-    count = labels[-1] + 1 if classes is None else len(classes)
-    if gaps := _ranges(np.setdiff1d(np.arange(count), labels, assume_unique=True)):
-        first = "; are they numbered from 1?" if gaps[0] == "0" and len(gaps) == 1 else ""
+    count = int(labels[-1]) + 1 if classes is None else len(classes)
+    if count > MOST_CLASSES:
+        yield Finding(
+            "error", f"labels up to {count - 1:,}; expected 0 to k-1, below {MOST_CLASSES:,}: number the classes"
+        )
+    elif gaps := _gaps(labels, count):
+        first = "; are they numbered from 1?" if gaps == ["0"] else ""
         named = gaps if classes is None else [_class(i, classes) for i in np.setdiff1d(np.arange(count), labels)]
         yield Finding("warning", f"{len(labels):,} of the classes 0 to {count - 1} occur, but not {some(named)}{first}")
 
@@ -317,10 +323,12 @@ def _column(number: int, features: Sequence[str] | None) -> str:
 
 
 def _class(label: Any, classes: Sequence[str] | None) -> str:
-    return f"{label}" if classes is None or classes[label] == str(label) else f"{label} ({classes[label]})"
+    named = classes is not None and 0 <= label < len(classes) and classes[label] != str(label)
+    return f"{label} ({classes[label]})" if classes and named else f"{label}"
 
 
-def _ranges(numbers: NDArray[np.int64]) -> list[str]:
-    """Whole numbers in rising order, runs of them as ``3 to 7``."""
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
-    return [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs if len(run)]
+def _gaps(labels: NDArray[np.int64], count: int) -> list[str]:
+    """What is absent of 0 to count - 1, runs as ``3 to 7``; the labels are in rising order."""
+    marks = itertools.pairwise([-1, *labels.tolist(), count])
+    gaps = [(before + 1, after - 1) for before, after in marks if after > before + 1]
+    return [str(first) if first == last else f"{first} to {last}" for first, last in gaps]

@@ -13,11 +13,12 @@ What is decided here, and said in notes or errors:
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,11 +30,12 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dlbench.data import fingerprints
 from dlbench.data.on_demand import OnDemand
+from dlbench.data.own.arrays import some
 from dlbench.data.pictures import UNREADABLE, middle
 from dlbench.errors import DataDamaged, ParameterError
 
 HELD = 2**28  # bytes of float32; what takes more is decoded as it is asked for
-THREADS = 4
+FORM = "pictures, version 1"  # raised whenever the same pictures would be brought to another form
 GREY = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I")
 ALPHA = ("LA", "La", "RGBA", "RGBa", "PA")
 SIDEWAYS = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
@@ -72,6 +74,37 @@ def images(
         DataDamaged: some are no pictures, or of 32 bits.
         ParameterError: they are of different sizes and none is asked for.
     """
+    form = _form(parts, where, size)
+    found: dict[str, NDArray[np.float32] | OnDemand] = {}
+    for name, sources in parts.items():
+        make = partial(_made, sources, form.shape, form.resize)
+        lazy = OnDemand(make, (len(sources), *form.shape), partial(_digests, sources))
+        found[name] = lazy if lazy.size * 4 > HELD else lazy[:]
+    return found, form.notes
+
+
+@dataclass(frozen=True)
+class Form:
+    """What all pictures of a set are brought to, and what is to be said of that."""
+
+    shape: tuple[int, int, int]  # channels, height, width
+    resize: bool
+    notes: list[str]
+
+
+def _form(parts: dict[str, Sources], where: object, size: tuple[int, int] | None) -> Form:
+    """Decided by the headers, which are looked at once for many files."""
+    paths = [path for sources in parts.values() if isinstance(sources, list) for path in sources]
+    if len(paths) < sum(map(len, parts.values())):  # not files: they cannot be known again
+        return _decided(parts, where, size)
+    text = fingerprints.remembered(
+        f"{FORM} {size}", paths, lambda: json.dumps(dataclasses.asdict(_decided(parts, where, size)))
+    )
+    form = json.loads(text)
+    return Form(tuple(form["shape"]), form["resize"], form["notes"])
+
+
+def _decided(parts: dict[str, Sources], where: object, size: tuple[int, int] | None) -> Form:
     headers = {name: _headers(sources) for name, sources in parts.items()}
     every = [header for found in headers.values() for header in found]
     broken = [
@@ -81,24 +114,18 @@ def images(
         if header.problem
     ]
     if broken:
-        more = f", and {len(broken) - 3:,} more" if len(broken) > 3 else ""
         raise DataDamaged(
-            f"{where}: pictures that cannot be used: {len(broken):,} of {len(every):,}: {', '.join(broken[:3])}{more}; "
-            "replace or remove them"
+            f"{where}: pictures that cannot be used: {len(broken):,} of {len(every):,}: {some(broken, 3)}; replace or "
+            "remove them"
         )
     sizes = Counter(header.size for header in every)
     if len(sizes) > 1 and size is None:
         raise ParameterError(f"{where} has pictures of {_told(sizes)}; say ?size=HxW to bring them to one")
     height, width = size or next(iter(sizes))
     coloured = any(header.coloured for header in every)
-    shape = (3 if coloured else 1, height, width)
-    resize = bool(size) and sizes.keys() != {size}
-    found: dict[str, NDArray[np.float32] | OnDemand] = {}
-    for name, sources in parts.items():
-        make = partial(_made, sources, shape, resize)
-        lazy = OnDemand(make, (len(sources), *shape), partial(_digests, sources))
-        found[name] = lazy if lazy.size * 4 > HELD else lazy[:]
-    return found, _notes(every, sizes, (height, width) if resize else None, coloured)
+    resize = size is not None and sizes.keys() != {size}
+    notes = _notes(every, sizes, (height, width) if resize else None, coloured)
+    return Form((3 if coloured else 1, height, width), resize, notes)
 
 
 def _notes(
@@ -132,8 +159,7 @@ def _name(sources: Sources, row: int) -> str:
 
 
 def _headers(sources: Sources) -> list[Header]:
-    with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda row: _header(sources[row]), range(len(sources))))
+    return fingerprints.in_threads(lambda row: _header(sources[row]), range(len(sources)))
 
 
 def _header(source: Path | bytes) -> Header:
@@ -179,8 +205,7 @@ def _made(sources: Sources, shape: tuple[int, int, int], resize: bool, rows: NDA
         except UNREADABLE as problem:
             raise DataDamaged(f"{_name(sources, row)} was not read: {problem}; replace or remove it") from problem
 
-    with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes without Python's lock
-        list(pool.map(one, range(len(rows))))
+    fingerprints.in_threads(one, range(len(rows)))  # Pillow decodes without Python's lock
     return made
 
 
@@ -207,6 +232,9 @@ def _pixels(source: Path | bytes, shape: tuple[int, int, int], resize: bool) -> 
 def _digests(sources: Sources) -> Sequence[bytes]:
     """A digest of each picture's file."""
     if isinstance(sources, list):
-        return fingerprints.contents(sources)
+        told = fingerprints.remembered(
+            "each one's sha256", sources, lambda: " ".join(map(bytes.hex, fingerprints.contents(sources)))
+        )
+        return [bytes.fromhex(digest) for digest in told.split()]
     every = (sources[row] for row in range(len(sources)))
     return [hashlib.sha256(one.read_bytes() if isinstance(one, Path) else one).digest() for one in every]

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ def read(spec: Spec) -> Arrays:
     splits = {name: _listed(spec, folder) for name, folder in parts(spec.path).items()}
     paths: dict[str, decoded.Sources] = {name: found.paths for name, found in splits.items()}
     images, notes = decoded.images(paths, spec.path, spec.size())
-    beside = [path for path in walked(spec.path) if "" not in splits and path.parent == spec.path]
+    beside = [] if "" in splits else [path for path in spec.path.iterdir() if path.is_file() and path.name[0] != "."]
     strange = [*(path for found in splits.values() for path in found.others), *beside]
     if others := Counter(path.suffix or path.name for path in strange if path.name not in (METADATA, GROUPS)):
         kinds = ", ".join(f"{name} ({count:,})" for name, count in others.most_common(5))
@@ -79,12 +79,16 @@ def parts(folder: Path) -> dict[str, Path]:
 
 
 def walked(folder: Path) -> list[Path]:
-    """All files below a folder but the hidden ones, in the order of their paths."""
-    found = []
-    for place, inside, names in os.walk(folder):
-        inside[:] = sorted(name for name in inside if not name.startswith("."))
-        found += [Path(place, name) for name in names if not name.startswith(".")]
-    return sorted(found)
+    """All files below a folder but the hidden ones, in the order of their folders and then of their names."""
+    found: list[tuple[str, str]] = []
+    for place, inside, names in os.walk(folder, onerror=_unreadable):
+        inside[:] = [name for name in inside if not name.startswith(".")]
+        found += [(place, name) for name in names if not name.startswith(".")]
+    return [Path(place, name) for place, name in sorted(found)]
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise DataDamaged(f"{error.filename} cannot be read: {error.strerror}")
 
 
 def _is_picture(path: Path) -> bool:
@@ -121,7 +125,8 @@ def _listed(spec: Spec, folder: Path) -> Listing:
             f"{folder}: pictures that lie in no class's sub-folder: {len(loose):,}, as {loose[0].name}; give "
             f"each class a sub-folder, or add {METADATA} with the columns file_name and label"
         )
-    names = [path.relative_to(folder).parts[0] for path in paths]
+    depth = len(folder.parts)
+    names = [path.parts[depth] for path in paths]
     classes = sorted({path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")})
     return Listing(paths, np.array(names, np.str_), groups, classes, others)
 
@@ -131,14 +136,11 @@ def _groups(spec: Spec, folder: Path, metadata: Any, paths: Sequence[Path]) -> N
     if columns:
         if metadata is None:
             raise ParameterError(f"{folder} has no {METADATA} with a column {columns[0]!r} for the groups")
-        for column in columns:
-            _column(metadata, column, folder)
-        return combined(metadata, columns)
+        return combined(_having(metadata, columns, folder), columns)
     rows = _rows(spec, folder, GROUPS, "file", paths)
     if rows is None:
         return None
-    _column(rows, "group", folder)
-    return combined(rows, ["group"])
+    return combined(_having(rows, ["group"], folder), ["group"])
 
 
 def _rows(spec: Spec, folder: Path, table: str, name: str, paths: Sequence[Path]) -> Any:
@@ -165,9 +167,18 @@ def _rows(spec: Spec, folder: Path, table: str, name: str, paths: Sequence[Path]
 
 def _column(rows: Any, column: str, folder: Path) -> NDArray[Any]:
     """A column's values as labels: numbers, or text."""
-    if column not in rows:
-        raise ParameterError(f"{folder}: its table has no column {column!r}{did_you_mean(column, map(str, rows))}")
-    if empty := int(rows[column].isna().sum()):
-        raise DataDamaged(f"{folder}: column {column!r} of its table is empty in {empty:,} rows; fill or remove them")
-    values: NDArray[Any] = rows[column].to_numpy()
+    column_of = _having(rows, [column], folder)[column]
+    if empty := int(column_of.isna().sum()):
+        raise DataDamaged(
+            f"{folder}: column {column!r} of its table is empty in {empty:,} of {len(rows):,} rows; fill or remove them"
+        )
+    values: NDArray[Any] = column_of.to_numpy()
     return values if values.dtype.kind in "biu" else values.astype(np.str_)
+
+
+def _having(rows: Any, columns: Sequence[str], folder: Path) -> Any:
+    """The rows, which have these columns, or a ParameterError."""
+    for column in columns:
+        if column not in rows:
+            raise ParameterError(f"{folder}: its table has no column {column!r}{did_you_mean(column, map(str, rows))}")
+    return rows

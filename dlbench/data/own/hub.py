@@ -26,8 +26,9 @@ ABOUT = "A data set that Hugging Face's datasets saved to disk."
 
 
 def files(spec: Spec) -> Sequence[Path]:
-    """All files in the folder."""
-    return sorted(path for path in spec.path.rglob("*") if path.is_file() and not path.name.startswith("."))
+    """All files in the folder, but not those in which the package keeps what it made of them."""
+    every = (path for path in spec.path.rglob("*") if path.is_file())
+    return sorted(path for path in every if not path.name.startswith((".", "cache-", "tmp")))
 
 
 def read(spec: Spec) -> Arrays:
@@ -133,6 +134,8 @@ def _images(spec: Spec, splits: dict[str, Any], column: str) -> tuple[dict[str, 
     for name, rows in splits.items():
         try:
             values = np.asarray(rows.with_format("numpy", columns=[column])[:][column])
+            if type(rows.features[column]).__name__.startswith("Array"):
+                values = values.astype(rows.features[column].dtype)  # the package makes all whole numbers int64
         except ValueError as error:
             raise DataDamaged(f"{spec.path}: column {column!r} is no array of numbers ({error})") from None
         images[name], turned = features_or_images(values, f"{spec.path}: {column}", spec.options.get("layout"))

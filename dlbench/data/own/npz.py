@@ -25,11 +25,11 @@ def files(spec: Spec) -> Sequence[Path]:
 def read(spec: Spec) -> Arrays:
     """Its arrays in the common form; see :func:`~dlbench.data.own.arrays.from_names`."""
     try:
-        file = np.load(spec.path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise DataDamaged(f"{spec.path} holds one array; expected several with names: np.savez(path, x=x, y=y)")
-        with file:
-            named = {name: file[name] for name in file.files}
+        with spec.path.open("rb") as file:
+            found = np.load(file, allow_pickle=False)
+            if not isinstance(found, np.lib.npyio.NpzFile):
+                raise DataDamaged(f"{spec.path} holds one array; expected several with names: np.savez(path, x=x, y=y)")
+            named = {name: found[name] for name in found.files}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise DataDamaged(f"{spec.path} was not read: {_reason(error)}") from None
     return from_names(named, spec.path, spec.options.get("layout"))
