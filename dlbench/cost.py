@@ -67,6 +67,11 @@ def parameters(net: nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
+def weight_bytes(net: nn.Module) -> int:
+    """Bytes of a module's parameters and buffers in memory; what is shared counts once."""
+    return sum(tensor.nbytes for tensor in (*net.parameters(), *net.buffers()))
+
+
 def count_flops(call: Callable[[], Any]) -> int:
     """FLOPs of what a call makes torch compute, by torch's own counter; a multiplication and an addition are two.
 

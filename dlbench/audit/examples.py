@@ -47,6 +47,11 @@ class Examples:
         """[n], the classes as an array."""
         return np.asarray(self.y.cpu())
 
+    def drawn(self, n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """N of them at most, drawn without repetition, in an order that says nothing, with their classes."""
+        rows = torch.from_numpy(rng.permutation(len(self.y))[:n]).to(self.y.device)
+        return self.x[rows], self.y[rows]
+
     def taught(self, why: str) -> Training:
         """The training examples, or NotApplicable: they are needed, and why."""
         if self.training is None:

@@ -63,12 +63,13 @@ from dlbench import (
     where,
 )
 from dlbench.brought import brought, check_names
-from dlbench.cost import Energy, count_flops, front, latency, measure
+from dlbench.cost import count_flops, front, measure
 from dlbench.errors import ParameterError
 from dlbench.stacking import Stack, batches, step_at
 from dlbench_plugins.images import CLASSES
-from dlbench_plugins.limits.classical import TRIALS, Answers, answers_of, learnt
+from dlbench_plugins.limits.classical import TRIALS, answers_of, learnt
 from dlbench_plugins.limits.examples import Task, examples
+from dlbench_plugins.limits.serving import CLOCKED, SERVED, cycled, serving
 from dlbench_plugins.networks import conv_base, network, perceptron
 
 if TYPE_CHECKING:
@@ -87,8 +88,6 @@ RATES = (1e-2, 3e-2, 3e-3, 1e-3)  # tried in this order
 POINT = 0.01  # of accuracy
 DEARER = 1.0  # orders of magnitude
 TIMES = 16  # that a network computes everything, as a control
-SERVED = (1, 64)  # examples at once
-REPEATS = 20  # of a timing
 KNOWS = {"digits": 0.85, "mnist": 0.9, "mnist1d": 0.4, "cifar10": 0.45}  # test accuracy of the best network
 
 
@@ -164,14 +163,7 @@ class ComputeCost(Experiment):
             "more operations for a point of accuracy, from the least to the best", "FLOP", optional=True
         ),
         "train_seconds": Metric("time of one training", "s", "lower", low=0, timed=True),
-        **{
-            f"latency_{n}_{p}": Metric(f"time to answer {n} at once, {text}", "s", "lower", low=0, timed=True)
-            for n in SERVED
-            for p, text in (("p50", "median"), ("p95", "95th percentile"))
-        },
-        "energy": Metric(
-            "energy an answer, of the whole machine, 64 at once", "J", "lower", low=0, timed=True, optional=True
-        ),
+        **CLOCKED,
     }
     presets = {
         "quick": {},
@@ -470,7 +462,7 @@ class Model(NamedTuple):
     ) -> Model:
         """Of a torch module, measured."""
         x = task.test.x
-        served = x[torch.arange(max(SERVED), device=x.device) % len(x)]
+        served = cycled(x, max(SERVED))
         cost = measure(net, served)
         counted = {"parameters": cost.parameters, "flops": cost.flops, "peak_bytes": cost.peak_bytes}
         answers = answers_of(net)
@@ -489,21 +481,6 @@ class Repeated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.stack([self.net(x) for _ in range(self.times)])[0]
-
-
-def serving(answers: Answers, x: Tensor) -> dict[str, float]:
-    """Times to answer so many at once, and the energy an answer where the machine tells."""
-    found = {}
-    for n in SERVED:
-        part = x[torch.arange(n, device=x.device) % len(x)]
-        timed = latency(lambda part=part: answers(part), repeats=REPEATS, warm_up=2, device=x.device)
-        found |= {f"latency_{n}_{name}": value for name, value in timed._asdict().items()}
-    energy = Energy()
-    if energy.sources:
-        with energy:
-            for _ in range(REPEATS):
-                answers(part)
-    return {**found, "energy": energy.joules / (REPEATS * max(SERVED))}
 
 
 def matched(nets: Sequence[Model], one: Model, metric: str) -> Model:

@@ -62,6 +62,7 @@ from dlbench import (
 from dlbench.brought import brought, check_names
 from dlbench.errors import ParameterError
 from dlbench_plugins.images import CLASSES, Images, images
+from dlbench_plugins.robustness.attacked import ALONG, Scaled, budgets, draw_curve, in_rows, passes
 from dlbench_plugins.robustness.classifiers import Recipe, fit, mean, network, pgd_images
 
 if TYPE_CHECKING:
@@ -72,12 +73,9 @@ if TYPE_CHECKING:
 
 PGD_TRAINED, SCALED, ROUNDED = "_pgd_trained", "_scaled", "_rounded"
 REFERENCES = tuple(map("".join, product(("mlp", "cnn", "resnet"), ("", PGD_TRAINED, SCALED, ROUNDED))))
-FACTOR = 1e4  # of the logits of a scaled network
 GREYS = 16  # steps from black to white in a rounded network's input
 PGD_STEPS = 40
 ENSEMBLE = ("apgd-ce", "apgd-t", "fab-t", "square")
-ALONG = ("apgd-ce", "apgd-t", "square")  # the curve
-VERDICTS = {"skip": float("nan"), "pass": 0.0, "warn": 1.0, "fail": 2.0}
 TOLERANCE = 0.02  # of robust accuracy, in the gate on the curve
 NOT_FOOLED = 0.05  # by how much a masked network may seem more robust than it is
 
@@ -370,17 +368,6 @@ class RobustAccuracy(Experiment):
 # ------------------------------------------------------------------------------------------------------------ models
 
 
-class Scaled(nn.Module):
-    """A network whose logits are 10,000 times as large: the same labels, and a loss without digits."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        return FACTOR * self.net(x)
-
-
 class Rounded(nn.Module):
     """A network that sees its input in 16 steps of grey: no gradient passes."""
 
@@ -443,24 +430,6 @@ def audited(net: nn.Module, test: Images, study: RobustAccuracy, context: Contex
     yield from diagnosed(net, test, study, context)
 
 
-def budgets(study: RobustAccuracy, names: tuple[str, ...]) -> dict[str, Any]:
-    """The arguments that make ``autoattack`` run these attacks on the budget of the audit."""
-    targeted = {"steps": study.steps, "target_classes": study.target_classes}
-    settings = {
-        "apgd_ce": {"steps": study.steps},
-        "apgd_t": targeted,
-        "fab_t": targeted,
-        "square": {"queries": study.queries},
-    }
-    chosen = {key: settings[key] for key in (name.replace("-", "_") for name in names)}
-    return {"version": "custom", "attacks": names, **chosen}
-
-
-def passes(found: attacks.AttackResult | attacks.Diagnosis) -> dict[str, float]:
-    """What it cost, per image."""
-    return {"forwards": float(found.forwards.double().mean()), "backwards": float(found.backwards.double().mean())}
-
-
 @torch.no_grad()
 def withstands_in_8_bits(net: nn.Module, y: Tensor, worst: attacks.AttackResult) -> Tensor:
     """[N] bool: right, and not broken, or right again once the image that broke it is rounded to 255 steps of grey."""
@@ -470,20 +439,16 @@ def withstands_in_8_bits(net: nn.Module, y: Tensor, worst: attacks.AttackResult)
 
 
 def diagnosed(net: nn.Module, test: Images, study: RobustAccuracy, context: Context) -> Iterator[dict[str, Any]]:
-    """One row a rule; of rule "all" the worst verdict, and what the diagnosis cost."""
+    """The diagnosis in rows."""
     x, y = (part[: study.diagnosed] for part in test)
     settings = {"eps": study.eps, "norm": study.norm, "restarts": study.restarts, "queries": study.queries}
     diagnosis = attacks.diagnose(net, x, y, **settings, seed=context.integer("diagnosis"))
-    row = {"attack": "diagnosis", "eps": study.eps}
-    yield {**row, "rule": "all", "verdict": VERDICTS[diagnosis.verdict], **passes(diagnosis)}
-    for finding in diagnosis.findings:
-        yield {**row, "rule": finding.rule, "verdict": VERDICTS[finding.verdict], "finding": finding.value}
+    for row in in_rows(diagnosis):
+        yield {"attack": "diagnosis", "eps": study.eps, **row}
 
 
 # ----------------------------------------------------------------------------------------------------------- picture
 
-DASHES = ("-", "-", "--", "-.")  # so that curves which lie on each other are seen
-COLOURS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # of models, in turn
 FATES = {  # attack, or what is left → colour, name
     "none": ("#999999", "wrong as it stands"),
     "apgd-ce": ("#D55E00", "APGD, cross-entropy"),
@@ -498,16 +463,8 @@ def draw_curves(axes: Axes, rows: pd.DataFrame, study: RobustAccuracy) -> None:
     """Robust accuracy over eps with 95 % intervals, and what PGD alone and the worst case say at eps."""
     needed = {"subject", "attack", "eps", "robust_accuracy"} <= set(rows.columns)
     for number, name in enumerate(study.models if needed else ()):
-        mine, colour = where(rows, subject=name), COLOURS[number % len(COLOURS)]
-        by_eps = dict(iter(where(mine, attack="curve").groupby("eps").robust_accuracy))
-        style = {
-            "color": colour,
-            "marker": "o",
-            "markersize": 3,
-            "label": name,
-            "linestyle": DASHES[number % len(DASHES)],
-        }
-        draw_means(axes, by_eps.keys(), by_eps.values(), limits=(0, 1), band=True, **style)
+        mine = where(rows, subject=name)
+        colour = draw_curve(axes, mine, name, number)
         for marker, found in (("x", where(mine, attack="pgd")), ("*", worst_case(mine))):
             draw_means(axes, [study.eps], [found.robust_accuracy], color=colour, marker=marker, markersize=8, ls="")
     for marker, label in (("x", f"PGD-{PGD_STEPS} alone"), ("*", "worst case")):

@@ -58,7 +58,6 @@ from dlbench import (
     slope,
     where,
 )
-from dlbench import uncertainty as u
 from dlbench.brought import brought, check_names
 from dlbench.corruptions import (
     CORRUPTIONS,
@@ -72,6 +71,7 @@ from dlbench.errors import ParameterError
 from dlbench.stacking import Stack
 from dlbench_plugins.images import CLASSES, Images, cifar10_c, images, rows_held_out
 from dlbench_plugins.networks import network, train
+from dlbench_plugins.shift.spoilt import ALL_NOISE, CLEAN, EIGHT_BITS, draw_map, judged, spoil
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,8 +93,6 @@ KINDS = {  # by who made the spoilt images; what both make goes by one name
     "here": tuple(CORRUPTIONS),
     "cifar10_c": tuple(kind.removesuffix("_transform").removesuffix("_compression") for kind in cifar.KINDS),
 }
-CLEAN, EIGHT_BITS, ALL_NOISE = "none", "eight_bits", "all_noise"  # what else is shown
-SD_OF_ALL_NOISE = 20  # times black to white
 CHANCE = 1 / CLASSES
 KNOWS = {"digits": 0.9, "digits_split": 0.9, "mnist": 0.9, "cifar10": 0.5}  # accuracy on clean images
 EXAMPLES, SHOWN_AT = 3, 3  # images of each kind in the picture, and their severity
@@ -445,7 +443,7 @@ class CorruptionShift(Experiment):
         strip, *maps = figure.subplots(1, 1 + len(self.models), width_ratios=(0.95, *[1] * len(self.models)))
         draw_examples(strip, artefacts, KINDS[self.spoilt])
         for axes, name in zip(maps, self.models, strict=True):
-            draw_map(axes, rows, name, KINDS[self.spoilt])
+            draw_map(axes, rows, name, KINDS[self.spoilt], trained_on=trained_on(name))
         figure.supxlabel("numbers: accuracy in per cent; framed: kinds that the model was trained with", fontsize=8)
         figure.tight_layout(w_pad=0.4)
 
@@ -458,6 +456,11 @@ class Arm(NamedTuple):
 
     ending: str
     member: int
+
+
+def trained_on(name: str) -> tuple[str, ...]:
+    """The kinds that a reference is trained with, beside clean images."""
+    return next((of for ending, of in TRAINED_ON.items() if name in REFERENCES and name.endswith(ending)), ())
 
 
 def augmented(x: Tensor, ending: str, generator: torch.Generator) -> Tensor:
@@ -481,31 +484,6 @@ def of_members(nets: Sequence[nn.Module]) -> Predict:
     return predict
 
 
-# ------------------------------------------------------------------------------------------------------ what is tested
-
-
-def spoil(x: Tensor, kind: str, severity: int, generator: torch.Generator) -> Tensor:
-    """Test images as a kind leaves them: one of the corruptions, or what clean images and controls are."""
-    if kind == CLEAN:
-        return x
-    if kind == EIGHT_BITS:  # up to half a step of grey off for each severity, and rounded
-        grey = 255 * x + severity * (torch.rand(x.shape, generator=generator) - 0.5).to(x)
-        return (grey.round() / 255).clamp(0, 1)
-    if kind == ALL_NOISE:
-        return (x + SD_OF_ALL_NOISE * torch.randn(x.shape, generator=generator).to(x)).clamp(0, 1)
-    return corrupt(x, kind, severity, generator=generator)
-
-
-def judged(probabilities: NDArray[np.float64], y: Tensor) -> dict[str, float]:
-    """Accuracy, mean confidence and calibration error."""
-    labels = y.cpu().numpy()
-    return {
-        "accuracy": u.accuracy(probabilities, labels),
-        "confidence": float(probabilities.max(1).mean()),
-        "ece": u.expected_calibration_error(probabilities, labels),
-    }
-
-
 # ----------------------------------------------------------------------------------------------------------- picture
 
 
@@ -525,29 +503,3 @@ def draw_examples(axes: Axes, artefacts: Artefacts, kinds: Sequence[str]) -> Non
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, extent=place, aspect="auto", interpolation="nearest")
     axes.set_xlim(-0.5, EXAMPLES - 0.5)  # as images set their own
     axes.set_ylim(len(kinds) - 0.5, -0.5)
-
-
-def draw_map(axes: Axes, rows: pd.DataFrame, name: str, kinds: Sequence[str]) -> None:
-    """Accuracy in per cent of one model by kind and severity; framed are the kinds that it was trained with."""
-    from matplotlib.patches import Rectangle
-
-    grid = np.full((len(kinds), 1 + len(SEVERITIES)), math.nan)
-    if {"subject", "kind", "severity", "accuracy"} <= set(rows.columns):
-        mine = where(rows, subject=name)
-        means = mine.groupby(["kind", "severity"]).accuracy.mean()
-        grid[:, 0] = where(mine, kind=CLEAN).accuracy.mean()
-        for (row, kind), severity in product(enumerate(kinds), SEVERITIES):
-            grid[row, severity] = means.get((kind, severity), math.nan)
-    axes.imshow(grid, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    for (row, column), value in np.ndenumerate(grid):
-        if np.isfinite(value):
-            color = "black" if value > 0.6 else "white"
-            axes.text(column, row, f"{100 * value:.0f}", color=color, fontsize=6.5, ha="center", va="center")
-    trained_on = next((of for ending, of in TRAINED_ON.items() if name in REFERENCES and name.endswith(ending)), ())
-    for kind in set(trained_on) & set(kinds):
-        corner = (0.5, kinds.index(kind) - 0.5)
-        axes.add_patch(Rectangle(corner, len(SEVERITIES), 1, fill=False, edgecolor="#D55E00", linewidth=1.6))
-    axes.set_yticks([])
-    axes.set_xticks(range(1 + len(SEVERITIES)), ["clean", *map(str, SEVERITIES)], fontsize=6.5)
-    axes.set_xlabel("severity", fontsize=8)
-    axes.set_title(name.replace(":", ":\n").replace("_", " "), fontsize=9)
