@@ -99,10 +99,11 @@ class AuditDetection(Audit):
             raise NotApplicable(
                 f"{len(shown.y)} examples in a fold; {FEWEST} are needed at least, so ask for fewer folds"
             )
-        x = shown.x[: self.most]
+        shown = shown.few(self.most, context.rng("shown"))
+        x = shown.x
         scores = self.detectors(subject, shown, context)
         inside = scores(x)
-        strange = outsiders(x, shown, context)
+        strange = outsiders(shown, context)
         for kind, made in strange.items():
             for detector, outside in scores(made).items():
                 yield {"outsiders": kind, "detector": detector} | told(inside[detector], outside, detector)

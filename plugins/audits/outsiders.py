@@ -26,18 +26,17 @@ Maker = Callable[[Array, NDArray[np.int64], np.random.Generator], Array]  # exam
 FAR = 10.0  # standard deviations
 
 
-def outsiders(x: Tensor, shown: Examples, context: Context) -> dict[str, Tensor]:
+def outsiders(shown: Examples, context: Context) -> dict[str, Tensor]:
     """As many of each kind as there are examples.
 
     Args:
-        x: the first of the examples, those that outsiders are made of.
-        shown: all of them.
+        shown: the examples.
         context: gives a stream for each kind.
     """
     makers = OF_IMAGES if shown.kind == "images" else OF_TABLES
-    given, classes = np.asarray(x.cpu()), shown.labels[: len(x)]
-    made = {kind: maker(given, classes, context.rng("outsiders", kind)) for kind, maker in makers.items()}
-    return {kind: torch.from_numpy(np.array(one, np.float32)).to(x.device) for kind, one in made.items()}
+    x = np.asarray(shown.x.cpu())
+    made = {kind: maker(x, shown.labels, context.rng("outsiders", kind)) for kind, maker in makers.items()}
+    return {kind: torch.from_numpy(np.array(one, np.float32)).to(shown.x.device) for kind, one in made.items()}
 
 
 def halves(x: Array, y: NDArray[np.int64], rng: np.random.Generator) -> Array:

@@ -134,7 +134,7 @@ def test_outsiders_of_images_are_images_of_the_same_shape(channels):
     shown = images(channels=channels)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        made = outsiders(shown.x, shown, Context(seed=1))
+        made = outsiders(shown, Context(seed=1))
     assert list(made) == list(OF_IMAGES)
     for kind, x in made.items():
         assert x.shape == shown.x.shape and x.dtype == torch.float32, kind
@@ -145,13 +145,13 @@ def test_outsiders_of_images_are_images_of_the_same_shape(channels):
     assert torch.equal(made["halves"][..., :4], shown.x[..., :4])
     bars = (made["halves"][..., 1] > 0.5).all((1, 2)) == (made["halves"][..., 5] > 0.5).all((1, 2))
     assert bars.all()  # of both classes, or of none
-    again = outsiders(shown.x, shown, Context(seed=1))
+    again = outsiders(shown, Context(seed=1))
     assert all(torch.equal(made[kind], again[kind]) for kind in made)
 
 
 def test_outsiders_of_tables_leave_what_goes_together():
     shown = table(n=400)
-    made = outsiders(shown.x, shown, Context(seed=1))
+    made = outsiders(shown, Context(seed=1))
     assert list(made) == list(OF_TABLES)
     together = {kind: np.corrcoef(x.numpy().T)[0, 1] for kind, x in made.items()}
     assert np.corrcoef(shown.x.numpy().T)[0, 1] > 0.9 and abs(together["shuffled"]) < 0.2
@@ -163,7 +163,7 @@ def test_outsiders_of_tables_leave_what_goes_together():
 def test_of_one_class_halves_are_of_any_other():
     shown = images()
     one = Examples(shown.x, torch.zeros_like(shown.y), shown.classes, None, None)
-    assert outsiders(one.x, one, Context(seed=0))["halves"].shape == one.x.shape
+    assert outsiders(one, Context(seed=0))["halves"].shape == one.x.shape
 
 
 # ---------------------------------------------------------------------------------------------------------- the rules
