@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dlbench import data
-from dlbench.data import acs, celeba, pictures, waterbirds
+from dlbench.data import acs, pictures, waterbirds
 from dlbench.errors import DataDamaged, DataMissing
 
 from . import made_groups
@@ -53,7 +53,7 @@ def test_a_picture_keeps_its_colours_and_its_middle(tmp_path):
     pixels[:, 20:60] = (250, 120, 10)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     whole, middle = (
-        pictures.read([tmp_path / "a.png"], 64, crop)[0] for crop in (lambda w, h: (0, 0, w, h), celeba.middle_square)
+        pictures.read([tmp_path / "a.png"], 64, crop)[0] for crop in (lambda w, h: (0, 0, w, h), pictures.middle(1))
     )
     assert whole.shape == (3, 64, 64) and whole.dtype == np.uint8
     # Columns 20 to 60 of 80 are kept; at the rim the filter sees what is beyond.

@@ -31,6 +31,7 @@ def plugin(*, name: str, out: str) -> None:
         f"  cd {shlex.quote(str(folder))}\n"
         "  python -m pip install -e '.[test]'\n"
         f"  dlbench check {experiments}\n"
-        f"  dlbench run {experiments}\n"
+        f"  dlbench run {package}_study\n"
+        f"  dlbench audit {package}_means\n"
         "Its license is yours to choose; README.md says where it goes."
     )

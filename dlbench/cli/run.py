@@ -41,7 +41,7 @@ def command(**given: Any) -> int:
     Every finished trial is on disk before the next is told of: after a crash, a kill or Ctrl-C the same command goes
     on where it stopped.
     """
-    return _run(_options(given))
+    return _run(options_of(given))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class Options:
     config: str | None
 
 
-def _options(given: Mapping[str, Any]) -> Options:
+def options_of(given: Mapping[str, Any]) -> Options:
+    """What a run needs to know; UsageError for values that cannot be."""
     from dlbench.runner.plan import Request, parse_overrides, read_config
 
     config = read_config(given["config"]) if given["config"] else {"options": {}, "overrides": {}}
@@ -99,38 +100,43 @@ def _options(given: Mapping[str, Any]) -> Options:
 
 def _run(options: Options) -> int:
     from dlbench.isolate import Forkserver
-    from dlbench.runner import display, drive, environment
-    from dlbench.store import Writer, read
     from dlbench.store.run import check_folder
 
     check_folder(options.out)  # before anything is started
     with Forkserver(options.threads) as server:
         if options.request.device != "cpu":
-            _check_cuda(server, options.request.device)
+            check_cuda(server, options.request.device)
         plan = _plan(options, server)
-        for record in plan.broken:
-            click.echo(f"dlbench: left out: {display.printable(str(record))}", err=True)
-        before = read(options.out) if (options.out / "plan.json").exists() else None
-        for problem in before.problems if before else ():
-            click.echo(f"dlbench: {options.out}: {problem}", err=True)
-        facts = environment(plan, server)
-        writer = Writer(options.out)
-        try:
-            summary = drive(
-                plan,
-                server,
-                writer,
-                facts,
-                before,
-                display.choose(quiet=options.quiet),
-                jobs=options.jobs,
-                timeout=options.timeout,
-                memory=options.memory,
-                fresh=options.fresh,
-            )
-        finally:
-            writer.close()
-        return _conclude(options, plan, summary, server)
+        return _conclude(options, plan, carry_out(options, plan, server), server)
+
+
+def carry_out(options: Options, plan: Plan, server: Forkserver) -> Summary:
+    """Run what of a plan is not in the run folder yet."""
+    from dlbench.runner import display, drive, environment
+    from dlbench.store import Writer, read
+
+    for record in plan.broken:
+        click.echo(f"dlbench: left out: {display.printable(str(record))}", err=True)
+    before = read(options.out) if (options.out / "plan.json").exists() else None
+    for problem in before.problems if before else ():
+        click.echo(f"dlbench: {options.out}: {problem}", err=True)
+    facts = environment(plan, server)
+    writer = Writer(options.out)
+    try:
+        return drive(
+            plan,
+            server,
+            writer,
+            facts,
+            before,
+            display.choose(quiet=options.quiet),
+            jobs=options.jobs,
+            timeout=options.timeout,
+            memory=options.memory,
+            fresh=options.fresh,
+        )
+    finally:
+        writer.close()
 
 
 def _plan(options: Options, server: Forkserver) -> Plan:
@@ -156,6 +162,11 @@ def _conclude(options: Options, plan: Plan, summary: Summary, server: Forkserver
     seeds = min((len(experiment["seeds"]) for experiment in plan.experiments.values()), default=0)
     if 0 < seeds < 6:
         click.echo(f"dlbench: {seeds} seeds: no verdict is possible below 6 (--seeds 6)", err=True)
+    return status_of(summary)
+
+
+def status_of(summary: Summary) -> int:
+    """The exit status of a run, after saying what of it failed."""
     if summary.interrupted:
         return cli.INTERRUPTED
     measured = summary.reused + summary.statuses["ok"]
@@ -179,7 +190,8 @@ def _fair_share(jobs: int) -> float:
     return float(psutil.virtual_memory().total * 0.8 / jobs)
 
 
-def _check_cuda(server: Forkserver, device: str) -> None:
+def check_cuda(server: Forkserver, device: str) -> None:
+    """UsageError where a CUDA device cannot be used."""
     problem = server.call("dlbench.cli.run:cuda_problem", {"device": device}, timeout=120)
     if problem:
         raise UsageError(f"--device {device}: {problem}; use --device cpu")

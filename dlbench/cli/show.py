@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dlbench import plugins
-from dlbench.errors import DataMissing, PluginError, did_you_mean
+from dlbench.errors import DataDamaged, DataMissing, PluginError, UsageError, did_you_mean
 
 
 @click.command("show", short_help="an experiment's claims, parameters, metrics and needs; how a model was made")
@@ -17,12 +17,21 @@ from dlbench.errors import DataMissing, PluginError, did_you_mean
 def command(*, name: str, as_json: bool) -> None:
     """Show an experiment's claims, parameters, presets, metrics, references, and what it needs.
 
-    Of a model: its data set and how it was made. Of a data set: what it is and how to get it. A name that several bear
-    is the experiment's, then the model's.
+    Of a model: its data set and how it was made. Of a data set: what it is and how to get it. Of a path to your own
+    data: how it is read, and what is wrong with it. A name that several bear is the experiment's, then the model's.
     """
-    kind = _group(name)
-    told = {plugins.EXPERIMENTS: _experiment, plugins.MODELS: _model, plugins.DATASETS: _dataset}[kind](name)
-    text = _text(name, told) if kind == plugins.EXPERIMENTS else _plain(name, told)
+    from dlbench.data.own.spec import is_path
+
+    readers = {
+        plugins.EXPERIMENTS: _experiment,
+        plugins.AUDITS: _experiment,
+        plugins.MODELS: _model,
+        plugins.DATASETS: _dataset,
+        "own": _own,
+    }
+    kind = "own" if is_path(name) else _group(name)
+    told = readers[kind](name)
+    text = _text(name, told) if kind in plugins.RUNNABLE else _plain(name, told)
     click.echo(json.dumps(told, indent=1) if as_json else text)
 
 
@@ -41,7 +50,7 @@ def _experiment(name: str) -> dict[str, Any]:
     from dlbench.isolate import Forkserver
     from dlbench.runner.plan import Request, describe_all
 
-    plugin = plugins.find(plugins.EXPERIMENTS, name)
+    plugin = plugins.find(plugins.RUNNABLE, name)
     with Forkserver() as server:
         [(_, told)] = describe_all([plugin], Request(names=[name]), server)
     if isinstance(told, plugins.Broken):
@@ -69,6 +78,20 @@ def _dataset(name: str) -> dict[str, Any]:
         return facts | {"files": [str(path) for path in dataset.present()], "sha256": dataset.fingerprint()}
     except DataMissing as error:
         return facts | {"missing": str(error).removesuffix(f" {dataset.about}")}
+
+
+def _own(name: str) -> dict[str, Any]:
+    from dlbench.data import own
+
+    dataset = own.opened(name)
+    try:
+        arrays = dataset.load()
+    except (DataMissing, DataDamaged) as error:
+        raise UsageError(str(error)) from None
+    shapes = {key: f"{array.dtype} {list(array.shape)}" for key, array in arrays.items() if array.dtype.kind != "U"}
+    texts = {key: [str(text) for text in arrays[key]] for key in ("classes", "features") if key in arrays}
+    found = [str(finding) for finding in own.findings(arrays)]
+    return {"kind": "data of your own", "about": dataset.about, **shapes, **texts, "findings": found or ["none"]}
 
 
 def _owned(group: str, name: str) -> dict[str, Any]:

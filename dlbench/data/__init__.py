@@ -3,18 +3,19 @@
 A data set is registered through the entry-point group ``dlbench.datasets``. Real data is read from the folder that
 ``DLBENCH_DATA`` names, in the layout of its publishers; nothing is downloaded unless a loader says so. What is needed
 and not there raises :class:`~dlbench.errors.DataMissing`, which says what to put where; the trial is then skipped.
+
+A path may stand for a name: :mod:`dlbench.data.own` reads what users have.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlbench.errors import DataMissing
+from dlbench.errors import DataMissing, PluginError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,11 +29,13 @@ class Dataset:
         files: the files it reads (under ``root()``, or in an installed package); they are what is fingerprinted.
         read: reads those files and returns named arrays.
         about: what it is, where it comes from, and how to get it, in one or two lines.
+        within: a folder; in the fingerprint the files are then named by where they lie in it, and not by name alone.
     """
 
     files: Callable[[], Sequence[Path]]
     read: Callable[[], Mapping[str, np.ndarray]]
     about: str
+    within: Path | None = None
 
     def load(self) -> Mapping[str, np.ndarray]:
         """The arrays, or DataMissing naming the first file that is not there."""
@@ -49,10 +52,9 @@ class Dataset:
 
     def fingerprint(self) -> str:
         """sha256 over the files' names and contents."""
-        digest = hashlib.sha256()
-        for path in self.present():
-            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-        return digest.hexdigest()
+        from dlbench.data import fingerprints
+
+        return fingerprints.of_files(self.present(), self.within)
 
 
 def root() -> Path:
@@ -64,15 +66,26 @@ def root() -> Path:
 
 
 def get(name: str) -> Dataset:
-    """A registered data set by its name."""
+    """A data set by its registered name, or by a path to the user's own, as :mod:`dlbench.data.own` has it."""
     from dlbench import plugins
+    from dlbench.data.own.spec import is_path
 
-    dataset = plugins.load(plugins.DATASETS, name)
+    if is_path(name):
+        from dlbench.data import own
+
+        return own.opened(name)
+
+    try:
+        dataset = plugins.load(plugins.DATASETS, name)
+    except PluginError as error:
+        if Path(name).exists():
+            raise PluginError(f"{error}; to read what lies here, say ./{name}") from None
+        raise
     if not isinstance(dataset, Dataset):
         raise TypeError(f"the entry point {name!r} of {plugins.DATASETS} is a {type(dataset).__name__}, not a Dataset")
     return dataset
 
 
 def load(name: str) -> Mapping[str, np.ndarray]:
-    """The arrays of a registered data set."""
+    """The arrays of a data set, by its registered name or its path."""
     return get(name).load()

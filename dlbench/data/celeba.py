@@ -91,14 +91,7 @@ def read() -> Mapping[str, NDArray[Any]]:
     everyone, folder = rows(*tables()), place("Img", "img_align_celeba")
     columns = {name: everyone[name].to_numpy() for name in ATTRIBUTES}
     paths = [folder / str(name) for name in everyone.index]
-    return pictures.by_part(paths, everyone.part.to_numpy(), columns, SIDE, middle_square)
-
-
-def middle_square(width: int, height: int) -> pictures.Box:
-    """The largest square in the middle."""
-    side = min(width, height)
-    left, upper = (width - side) / 2, (height - side) / 2
-    return left, upper, left + side, upper + side
+    return pictures.by_part(paths, everyone.part.to_numpy(), columns, SIDE, pictures.middle(1))
 
 
 CELEBA = Dataset(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from dlbench.errors import DataDamaged
 
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow documents that it raises
 PARTS = ("train", "valid", "test")  # as both sets of pictures with groups number them
 Box = tuple[float, float, float, float]  # left, upper, right, lower
 Crop = Callable[[int, int], Box]  # of a width and a height
@@ -57,8 +58,19 @@ def read(paths: Sequence[Path], side: int, crop: Crop) -> NDArray[np.uint8]:
         try:
             with Image.open(path) as file:
                 whole = file.convert("RGB")
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:  # as Pillow documents
+        except UNREADABLE as problem:
             raise DataDamaged(f"{path} was not read: {problem}. Get it again") from problem
         small = whole.resize((side, side), Image.Resampling.BILINEAR, box=crop(*whole.size))
         picture[:] = np.asarray(small).transpose(2, 0, 1)
     return pictures
+
+
+def middle(aspect: float) -> Crop:
+    """The largest part in the middle that is ``aspect`` times as wide as it is high."""
+
+    def crop(width: int, height: int) -> Box:
+        wide, high = min(width, height * aspect), min(height, width / aspect)
+        left, upper = (width - wide) / 2, (height - high) / 2
+        return left, upper, left + wide, upper + high
+
+    return crop

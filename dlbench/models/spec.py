@@ -1,8 +1,8 @@
 """A user's model in one line of text: the import path of a factory, and what is done to what it makes.
 
 ``package.module:factory`` names a function without arguments that returns a ``torch.nn.Module``. Behind a question
-mark, as in a URL, may follow ``weights``, a safetensors file, and ``mean`` and ``std``, one number a channel, if the
-model wants normalised images::
+mark, as in a URL, may follow ``weights``, a safetensors file, ``mean`` and ``std``, one number a channel, if the model
+wants normalised images, and the ``name`` that it is to have in tables and pictures::
 
     mypackage.nets:build?weights=/data/net.safetensors&mean=0.485,0.456,0.406&std=0.229,0.224,0.225
 
@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, quote
 
 from dlbench.errors import ParameterError, did_you_mean
 
-KEYS = ("weights", "mean", "std")
+KEYS = ("weights", "mean", "std", "name")
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,18 @@ class Spec:
         path: ``package.module:factory``.
         weights: a safetensors file, or nothing for those that the factory gives it.
         mean, std: of the images that it was trained on, one number a channel; images are normalised with them.
+        name: what it is called; without one, its path and its weights' file.
     """
 
     path: str
     weights: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    name: str = ""
 
     def __str__(self) -> str:
         numbers = {key: ",".join(f"{number!r}" for number in getattr(self, key)) for key in ("mean", "std")}
-        parts = {"weights": self.weights, **numbers}
+        parts = {"weights": self.weights, **numbers, "name": self.name}
         query = "&".join(f"{key}={quote(text, safe='/:')}" for key, text in parts.items() if text)
         return f"{self.path}?{query}" if query else self.path
 
@@ -51,10 +53,12 @@ class Spec:
     @property
     def label(self) -> str:
         """What it is called in tables and pictures."""
-        return f"{self.path} ({Path(self.weights).name})" if self.weights else self.path
+        return self.name or (f"{self.path} ({Path(self.weights).name})" if self.weights else self.path)
 
     def digest(self) -> str:
         """Of what, beside the code, decides what it answers; ParameterError if the weights are not there."""
+        if str(self) == self.path:
+            return ""
         text = str(self)
         if self.weights:
             try:
@@ -91,7 +95,7 @@ def parse(text: str) -> Spec:
         raise ParameterError(f"models: {len(mean)} means and {len(std)} standard deviations; expected as many, or none")
     if not all(deviation > 0 for deviation in std):
         raise ParameterError(f"models: std is {std}; expected numbers above 0")
-    return Spec(path, given.get("weights", [""])[0], mean, std)
+    return Spec(path, given.get("weights", [""])[0], mean, std, given.get("name", [""])[0])
 
 
 def numbers(text: str, name: str) -> tuple[float, ...]:

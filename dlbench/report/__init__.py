@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from dlbench.experiment import PREDICTIONS
 from dlbench.report import board, files, frames, judge, limitations, page, published, timings
 from dlbench.report.frames import Measured
 
@@ -170,7 +168,7 @@ def _judged(one: Measured, run: Run, call: Call | None, timeout_s: float, proble
         "name": one.name,
         "plan": dict(one.plan),
         "rows": one.rows,
-        "artefacts": _artefacts(one, run, problems),
+        "artefacts": frames.artefacts(one, run, problems),
         "missing": one.missing,
     }
     try:
@@ -179,19 +177,6 @@ def _judged(one: Measured, run: Run, call: Call | None, timeout_s: float, proble
         return call("dlbench.report.judge:judge", payload, timeout_s)
     except Exception as error:  # whatever a plugin does, the rest of the report stands
         return judge.failed(one.plan, judge.one_line(error))
-
-
-def _artefacts(one: Measured, run: Run, problems: list[str]) -> dict[int, dict[str, np.ndarray]]:
-    kept: dict[int, dict[str, np.ndarray]] = {}
-    for result in one.ok:
-        for name, file in (result.get("artefacts") or {}).items():
-            if name.startswith(PREDICTIONS):  # which are for those who verify
-                continue
-            try:
-                kept.setdefault(int(result["seed"]), {})[name] = run.artefact(file)
-            except (OSError, ValueError) as error:
-                problems.append(f"{one.name}, seed {result['seed']}: artefact {name} cannot be read: {error}")
-    return kept
 
 
 def _claims(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from dlbench.experiment import PREDICTIONS
+
 if TYPE_CHECKING:
     from dlbench.store import Run
 
@@ -142,6 +144,26 @@ def measured(runs: Mapping[str, Run]) -> list[Measured]:
             results = sorted(by_experiment[name], key=lambda result: int(result["seed"]))
             everything.append(Measured(label, name, plan, results, run.environments))
     return everything
+
+
+def artefacts(one: Measured, run: Run, problems: list[str]) -> dict[int, dict[str, np.ndarray]]:
+    """What an experiment's trials kept for pictures, by seed and name.
+
+    Args:
+        one: what was measured of it.
+        run: where that was measured.
+        problems: gets a line for each that cannot be read.
+    """
+    kept: dict[int, dict[str, np.ndarray]] = {}
+    for result in one.ok:
+        for name, file in (result.get("artefacts") or {}).items():
+            if name.startswith(PREDICTIONS):  # which are for those who verify
+                continue
+            try:
+                kept.setdefault(int(result["seed"]), {})[name] = run.artefact(file)
+            except (OSError, ValueError) as error:
+                problems.append(f"{one.name}, seed {result['seed']}: artefact {name} cannot be read: {error}")
+    return kept
 
 
 def measurements(everything: Sequence[Measured]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dlbench import data, plugins
 from dlbench.declarations import declarations, experiment_class
-from dlbench.errors import DataMissing, PluginError, UsageError
+from dlbench.errors import DataDamaged, DataMissing, PluginError, UsageError
 from dlbench.models import fingerprint
 
 
@@ -39,8 +39,10 @@ def describe(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) ->
     for name in datasets:
         try:
             fingerprints[name] = data.get(name).fingerprint()
-        except (DataMissing, PluginError) as error:
+        except (DataMissing, DataDamaged, PluginError) as error:
             missing = f"data set {name}: {error}"
+        except UsageError as error:  # a path with options that its data does not have
+            return {"usage": str(error)}
     if absent := plugins.extras_missing(plugin, cls.requires):
         missing = f"needs {', '.join(absent)}: pip install '{plugin.distribution}[{','.join(cls.requires)}]'"
     return declarations(cls) | {

@@ -46,7 +46,7 @@ def trial(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> di
         encoded = {name: base64.b64encode(value).decode() for name, value in artefacts.items()}
         return result | {"rows": rows, "artefacts": encoded}
     except BaseException as error:  # sys.exit in a trial is a failure of the trial
-        return result | {"status": _status(error), "reason": _reason(error), "details": traceback.format_exc()}
+        return result | {"status": status_of(error), "reason": reason_of(error), "details": traceback.format_exc()}
 
 
 def measurements(experiment: Experiment, context: Context) -> list[Measurement]:
@@ -126,7 +126,8 @@ def _declared_data(name: str, declared: list[str]) -> Any:
     return data.load(name)
 
 
-def _status(error: BaseException) -> str:
+def status_of(error: BaseException) -> str:
+    """What an exception makes of a trial."""
     if isinstance(error, InvalidResult):
         return "invalid_result"
     if isinstance(error, DataMissing | NotApplicable):
@@ -138,7 +139,8 @@ def _status(error: BaseException) -> str:
     return "error"
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
+    """An exception in a line, and where it was raised if that is not our own."""
     if isinstance(error, InvalidResult | DataMissing | NotApplicable):
         return str(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]

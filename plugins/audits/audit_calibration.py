@@ -76,30 +76,19 @@ class AuditCalibration(Audit):
         p = softmax(logits)
         judged, fitted = np.arange(len(y)) % 2 == 0, np.arange(len(y)) % 2 == 1
         repaired = u.TemperatureScaling.fit(logits[fitted], y[fitted])(logits[judged])
-        yield self.judged(p, y, context) | {
-            "labels": "own",
-            "repaired": self.excess(repaired, y[judged], context),
-        }
+        left = u.expected_calibration_error(repaired, y[judged]) - self.by_chance(repaired, context)
+        by_chance = self.by_chance(p, context)
+        yield scores(p, y, by_chance) | {"labels": "own", "repaired": left}
         rng = context.rng("drawn")
-        drawn = [self.judged(p, u.draw_labels(p, rng), context) for _ in range(DRAWN)]
+        drawn = [scores(p, u.draw_labels(p, rng), by_chance) for _ in range(DRAWN)]
         yield {name: float(np.mean([one[name] for one in drawn])) for name in drawn[0]} | {"labels": "drawn"}
-        others = np.roll(y, len(y) // 2)
-        yield self.judged(softmax(SURE * logits), others, context) | {"labels": "others"}
+        sure = softmax(SURE * logits)
+        yield scores(sure, np.roll(y, len(y) // 2), self.by_chance(sure, context)) | {"labels": "others"}
         self.worst(subject, shown, p)
 
-    def judged(self, p: NDArray[np.float64], y: NDArray[np.int64], context: Context) -> Measurement:
-        return {
-            "accuracy": u.accuracy(p, y),
-            "ece": u.expected_calibration_error(p, y),
-            "excess_ece": self.excess(p, y, context),
-            "overconfidence": u.overconfidence(p, y),
-            "nll": u.negative_log_likelihood(p, y),
-            "aurc": u.area_under_risk_coverage(p, y),
-        }
-
-    def excess(self, p: NDArray[np.float64], y: NDArray[np.int64], context: Context) -> float:
-        by_chance = u.resampled(u.expected_calibration_error, p, self.draws, context.rng("resampled")).mean()
-        return float(u.expected_calibration_error(p, y) - by_chance)
+    def by_chance(self, p: NDArray[np.float64], context: Context) -> float:
+        """The calibration error that these probabilities would have if they were right."""
+        return float(u.resampled(u.expected_calibration_error, p, self.draws, context.rng("resampled")).mean())
 
     @staticmethod
     def worst(subject: Subject, shown: Examples, p: NDArray[np.float64]) -> None:
@@ -164,6 +153,19 @@ class AuditCalibration(Audit):
         axes.set_xlabel("mean confidence")
         axes.set_ylabel("accuracy")
         axes.legend()
+
+
+def scores(p: NDArray[np.float64], y: NDArray[np.int64], by_chance: float) -> Measurement:
+    """What is measured of probabilities [n, classes] and labels [n]."""
+    ece = u.expected_calibration_error(p, y)
+    return {
+        "accuracy": u.accuracy(p, y),
+        "ece": ece,
+        "excess_ece": ece - by_chance,
+        "overconfidence": u.overconfidence(p, y),
+        "nll": u.negative_log_likelihood(p, y),
+        "aurc": u.area_under_risk_coverage(p, y),
+    }
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,14 +1,8 @@
 """What is left of a model's accuracy when images are moved by some pixels?
 
-An audit: it measures a model that a user brings, beside references that it trains itself. To be brought, a model is an
-import path ``package.module:factory`` or the name of a registered model; the factory takes no arguments and returns a
-``torch.nn.Module`` that maps images [n, 1, 12, 12] in [0, 1] to the logits of four kinds of bars::
-
-    --set example_plugin_audit.models=example_plugin_means,mlp
-
-References are two networks of one form: ``mlp``, trained on images as they are, and ``mlp_moved``, trained on images
-that are moved at random. What is moved out at one side comes in at the other, so that moving by the whole width is no
-move at all (the negative control). Images whose pixels are shuffled say nothing any more (the positive one).
+An audit: its subjects are the models that it is given, and ``dlbench audit`` makes it with all others. What is moved
+out at one side comes in at the other, so that moving by the whole width is no move at all (the negative control).
+Images whose pixels are shuffled say nothing any more (the positive one).
 """
 
 from __future__ import annotations
@@ -18,172 +12,89 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from dlbench import (
-    Claim,
-    Context,
-    Control,
-    Experiment,
-    Measurement,
-    Metric,
-    above,
-    attacks,
-    below,
-    between,
-    contains,
-    draw_means,
-    every,
-    paired,
-    where,
-)
-from dlbench.brought import brought, check_names
-from dlbench.errors import ParameterError
-from torch import Tensor, nn
-
-from example_plugin.data import CLASSES, SIDE
+from dlbench import Axis, Claim, Context, Control, Measurement, Metric, below, between, draw_means, every, where
+from dlbench.audit import Audit, Examples, Subject
+from torch import Tensor
 
 if TYPE_CHECKING:
     import pandas as pd
     from dlbench import Artefacts
     from matplotlib.figure import Figure
 
-DATA = "example_plugin_bars"
-REFERENCES = "mlp", "mlp_moved"
-PIXELS = 0, 1, 2, 3, 4
-FAR = 4
-SHAPE = 1, SIDE, SIDE  # of an image
-COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+
+def moved_by(rows: pd.DataFrame, share: float) -> pd.Series:
+    """Accuracy on images that were moved by a share of their width, one value a seed."""
+    return where(rows, view="moved", share=share).accuracy
 
 
 @dataclass(frozen=True)
-class MovedImages(Experiment):
-    models: tuple[str, ...] = REFERENCES
-    width: int = between(1, 4096, default=64)
-    steps: int = between(1, 100_000, default=300)
-    batch_size: int = between(1, 4096, default=64)
-    learning_rate: float = between(1e-6, 1.0, default=3e-3)
+class MovedImages(Audit):
+    models: tuple[str, ...] = ("example_plugin_means",)
+    data: str = "example_plugin_bars"
+    shares: tuple[float, ...] = between(0.0, 1.0, default=(0.0, 0.1, 0.2, 0.3))
 
-    title = "A network that saw bars in the middle does not know them elsewhere"
-    chapter = "example-plugin"
+    title = "Does the model know things elsewhere?"
+    takes = ("images",)
     metrics = {"accuracy": Metric("share of right answers", better="higher", main=True, low=0, high=1)}
-    presets = {"quick": {}, "full": {"width": 512, "steps": 3000}}
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_names(self.models, REFERENCES)
-        if not self.models or len(set(self.models)) < len(self.models):
-            raise ParameterError(f"models is {self.models}; name at least one, and none twice")
-
-    def datasets(self) -> tuple[str, ...]:
-        return (DATA,)
-
-    def brings(self) -> list[str]:
-        return [name for name in self.models if name not in REFERENCES]
-
-    def trial(self, context: Context) -> Iterator[Measurement]:
-        data = context.data(DATA)
-        x, y, test_x, test_y = (
-            torch.from_numpy(data[name]).to(context.device) for name in ("train_x", "train_y", "test_x", "test_y")
-        )
-        nets = {name: brought(name, SHAPE, CLASSES, context) for name in self.brings()}  # before work is done
-        for done, name in enumerate(self.models):
-            context.progress(done / len(self.models), name)
-            net = nets.get(name) or self.trained(name, x[:, None], y, context)
-            for view, pixels, seen in views(test_x[:, None], context):
-                with torch.no_grad(), attacks.attack_mode(net):
-                    accuracy = float((net(seen).argmax(1) == test_y).double().mean())
-                yield {"subject": name, "view": view, "pixels": pixels, "accuracy": accuracy}
-
-    def trained(self, name: str, x: Tensor, y: Tensor, context: Context) -> nn.Module:
-        """A reference; both begin with the same weights, and see the same images in the same order."""
-        with context.seeded("init"):
-            net = nn.Sequential(
-                nn.Flatten(), nn.Linear(SIDE * SIDE, self.width), nn.ReLU(), nn.Linear(self.width, CLASSES)
-            ).to(context.device)
-        order, moves = context.generator("order"), context.generator("moves")
-        optimizer = torch.optim.Adam(net.parameters(), lr=self.learning_rate)
-        for _ in range(self.steps):
-            chosen = torch.randint(len(x), (self.batch_size,), generator=order)
-            images = x[chosen]
-            if name == "mlp_moved":
-                images = moved(images, int(torch.randint(-FAR, FAR + 1, (), generator=moves)))
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(net(images), y[chosen]).backward()
-            optimizer.step()
-        return net.eval()
+    def measure(self, subject: Subject, shown: Examples, context: Context) -> Iterator[Measurement]:
+        for share in sorted({*self.shares, 0.0, 1.0}):
+            yield {"view": "moved", "share": share, "accuracy": subject.right(moved(shown.x, share), shown.y).mean()}
+        spoilt = shuffled(shown.x, context.generator("shuffle"))
+        yield {"view": "shuffled", "share": 0.0, "accuracy": subject.right(spoilt, shown.y).mean()}
+        far = moved(shown.x, max(self.shares))
+        wrong = subject.right(far, shown.y) == 0
+        names = [f"is {shown.classes[label]}" for label in shown.labels[wrong]]
+        subject.show("moved, and not known any more", far[torch.from_numpy(wrong)], names)
 
     claims = [
         Claim(
-            "a network that saw bars in the middle loses more than 20 points when they are moved by four pixels",
-            lambda rows: above(lost(rows, "mlp", FAR), 0.2),
-        ),
-        Claim(
-            "one that saw them moved is right there more often, by more than 10 points",
-            lambda rows: above(paired(where(rows, view="moved", pixels=FAR), "accuracy", "mlp_moved", "mlp"), 0.1),
+            "moving images by three tenths of their width costs less than 5 points",
+            lambda rows: every(rows, "subject", lambda r: below(moved_by(r, 0.0) - moved_by(r, 0.3), 0.05)),
         ),
         Control(
             "moved by their whole width, images are what they were",
-            lambda rows: below(lost(rows, "mlp", SIDE).abs(), 1e-9),
+            lambda rows: every(rows, "subject", lambda r: below((moved_by(r, 0.0) - moved_by(r, 1.0)).abs(), 1e-9)),
             kind="negative",
         ),
         Control(
-            "shuffled pixels leave chance",
+            "shuffled pixels cost more than 30 points",
             lambda rows: every(
-                of_references(where(rows, view="shuffled")),
-                "subject",
-                lambda r: contains(r.accuracy, 1 / CLASSES, margin=0.05),
+                rows, "subject", lambda r: below(where(r, view="shuffled").accuracy - moved_by(r, 0.0), -0.3)
             ),
             kind="positive",
         ),
-        Control(
-            "the references know bars in the middle: accuracy above 0.9",
-            lambda rows: every(
-                of_references(where(rows, view="moved", pixels=0)), "subject", lambda r: above(r.accuracy, 0.9)
-            ),
-            kind="gate",
-        ),
+    ]
+    axes = [
+        Axis(
+            "moved images",
+            lambda rows: where(rows, view="moved").query("0 < share < 1").groupby(level=0).accuracy.mean(),
+            "mean accuracy on images that are moved by a tenth to three tenths of their width",
+        )
     ]
 
     def plot(self, rows: pd.DataFrame, figure: Figure, artefacts: Artefacts) -> None:
-        """Accuracy over the pixels that images are moved by."""
+        """Accuracy over how far images are moved."""
         axes = figure.subplots()
-        for number, name in enumerate(self.models):
-            mine = where(rows, subject=name, view="moved") if len(rows) else rows
-            by_pixels = dict(iter(mine[mine.pixels <= FAR].groupby("pixels").accuracy)) if len(mine) else {}
-            draw_means(
-                axes,
-                by_pixels.keys(),
-                by_pixels.values(),
-                limits=(0, 1),
-                color=COLOURS[number % len(COLOURS)],
-                marker="o",
-                label=name,
-            )
-        axes.axhline(1 / CLASSES, color="0.5", linestyle=":", label="chance")
+        subjects = where(rows, view="moved").groupby("subject", sort=False) if len(rows) else ()
+        for number, (name, mine) in enumerate(subjects):
+            accuracies = mine[mine.share < 1].groupby("share").accuracy
+            by_share = {float(share): values for share, values in accuracies}
+            shares, samples, colour = by_share.keys(), by_share.values(), f"C{number}"
+            draw_means(axes, shares, samples, limits=(0, 1), color=colour, marker="o", label=str(name))
         axes.set_ylim(-0.03, 1.03)
-        axes.set_xlabel("pixels that images are moved by, down and to the right")
+        axes.set_xlabel("how far images are moved, as a share of their width")
         axes.set_ylabel("accuracy")
         axes.legend(frameon=False)
 
 
-def moved(images: Tensor, pixels: int) -> Tensor:
-    """Images [n, 1, h, w] moved down and to the right; what goes out comes in at the other side."""
-    return images.roll((pixels, pixels), (2, 3))
+def moved(images: Tensor, share: float) -> Tensor:
+    """Images [n, channels, h, w] moved to the right; what goes out comes in at the other side."""
+    return images.roll(round(share * images.shape[3]), 3)
 
 
-def views(images: Tensor, context: Context) -> Iterator[tuple[str, int, Tensor]]:
-    """What models are shown: the images moved, moved all the way round, and each with its pixels shuffled."""
-    for pixels in (*PIXELS, SIDE):
-        yield "moved", pixels, moved(images, pixels)
-    order = torch.rand(len(images), SIDE * SIDE, generator=context.generator("shuffle")).argsort(1)
-    yield "shuffled", 0, images.flatten(1).gather(1, order.to(images.device)).reshape(images.shape)
-
-
-def lost(rows: pd.DataFrame, subject: str, pixels: int) -> pd.Series:
-    """By how much accuracy falls when images are moved, one value a seed."""
-    mine = where(rows, subject=subject, view="moved")
-    return where(mine, pixels=0).accuracy - where(mine, pixels=pixels).accuracy
-
-
-def of_references(rows: pd.DataFrame) -> pd.DataFrame:
-    """Claims and controls are about the references; what is brought is measured beside them."""
-    return rows[rows.subject.isin(REFERENCES)]
+def shuffled(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images [n, channels, h, w], each with its pixels in another order."""
+    n, channels, height, width = images.shape
+    order = torch.rand(n, 1, height * width, generator=generator).argsort(2).to(images.device)
+    return images.flatten(2).gather(2, order.expand(n, channels, -1)).reshape(images.shape)

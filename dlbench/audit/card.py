@@ -1,0 +1,208 @@
+"""A model's report card: its value on every axis beside other models', what it was found wanting in, and examples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dlbench import stats
+from dlbench.audit import judge
+from dlbench.audit.subject import CAPTIONS, SHOWN
+from dlbench.report import files
+from dlbench.report.frames import Measured
+from dlbench.report.judge import one_line
+
+Call = Callable[[str, dict[str, Any], float], dict[str, Any]]
+Artefacts = Mapping[str, Mapping[int, Mapping[str, NDArray[Any]]]]
+"""audit → seed → name → array."""
+
+JUDGE_TIMEOUT = 120.0
+MOST_SAMPLES = 12
+
+AXES = ("audit", "axis", "subject", "value", "low", "high", "n", "about", "reason")
+VERDICTS = ("audit", "claim", "kind", "subject", "verdict", "estimate", "low", "high", "n", "criterion", "reason")
+NUMBERS = ("audit", "metric", "subject", "value", "low", "high", "n", "unit", "better", "about")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image that an audit keeps of the model, and the line below it."""
+
+    audit: str
+    title: str
+    image: NDArray[np.uint8]  # [channels, height, width]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What audits found of one model.
+
+    Attributes:
+        subject: what the model is called.
+        facts: what is known of the measurement, name → text.
+        axes: a row an axis and model; ``value`` is from 0, the worst, to 1, the best, with its interval over seeds.
+        verdicts: a row a claim or control and model.
+        numbers: a row a metric and model, of audits that have no axis, such as cost.
+        samples: images that the model fails on, the worst first.
+        missing: audit → why it measured nothing.
+        findings: what was found in the data before anything was measured, a line each.
+    """
+
+    subject: str
+    facts: Mapping[str, str]
+    axes: pd.DataFrame
+    verdicts: pd.DataFrame
+    numbers: pd.DataFrame
+    samples: Sequence[Sample]
+    missing: Mapping[str, str]
+    findings: Sequence[str] = field(default_factory=tuple)
+
+    @property
+    def references(self) -> list[str]:
+        """The models that stand beside it."""
+        return [name for name in dict.fromkeys(self.axes.subject) if name != self.subject]
+
+    @property
+    def own(self) -> pd.DataFrame:
+        """Its rows of :attr:`axes` that have a value."""
+        return self.axes[(self.axes.subject == self.subject) & self.axes.value.notna()]
+
+    @cached_property
+    def weaknesses(self) -> list[str]:
+        """What is wrong with the model, in sentences: claims that do not hold, then axes on which another is better.
+
+        A model counts as better where the intervals do not touch.
+        """
+        mine = self.verdicts[(self.verdicts.subject == self.subject) & (self.verdicts.kind == "claim")]
+        found = [
+            f"{row.audit}: it does not hold that {row.claim} ({interval(row.estimate, row.low, row.high)})"
+            for row in mine[mine.verdict == "does not hold"].itertuples()
+        ]
+        for row in self.own.sort_values("value").itertuples():
+            beside = self.axes[(self.axes.axis == row.axis) & (self.axes.audit == row.audit)]
+            better = beside[beside.low > row.high].sort_values("value", ascending=False)
+            if len(better):
+                best = better.iloc[0]
+                values = interval(row.value, row.low, row.high), interval(best.value, best.low, best.high)
+                found.append(f"{row.audit}: on {row.axis} it has {values[0]}, and {best.subject} {values[1]}")
+        return found
+
+    def write(self, folder: Path, report: str = "") -> Path:
+        """Write card.html, axes.csv, verdicts.csv and numbers.csv; returns the page's path.
+
+        Args:
+            folder: where to, made if it is not there.
+            report: the file of the full report beside it, to link to.
+        """
+        from dlbench.audit import page
+
+        for name in ("axes", "verdicts", "numbers"):
+            files.write(folder / f"{name}.csv", files.csv_text(getattr(self, name)))
+        files.write(folder / page.FILE, page.render(self, report))
+        return folder / page.FILE
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the picture, and what is weak."""
+        from dlbench.audit import page
+
+        return page.summary(self)
+
+
+def make(
+    everything: Sequence[Measured],
+    artefacts: Artefacts,
+    subject: str,
+    *,
+    facts: Mapping[str, str],
+    findings: Sequence[str] = (),
+    call: Call | None = None,
+) -> Card:
+    """A card of what audits have measured.
+
+    Args:
+        everything: one for each audit.
+        artefacts: what their trials kept.
+        subject: the model that the card is of; the others are references.
+        facts: see :class:`Card`.
+        findings: likewise.
+        call: what runs the plugins' rules, isolated; None runs them in this process.
+    """
+    axes: list[dict[str, Any]] = []
+    verdicts: list[dict[str, Any]] = []
+    numbers: list[dict[str, Any]] = []
+    missing: dict[str, str] = {}
+    for one in everything:
+        if not one.ok:
+            missing[one.name] = next((str(result["reason"]) for result in one.failed), "it did not run")
+            continue
+        payload = {"name": one.name, "plan": dict(one.plan), "rows": one.rows, "missing": one.missing}
+        try:
+            found = judge.judge(payload) if call is None else call("dlbench.audit.judge:judge", payload, JUDGE_TIMEOUT)
+        except Exception as error:  # whatever a plugin does, the rest of the card stands
+            missing[one.name] = f"it cannot be judged: {one_line(error)}"
+            continue
+        axes += [{"audit": one.name} | record for record in found["axes"]]
+        verdicts += [
+            {"audit": one.name, "claim": record["statement"], "verdict": record["outcome"]} | record
+            for record in found["verdicts"]
+        ]
+        if not found["axes"]:
+            numbers += _numbers(one)
+    return Card(
+        subject=subject,
+        facts=facts,
+        axes=pd.DataFrame(axes, columns=list(AXES)),
+        verdicts=pd.DataFrame(verdicts, columns=list(VERDICTS)),
+        numbers=pd.DataFrame(numbers, columns=list(NUMBERS)),
+        samples=list(_samples(artefacts, subject)),
+        missing=missing,
+        findings=findings,
+    )
+
+
+def _numbers(one: Measured) -> Iterator[dict[str, Any]]:
+    """The mean of each metric of each subject over the seeds, of its rows that have no settings beside it."""
+    rows = one.rows
+    for metric, declared in one.plan["metrics"].items():
+        for subject, mine in rows[rows[metric].notna()].groupby("subject", sort=False):
+            firsts = mine[~mine.index.duplicated()]  # the first row of a seed is the model as it is
+            value, low, high, n = stats.t_interval(firsts[metric])
+            about = {"unit": declared["unit"], "better": declared["better"] or "", "about": declared["description"]}
+            yield {"audit": one.name, "metric": metric, "subject": subject, "value": value} | {
+                "low": low,
+                "high": high,
+                "n": n,
+                **about,
+            }
+
+
+def _samples(artefacts: Artefacts, subject: str) -> Iterator[Sample]:
+    """What trials kept of the subject: under each title the first of every seed, then the second, up to so many."""
+    for audit, by_seed in artefacts.items():
+        piles: dict[str, list[list[Sample]]] = {}
+        for arrays in by_seed.values():
+            for name, images in arrays.items():
+                if not name.startswith(SHOWN):
+                    continue
+                named, title = json.loads(name.removeprefix(SHOWN))
+                captions = arrays.get(CAPTIONS + name.removeprefix(SHOWN), [""] * len(images))
+                if named == subject:
+                    pile = [Sample(audit, title, i, str(c)) for i, c in zip(images, captions, strict=False)]
+                    piles.setdefault(title, []).append(pile)
+        for under in piles.values():
+            dealt = [pile[k] for k in range(max(map(len, under))) for pile in under if k < len(pile)]
+            yield from dealt[:MOST_SAMPLES]
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """A number with its interval, as printed."""
+    return f"{value:.3g} [{low:.3g}, {high:.3g}]"

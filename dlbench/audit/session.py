@@ -1,0 +1,131 @@
+"""Audits from Python, in this process: no run folder, and a model that need not have an import path."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from torch import nn
+
+from dlbench import data as datasets
+from dlbench import plugins
+from dlbench.audit import card, here
+from dlbench.audit.preflight import fitting
+from dlbench.data import own
+from dlbench.declarations import declarations, experiment_class
+from dlbench.errors import PluginError, UsageError
+from dlbench.experiment import Context, Experiment
+from dlbench.models.spec import label
+from dlbench.report.frames import Measured
+from dlbench.runner.trial import measurements, reason_of, status_of
+
+HANDED = "handed"  # what data that is handed over is called
+
+
+def audit(
+    model: nn.Module | str,
+    x: Any,
+    y: Any = None,
+    *,
+    groups: Sequence[Any] | None = None,
+    training: tuple[Any, Any] | None = None,
+    classes: Sequence[str] | None = None,
+    name: str = "",
+    references: Sequence[str] | None = None,
+    audits: Sequence[str] | None = None,
+    folds: int = 6,
+    preset: str = "quick",
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    device: str = "cpu",
+) -> card.Card:
+    """Measure a classifier on everything that audits look at.
+
+    Args:
+        model: a module from images in [0, 1], or the rows of a table, to logits; or what ``dlbench audit`` takes. Its
+            parameters, buffers and modes are as before when this returns.
+        x: images [n, height, width] or [n, channels, height, width] in [0, 1] (or bytes), or a table [n, features]; an
+            array or a tensor. Or the name or path of a data set, as ``dlbench audit --data`` takes it.
+        y: [n], classes from 0 on; not with a data set's name.
+        groups: [n], the group that each example is of.
+        training: (x, y) of what the model may have been trained on, which detectors and data hunger need.
+        classes: their names.
+        name: what the model is called on the card.
+        references: registered models beside it; None takes all that were made for the data set.
+        audits: which; None makes all that are installed.
+        folds: parts of the examples, each measured apart.
+        preset: ``quick`` or ``full``.
+        settings: audit → parameter → value.
+        device: where to compute.
+
+    Returns:
+        The card, which a notebook shows as a picture; ``card.axes``, ``card.verdicts`` and ``card.numbers`` are frames.
+
+    Raises:
+        UsageError: the data cannot be used, or an audit, a reference or a setting is not there.
+    """
+    if isinstance(x, str):
+        if y is not None:
+            raise UsageError(f"y is given beside the data set {x!r}, which has its own labels; leave it out")
+        data, arrays = x, datasets.load(x)
+    else:
+        train_x, train_y = training or (None, None)
+        handed = own.handed(x, y, groups=groups, classes=classes, train_x=train_x, train_y=train_y)
+        data, arrays = HANDED, handed.load()
+    found = own.findings(arrays)
+    if errors := [one.text for one in found if one.severity == "error"]:
+        raise UsageError(f"{data}: {errors[0]}")
+    beside, left_out = fitting(data, references) if data != HANDED else ([], [])
+    path = f"{here.PATH}?name={quote(name or type(model).__name__)}" if isinstance(model, nn.Module) else model
+    given = {"models": (path, *beside), "data": data, "folds": folds}
+    chosen = [plugins.find(plugins.AUDITS, one) for one in audits] if audits else plugins.discover(plugins.AUDITS)[0]
+    for one in settings or {}:
+        if one not in [plugin.name for plugin in chosen]:
+            raise UsageError(f"settings: {one!r} is not among the audits {[plugin.name for plugin in chosen]}")
+    everything, artefacts = [], {}
+    with here.handed(model) if isinstance(model, nn.Module) else contextlib.nullcontext():
+        for plugin in chosen:
+            try:
+                cls = experiment_class(plugin)
+            except PluginError:
+                if audits:
+                    raise
+                continue  # one that nobody named stops no other
+            experiment = cls.preset(preset, {**given, **(settings or {}).get(plugin.name, {})}, name=plugin.name)
+            results, kept = _trials(experiment, {data: arrays}, folds, device)
+            plan = declarations(cls) | {
+                "plugin": {"value": plugin.value, "distribution": plugin.distribution},
+                "seeds": range(folds),
+                "preset": preset,
+            }
+            everything.append(Measured("here", plugin.name, plan, results, {}))
+            artefacts[plugin.name] = kept
+    shown = arrays["test_y" if "test_y" in arrays else "y"]
+    return card.make(
+        everything,
+        artefacts,
+        label(path),
+        facts={"data": data, "examples": f"{len(shown):,}, in {folds} parts", "preset": preset, "device": device},
+        findings=[one.text for one in found] + left_out,
+    )
+
+
+def _trials(
+    experiment: Experiment, arrays: Mapping[str, Any], folds: int, device: str
+) -> tuple[list[dict[str, Any]], dict[int, dict[str, np.ndarray]]]:
+    """The results of all folds as a run would have them, and what they kept."""
+    results, kept = [], {}
+    for seed in range(folds):
+        context = Context(seed=seed, device=device, loader=lambda name: arrays[name])
+        result: dict[str, Any] = {"seed": seed, "environment": "", "status": "ok", "reason": "", "rows": []}
+        try:
+            result["rows"] = measurements(experiment, context)
+            kept[seed] = context.kept
+        except UsageError:
+            raise
+        except Exception as error:  # what an audit cannot measure is told on the card
+            result |= {"status": status_of(error), "reason": reason_of(error)}
+        results.append(result)
+    return results, kept
