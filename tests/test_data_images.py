@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from dlbench.data.images import CIFAR10, DIGITS, MNIST, read_idx
+from dlbench.data.images import CIFAR10, DIGITS, DIGITS_SPLIT, INK, MNIST, read_idx
 from dlbench.errors import DataDamaged, DataMissing
 
 from .made_sets import Python2Pickler
@@ -26,6 +26,19 @@ def test_digits_are_scikit_learns():
     assert ours["y"].dtype == np.int64
     assert ours["x"].min() == 0
     assert ours["x"].max() == 1
+
+
+def test_split_digits_are_all_of_them_once_and_grouped_by_their_ink():
+    split, whole = DIGITS_SPLIT.load(), DIGITS.load()
+    assert np.array_equal(split["test_x"], whole["x"][2::3]) and np.array_equal(split["test_y"], whole["y"][2::3])
+    assert len(split["train_x"]) + len(split["test_x"]) == len(whole["x"])
+    most = 0.0
+    for group in INK:
+        sizes = [(split[f"{part}_groups"] == group).mean() for part in ("train", "test")]
+        assert np.allclose(sizes, 1 / 3, atol=0.05)
+        ink = split["train_x"][split["train_groups"] == group].mean((1, 2))
+        assert ink.min() >= most
+        most = ink.max()
 
 
 def test_digits_do_not_import_scikit_learn():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,13 @@ class Examples:
         """N of them at most, drawn without repetition, in an order that says nothing, with their classes."""
         rows = torch.from_numpy(rng.permutation(len(self.y))[:n]).to(self.y.device)
         return self.x[rows], self.y[rows]
+
+    def few(self, n: int, rng: np.random.Generator) -> Examples:
+        """N of them at most, drawn without repetition, in their order."""
+        rows = np.sort(rng.permutation(len(self.y))[:n])
+        chosen = torch.from_numpy(rows).to(self.y.device)
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, x=self.x[chosen], y=self.y[chosen], groups=groups)
 
     def taught(self, why: str) -> Training:
         """The training examples, or NotApplicable: they are needed, and why."""

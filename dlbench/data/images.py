@@ -62,14 +62,23 @@ DIGITS = Dataset(
 def _digits_split_read() -> Arrays:
     x, y = _digits_read().values()
     tests = np.arange(len(x)) % 3 == 2  # not every second or fifth, as the classes follow each other in order
-    return {"train_x": x[~tests], "train_y": y[~tests], "test_x": x[tests], "test_y": y[tests]}
+    ink = x.mean((1, 2))
+    groups = np.array(INK)[np.searchsorted(np.quantile(ink[~tests], (1 / 3, 2 / 3)), ink)]
+    parts = {"train": ~tests, "test": tests}
+    return {
+        f"{part}_{name}": a[rows]
+        for part, rows in parts.items()
+        for name, a in zip(("x", "y", "groups"), (x, y, groups), strict=True)
+    }
 
+
+INK = ("little ink", "some ink", "much ink")  # thirds of the training images
 
 DIGITS_SPLIT = Dataset(
     _digits_files,
     _digits_split_read,
     "The digits, cut once: every third image tests, 599 of 1,797, so that a model which was trained before is tested "
-    "on images that it did not see. Both sides have the same writers.",
+    "on images that it did not see. Both sides have the same writers. Groups are of the ink in an image, in thirds.",
 )
 
 
