@@ -16,6 +16,7 @@ COMMANDS = {
     "show": "an experiment's claims, parameters, metrics and needs; how a model was made",
     "run": "run experiments; the same command again resumes",
     "report": "tables, pictures and a page from run folders",
+    "export": "tables for LaTeX and Markdown, Parquet, MLflow, Weights & Biases",
     "compare": "what got better and worse between two runs; exit 3 on a regression",
     "models": "train the reference models that audits compare with",
     "leaderboard": "submissions, their verification, and boards made of them",
