@@ -87,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def fail(message: str, status: int) -> int:
-    """Print one line (and a traceback below it where a plugin left one); returns the status."""
-    click.echo(f"dlbench: {message}", err=True)
+    """Print one line, and a traceback below it where a plugin left one; of neither a terminal obeys anything."""
+    seen = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in message)
+    click.echo(f"dlbench: {seen}", err=True)
     return status
