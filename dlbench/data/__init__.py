@@ -78,7 +78,7 @@ def get(name: str) -> Dataset:
     try:
         dataset = plugins.load(plugins.DATASETS, name)
     except PluginError as error:
-        if Path(name).exists():
+        if Path(name.partition("?")[0]).exists():
             raise PluginError(f"{error}; to read what lies here, say ./{name}") from None
         raise
     if not isinstance(dataset, Dataset):

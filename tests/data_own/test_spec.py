@@ -1,5 +1,7 @@
 """Paths with options in the place of a data set's name."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -97,5 +99,6 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 def test_a_folder_that_is_named_as_a_data_set_is_pointed_at(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(PluginError, match=r"no dataset 'pictures'.*say \./pictures$"):
-        data.get("pictures")
+    for name in ("pictures", "pictures?size=8x8"):
+        with pytest.raises(PluginError, match=rf"no dataset '{re.escape(name)}'.*say \./{re.escape(name)}$"):
+            data.get(name)
