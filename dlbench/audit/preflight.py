@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dlbench import models, plugins
+from dlbench import data, models, plugins
 from dlbench.audit.examples import examples
 from dlbench.brought import brought
 from dlbench.errors import DataDamaged, DataMissing, NotApplicable, PluginError, UsageError
@@ -34,13 +34,13 @@ def preflight(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -
     from dlbench.data import own
 
     try:
-        context = Context(seed=0, device=payload["device"])
-        arrays = context.data(payload["data"])
+        arrays = data.load(payload["data"])
+        context = Context(seed=0, device=payload["device"], loader=lambda name: arrays)  # which are read once
         found = own.findings(arrays)
         told: dict[str, Any] = {
             "label": label(payload["model"]),
             "errors": [one.text for one in found if one.severity == "error"],
-            "findings": [one.text for one in found if one.severity != "error"],
+            "findings": [f"{one.severity}: {one.text}" for one in found if one.severity != "error"],
             "examples": len(arrays["test_y" if "test_y" in arrays else "y"]),
         }
         if told["errors"]:
@@ -71,11 +71,11 @@ def _has(audit: str, parameter: str) -> bool:
     return dataclasses.is_dataclass(loaded) and any(field.name == parameter for field in dataclasses.fields(loaded))
 
 
-def fitting(data: str, wanted: Sequence[str] | None, beside: str = "") -> tuple[list[str], list[str]]:
+def fitting(dataset: str, wanted: Sequence[str] | None, beside: str = "") -> tuple[list[str], list[str]]:
     """Registered models that were made for a data set and can be used, and a line for each that cannot.
 
     Args:
-        data: the data set.
+        dataset: the data set.
         wanted: their names; None takes all that were made for it.
         beside: the model that they are to stand beside, which is none of them.
 
@@ -88,7 +88,7 @@ def fitting(data: str, wanted: Sequence[str] | None, beside: str = "") -> tuple[
             continue
         try:
             model = models.get(name)
-            if model.dataset != data:
+            if model.dataset != dataset:
                 if wanted is not None:
                     left_out.append(f"reference {name}: it was made for {model.dataset}")
                 continue

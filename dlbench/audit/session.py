@@ -108,7 +108,7 @@ def audit(
         artefacts,
         label(path),
         facts={"data": data, "examples": f"{len(shown):,}, in {folds} parts", "preset": preset, "device": device},
-        findings=[one.text for one in found] + left_out,
+        findings=[f"{one.severity}: {one.text}" for one in found] + left_out,
     )
 
 
