@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +58,15 @@ def read(data: bytes) -> Array:
 
 
 def accuracy(target: Array, output: Array) -> float:
-    """The share of items whose class, or most probable class (the first of several), is the target."""
-    answer = output[:, 0] if output.shape[1] == 1 else output.argmax(1)
-    return float((answer == target).mean())
+    """The share of items whose class is the target.
+
+    Of probabilities the most probable class counts; where several are, each counts its share, as a tie is no answer. A
+    trial that decides such ties itself keeps the classes that it decided on.
+    """
+    if output.shape[1] == 1:
+        return float((output[:, 0] == target).mean())
+    best = output == output.max(1, keepdims=True)
+    return float((_of_target(target, best) / best.sum(1)).mean())
 
 
 def error_rate(target: Array, output: Array) -> float:
@@ -69,14 +76,21 @@ def error_rate(target: Array, output: Array) -> float:
 
 def log_loss(target: Array, output: Array) -> float:
     """The mean negative logarithm of the target's probability, in nats."""
-    of_target = output[np.arange(len(target)), target.astype(int)]
+    of_target = _of_target(target, output)
     return float(-np.log(of_target).mean()) if (of_target > 0).all() else math.inf
 
 
 def brier(target: Array, output: Array) -> float:
     """The mean squared distance of probabilities from the target's indicator, summed over classes (Brier 1950)."""
-    hot = np.eye(output.shape[1])[target.astype(int)]
-    return float(((output - hot) ** 2).sum(1).mean())
+    return float(((output**2).sum(1) - 2 * _of_target(target, output) + 1).mean())
+
+
+def _of_target(target: Array, output: NDArray[Any]) -> NDArray[Any]:
+    """Each row's column of the target's class; NotPredictions for a target that is no class of these."""
+    classes = output.shape[1]
+    if not np.isin(target, np.arange(classes)).all():
+        raise NotPredictions(f"a target is no class of 0 to {classes - 1}")
+    return np.asarray(output[np.arange(len(target)), target.astype(int)])
 
 
 def mean_absolute_error(target: Array, output: Array) -> float:
@@ -94,3 +108,6 @@ METRICS: dict[str, Callable[[Array, Array], float]] = {
     for function in (accuracy, error_rate, log_loss, brier, mean_absolute_error, root_mean_squared_error)
 }
 """What ``Metric.recomputed`` may name."""
+
+OF_VALUES = frozenset({"mean_absolute_error", "root_mean_squared_error"})
+"""Those of them that compare values; the others compare classes."""

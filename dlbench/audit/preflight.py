@@ -55,7 +55,7 @@ def preflight(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -
     from dlbench.audit.subject import Subject
 
     right = Subject(told["label"], net, context).right(shown.x, shown.y)
-    references, left_out = fitting(payload["data"], payload["references"])
+    references, left_out = fitting(payload["data"], payload["references"], beside=payload["model"])
     return told | {
         "references": references,
         "findings": told["findings"] + left_out,
@@ -73,14 +73,21 @@ def retrains(cls: Any) -> bool:
     return dataclasses.is_dataclass(cls) and any(field.name == "retrain" for field in dataclasses.fields(cls))
 
 
-def fitting(data: str, wanted: Sequence[str] | None) -> tuple[list[str], list[str]]:
+def fitting(data: str, wanted: Sequence[str] | None, beside: str = "") -> tuple[list[str], list[str]]:
     """Registered models that were made for a data set and can be used, and a line for each that cannot.
+
+    Args:
+        data: the data set.
+        wanted: their names; None takes all that were made for it.
+        beside: the model that they are to stand beside, which is none of them.
 
     Raises:
         UsageError: one that was asked for by name is not there.
     """
     usable, left_out = [], []
-    for name in models.names() if wanted is None else wanted:
+    for name in models.names() if wanted is None else dict.fromkeys(wanted):
+        if name == beside:
+            continue
         try:
             model = models.get(name)
             if model.dataset != data:

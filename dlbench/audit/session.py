@@ -77,7 +77,7 @@ def audit(
     found = own.findings(arrays)
     if errors := [one.text for one in found if one.severity == "error"]:
         raise UsageError(f"{data}: {errors[0]}")
-    beside, left_out = fitting(data, references) if data != HANDED else ([], [])
+    beside, left_out = fitting(data, references, beside=str(model)) if data != HANDED else ([], [])
     path = f"{here.PATH}?name={quote(name or type(model).__name__)}" if isinstance(model, nn.Module) else model
     given = {"models": (path, *beside), "data": data, "folds": folds}
     chosen = [plugins.find(plugins.AUDITS, one) for one in audits] if audits else plugins.discover(plugins.AUDITS)[0]

@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "run experiments; the same command again resumes",
     "report": "tables, pictures and a page from run folders",
     "audit": "a report card for a model of yours, beside reference models",
+    "export": "tables for LaTeX and Markdown, Parquet, MLflow, Weights & Biases",
     "compare": "what got better and worse between two runs; exit 3 on a regression",
     "models": "train the reference models that audits compare with",
     "leaderboard": "submissions, their verification, and boards made of them",
@@ -87,6 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def fail(message: str, status: int) -> int:
-    """Print one line (and a traceback below it where a plugin left one); returns the status."""
-    click.echo(f"dlbench: {message}", err=True)
+    """Print one line, and a traceback below it where a plugin left one; of neither a terminal obeys anything."""
+    seen = "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in message)
+    click.echo(f"dlbench: {seen}", err=True)
     return status

@@ -121,7 +121,7 @@ def verify(context: click.Context, *, bundle: Path, board: Path, rerun: int, ver
         for finding in found.findings:
             message = f": {files.visible(finding.message)}" if finding.message else ""
             click.echo(f"{finding.rule} {finding.outcome:6} {RULES[finding.rule]}{message}")
-        click.echo(f"{bundle}: {found.level}")
+        click.echo(f"{files.visible(str(bundle))}: {found.level}")
     context.exit(REJECTED if found.rejected else 0)
 
 

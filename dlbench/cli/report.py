@@ -25,6 +25,17 @@ def command(*, runs: Sequence[str], out: str | None, as_json: bool) -> None:
     A RUN is a run folder, or a JSON file of pytest-benchmark's, whose timings then stand beside the measurements.
     """
     from dlbench.isolate import Forkserver
+
+    folders, benchmarks = sources(runs)
+    first = folders[0] if folders else benchmarks[0].path
+    beside = first / "report" if folders else first.with_name(f"{first.stem}-report")
+    with Forkserver(preload=JUDGE_MODULES) as server:
+        report = write_report(folders, Path(out) if out else beside, server, benchmarks)
+    print_verdicts(report, as_json=as_json)
+
+
+def sources(runs: Sequence[str]) -> tuple[list[Path], list[Benchmarks]]:
+    """The run folders among what was given, and the files of pytest-benchmark's, read; UsageError for anything else."""
     from dlbench.store.benchmarks import read_benchmarks
     from dlbench.store.run import read_plan
 
@@ -33,11 +44,7 @@ def command(*, runs: Sequence[str], out: str | None, as_json: bool) -> None:
     folders = [path for path in paths if path not in files]
     for path in folders:
         read_plan(path)  # a wrong path is told before anything is started
-    benchmarks = [read_benchmarks(file) for file in files]
-    beside = folders[0] / "report" if folders else files[0].with_name(f"{files[0].stem}-report")
-    with Forkserver(preload=JUDGE_MODULES) as server:
-        report = write_report(folders, Path(out) if out else beside, server, benchmarks)
-    print_verdicts(report, as_json=as_json)
+    return folders, [read_benchmarks(file) for file in files]
 
 
 JUDGE_MODULES = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 SELECTIONS = ("none", "val", "test")
 LONGEST = 128  # characters of a subject
+_SUBJECT = re.compile(r"[A-Za-z0-9][ -~]*")  # nothing that looks like another, and nothing that a spreadsheet runs
 
 _PLAN = ("title", "version", "preset", "parameters", "datasets", "seeds", "device", "metrics", "plugin", "code")
 _RECORD = ("seed", "status", "attempt", "reason", "rows", "environment", "finished")
@@ -342,6 +344,12 @@ def _row(what: str, row: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:
         raise Rejected("V05", f"{what}: a row has no subject")
     if len(row["subject"]) > LONGEST:
         raise Rejected("V06", f"{what}: a subject has {len(row['subject'])} characters; at most {LONGEST}")
+    if not _SUBJECT.fullmatch(row["subject"]):
+        raise Rejected(
+            "V06",
+            f"{what}: the subject is {row['subject']!a}; expected a name that begins with a letter or a digit, in "
+            "printable ASCII",
+        )
     made: dict[str, Any] = {}
     for name, value in row.items():
         if not name.isidentifier():

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dlbench import stats
+from dlbench import recompute, stats
 from dlbench.errors import UsageError
 from dlbench.leaderboard import strict
 
@@ -43,6 +43,8 @@ class Protocol:
         most_failed: trials that may have failed.
         epsilon: a change of the main metric of a row, by the same submitter, beyond which a reason must be given.
         ceiling: the best value of the main metric that is possible; NaN where there is none.
+        conformance: what a constant, a random and an oracle predictor score, for each metric that is computed from
+            predictions; see :mod:`dlbench.leaderboard.conformance`.
     """
 
     experiment: str
@@ -56,6 +58,7 @@ class Protocol:
     epsilon: float = 0.001
     ceiling: float = math.nan
     title: str = ""
+    conformance: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @cached_property
     def main(self) -> str:
@@ -83,9 +86,11 @@ def of_experiment(name: str, *, preset: str, seeds: int, overrides: Mapping[str,
         free: parameters that submissions may choose.
 
     Raises:
-        UsageError: no such experiment, preset or parameter; too few seeds; no metric that ranks; missing data.
+        UsageError: no such experiment, preset or parameter; too few seeds; no metric that ranks, or one under which an
+            oracle would not be the best; missing data.
     """
     from dlbench import plugins
+    from dlbench.leaderboard import conformance
     from dlbench.runner.describe import describe
 
     if not is_id(name):
@@ -104,6 +109,9 @@ def of_experiment(name: str, *, preset: str, seeds: int, overrides: Mapping[str,
     ranking = [metric for metric in metrics.values() if metric.get("main") and metric.get("better")]
     if not ranking:
         raise UsageError(f"{name} declares no main metric with a direction, so that nothing can be ranked by it")
+    recomputed = {key: metric for key, metric in metrics.items() if metric.get("recomputed") in recompute.METRICS}
+    if problem := next(filter(None, map(conformance.problem, recomputed, recomputed.values())), ""):
+        raise UsageError(f"{name}: {problem}; mend the metric's declaration")
     best = ranking[0]["high"] if ranking[0]["better"] == "higher" else ranking[0]["low"]
     return Protocol(
         experiment=name,
@@ -115,6 +123,7 @@ def of_experiment(name: str, *, preset: str, seeds: int, overrides: Mapping[str,
         datasets=told["datasets"],
         ceiling=float(best) if math.isfinite(best) else math.nan,
         title=str(told["title"]),
+        conformance={key: conformance.scores(metric["recomputed"]) for key, metric in recomputed.items()},
     ).dumps()
 
 
@@ -138,7 +147,11 @@ def _read(file: Path) -> Protocol:
         }
         numbers = {name: strict.number(values[name]) for name in ("epsilon", "ceiling")}
         lists = {name: tuple(values[name]) for name in ("seeds", "free")}
-        return Protocol(**(values | lists | numbers | {"metrics": metrics}))
+        conformance = {
+            name: {who: strict.number(score) for who, score in known.items()}
+            for name, known in values.get("conformance", {}).items()
+        }
+        return Protocol(**(values | lists | numbers | {"metrics": metrics, "conformance": conformance}))
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UsageError(
             f"{file} is no protocol ({' '.join(str(error).split())}); `dlbench leaderboard protocol` writes one"

@@ -13,6 +13,7 @@ from typing import Any
 
 from dlbench import recompute, stats
 from dlbench.leaderboard import bundle as bundles
+from dlbench.leaderboard import conformance
 from dlbench.leaderboard.bundle import Bundle, canonical
 from dlbench.leaderboard.container import Rejected
 from dlbench.leaderboard.protocol import Protocol
@@ -47,7 +48,7 @@ RULES = {
     "V23": "changes",
     "V24": "the code's revision",
     "V25": "cells measured again",
-    "V26": "conformance of the plugin",
+    "V26": "metrics under predictors of known worth",
 }
 
 
@@ -176,7 +177,6 @@ def judge(
 
 _UNASKED = {
     "V17": ("pass", "a bundle has none: means and intervals are computed here"),
-    "V26": ("skip", "`dlbench check` asks this of the plugin that the protocol was written from"),
 }
 
 Found = Iterator[Finding]
@@ -350,14 +350,37 @@ def _chance(bundle: Bundle, protocol: Protocol, _: History) -> Found:
 
 
 def _ceiling(bundle: Bundle, protocol: Protocol, _: History) -> Found:
-    sign = 1 if protocol.metrics[protocol.main]["better"] == "higher" else -1
+    """V19: no number is better than the best possible, which is what an oracle scores where that is known."""
+    oracles = {name: known["oracle"] for name, known in protocol.conformance.items() if "oracle" in known}
+    limits = {
+        name: (1 if protocol.metrics[name]["better"] == "higher" else -1, limit)
+        for name, limit in ({protocol.main: protocol.ceiling} | oracles).items()
+        if name in protocol.metrics and protocol.metrics[name]["better"]
+    }
     for seed, row, name, value in _values(bundle):
-        if name == protocol.main and sign * value > sign * protocol.ceiling + 1e-12:
-            yield Finding(
-                "V19",
-                "reject",
-                f"seed {seed}, {row['subject']}: {name} is {value:g}; nothing is better than {protocol.ceiling:g}",
-            )
+        sign, limit = limits.get(name, (1, math.inf))
+        if sign * value > sign * limit + 1e-12:
+            told = f"{name} is {value:g}; nothing is better than {limit:g}"
+            yield Finding("V19", "reject", f"seed {seed}, {row['subject']}: {told}")
+
+
+def _conformance(_: Bundle, protocol: Protocol, __: History) -> Found:
+    """V26: by what V16 computes, predictors of known worth rank as they should and score what the protocol has."""
+    known = {name: metric for name, metric in protocol.metrics.items() if metric.get("recomputed") in recompute.METRICS}
+    for name, metric in known.items():
+        if problem := conformance.problem(name, metric):
+            yield Finding("V26", "reject", problem)
+        now = conformance.scores(metric["recomputed"])
+        for who, then in protocol.conformance.get(name, {}).items():
+            if not math.isclose(now.get(who, math.nan), then, rel_tol=1e-9, abs_tol=1e-9):
+                told = f"{now.get(who, math.nan):.9g} here, and {then:.9g} in the protocol"
+                yield Finding("V26", "reject", f"{name}: the {who} predictor scores {told}")
+    if not known:
+        yield Finding("V26", "skip", "no metric is computed from predictions; `dlbench check` asks this of the plugin")
+    elif unknown := sorted(known.keys() - protocol.conformance.keys()):
+        yield Finding(
+            "V26", "skip", f"the protocol does not tell what an oracle scores in {unknown[0]}; write it again"
+        )
 
 
 def _times(bundle: Bundle, _: Protocol, __: History) -> Found:
@@ -480,6 +503,7 @@ _CHECKS: dict[str, _Check] = {
     "V22": _copies,
     "V23": _changes,
     "V24": _revision,
+    "V26": _conformance,
 }
 
 

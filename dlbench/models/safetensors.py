@@ -21,6 +21,7 @@ from torch import Tensor
 from dlbench.errors import DataDamaged
 
 HEADER_LIMIT = 100_000_000  # bytes, as in the original
+MOST_TENSORS = 100_000
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -76,6 +77,8 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         (length,) = struct.unpack_from("<Q", content)
         if length > min(HEADER_LIMIT, len(content) - 8):
             raise ValueError(f"its header should take {length:,} bytes, and the file has {len(content):,}")
+        if content.count(b'"data_offsets"', 8, 8 + length) > MOST_TENSORS:
+            raise ValueError(f"it names more than {MOST_TENSORS:,} tensors")
         header = json.loads(content[8 : 8 + length], object_pairs_hook=_without_twins)
         metadata = header.pop("__metadata__", {})
         if not all(isinstance(text, str) for text in metadata.values()):
@@ -94,7 +97,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _tensor(name: str, entry: Mapping[str, Any], numbers: bytearray, expected: int) -> tuple[Tensor, int]:
     """One tensor, which must begin where the one before it ended, and where it ends."""
     dtype, shape, (start, end) = DTYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-    if not all(type(size) is int and size >= 0 for size in shape):
+    if not all(type(size) is int and 0 <= size < 2**63 for size in shape):
         raise ValueError(f"{name!r} has the shape {shape}")
     if (start, end) != (expected, expected + math.prod(shape) * dtype.itemsize) or end > len(numbers):
         raise ValueError(f"{name!r}, {entry['dtype']} {shape}, cannot lie from byte {start} to {end}")

@@ -2,14 +2,13 @@
 
 ``write`` makes ``measurements.csv``, ``trials.csv``, ``claims.csv``, ``references.csv``, ``leaderboard.csv``,
 ``figures/*.svg``, ``index.html`` and, where the run measured any of them, ``limitations.html``; with files of
-pytest-benchmark's beside, ``timings.csv``. A report made twice of the same run is the same, byte for byte.
+pytest-benchmark's beside, ``timings.csv``. A report made twice of the same run is the same, byte for byte. ``gather``
+makes the frames alone, for those who export them.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from dlbench.store import Run
     from dlbench.store.benchmarks import Benchmarks
 
-__all__ = ["Report", "write"]
+__all__ = ["Gathered", "Report", "Tables", "gather", "write"]
 
 Call = Callable[[str, dict[str, Any], float], dict[str, Any]]
 """Runs "module:function" on a payload, within so many seconds, in a process of its own."""
@@ -50,14 +49,13 @@ CLAIMS = (
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a report holds; each frame is the CSV file of its name.
+class Tables:
+    """The frames of a report.
 
     ``claims`` has a row a claim and control: ``verdict`` with its evidence, ``alone`` the verdict before controls were
     looked at, ``p_holm`` the p value after Holm's correction for the experiment's claims.
     """
 
-    path: Path
     claims: pd.DataFrame
     measurements: pd.DataFrame
     trials: pd.DataFrame
@@ -65,10 +63,81 @@ class Report:
     leaderboard: pd.DataFrame
     timings: pd.DataFrame
 
+
+@dataclass(frozen=True)
+class Report(Tables):
+    """What a report holds; each frame is the CSV file of its name."""
+
+    path: Path
+
     @property
     def page(self) -> Path:
         """The page to open."""
         return self.path / "index.html"
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What reports and exports are made of.
+
+    Attributes:
+        measured: each experiment of each run.
+        judgements: for each of them, what :func:`dlbench.report.judge.judge` found.
+        problems: what is wrong with the run folders, a line each.
+        tables: the frames.
+    """
+
+    measured: Sequence[Measured]
+    judgements: Sequence[Mapping[str, Any]]
+    problems: Sequence[str]
+    tables: Tables
+
+    def sections(self, most_rows: int | None = None) -> list[dict[str, Any]]:
+        """Each experiment in words and numbers as they are printed; see :func:`dlbench.report.page.sections`."""
+        tables = self.tables
+        return page.sections(
+            self.measured, self.judgements, tables.claims, tables.references, tables.leaderboard, most_rows=most_rows
+        )
+
+
+def gather(
+    runs: Run | Sequence[Run],
+    *,
+    call: Call | None = None,
+    timeout_s: float = 120.0,
+    benchmarks: Sequence[Benchmarks] = (),
+    pictures: bool = False,
+) -> Gathered:
+    """Judge one run, or several side by side, and make the frames; nothing is written.
+
+    Args:
+        runs: as read by :func:`dlbench.store.read`.
+        call: what runs the plugins' rules and plots, isolated; None runs them in this process.
+        timeout_s: seconds that the rules and the plot of one experiment may take.
+        benchmarks: files of pytest-benchmark's, as read by :func:`dlbench.store.benchmarks.read_benchmarks`.
+        pictures: draw each experiment's.
+    """
+    named = _named(list(runs) if isinstance(runs, Sequence) else [runs])
+    timed = _timed(benchmarks, named)
+    everything = frames.measured(named)
+    problems = [problem for label, run in named.items() for problem in _problems(label, run, several=len(named) > 1)]
+    judgements = [_judged(one, named[one.run], call, timeout_s, problems, pictures=pictures) for one in everything]
+    problems += [
+        f"{one.name}: the code of {one.plan['plugin']['distribution']} has changed since it was measured; "
+        "the verdicts are those of its rules now"
+        for one, judgement in zip(everything, judgements, strict=True)
+        if judgement["changed"]
+    ]
+    references = published.references(everything)
+    tables = Tables(
+        claims=_claims(everything, judgements, references),
+        measurements=timings.joined(frames.measurements(everything), timed),
+        trials=frames.trials(everything),
+        references=references,
+        leaderboard=board.leaderboard(everything),
+        timings=timings.timings(timed),
+    )
+    return Gathered(everything, judgements, problems, tables)
 
 
 def write(
@@ -84,45 +153,30 @@ def write(
     Args:
         runs: as read by :func:`dlbench.store.read`.
         out: the folder that the files go to; each is replaced as a whole.
-        call: what runs the plugins' rules and plots, isolated; None runs them in this process.
-        timeout_s: seconds that the rules and the plot of one experiment may take.
-        benchmarks: files of pytest-benchmark's, as read by :func:`dlbench.store.benchmarks.read_benchmarks`.
+        call: see :func:`gather`, as for those that follow.
+        timeout_s: likewise.
+        benchmarks: likewise.
     """
-    named = _named(list(runs) if isinstance(runs, Sequence) else [runs])
-    timed = _timed(benchmarks, named)
-    everything = frames.measured(named)
-    problems = [problem for label, run in named.items() for problem in _problems(label, run, several=len(named) > 1)]
-    judgements = [_judged(one, named[one.run], call, timeout_s, problems) for one in everything]
-    problems += [
-        f"{one.name}: the code of {one.plan['plugin']['distribution']} has changed since it was measured; "
-        "the verdicts are those of its rules now"
-        for one, judgement in zip(everything, judgements, strict=True)
-        if judgement["changed"]
-    ]
-    references = published.references(everything)
-    report = Report(
-        path=out,
-        claims=_claims(everything, judgements, references),
-        measurements=timings.joined(frames.measurements(everything), timed),
-        trials=frames.trials(everything),
-        references=references,
-        leaderboard=board.leaderboard(everything),
-        timings=timings.timings(timed),
-    )
+    gathered = gather(runs, call=call, timeout_s=timeout_s, benchmarks=benchmarks, pictures=True)
+    everything, tables = gathered.measured, gathered.tables
+    report = Report(path=out, **vars(tables))
     unscored = {"value": "nan"}  # which is not the same as absent
     files.write(out / "measurements.csv", files.csv_text(report.measurements, missing=unscored))
-    for name in ("claims", "trials", "references", "leaderboard", *(["timings"] if timed else [])):
+    for name in ("claims", "trials", "references", "leaderboard", *(["timings"] if benchmarks else [])):
         files.write(out / f"{name}.csv", files.csv_text(getattr(report, name)))
-    for one, judgement in zip(everything, judgements, strict=True):
+    several = len({one.run for one in everything}) > 1
+    for one, judgement in zip(everything, gathered.judgements, strict=True):
         if judgement["svg"]:
-            name = one.name if len(named) == 1 else f"{one.name}--{one.run}"
-            files.write(out / "figures" / f"{_file_name(name)}.svg", judgement["svg"])
-    sections = page.sections(everything, judgements, report.claims, references, report.leaderboard)
+            name = f"{one.name}--{one.run}" if several else one.name
+            files.write(out / "figures" / f"{files.safe_name(name)}.svg", judgement["svg"])
+    sections = gathered.sections(page.MOST_ROWS)
     beside = {}
     if text := limitations.render(sections, report.page.name):
         files.write(out / limitations.FILE, text)
         beside[limitations.FILE] = "The lecture's nine limitations in one table"
-    files.write(report.page, page.render(everything, sections, report.claims, problems, beside, report.timings))
+    files.write(
+        report.page, page.render(everything, sections, report.claims, gathered.problems, beside, report.timings)
+    )
     return report
 
 
@@ -162,14 +216,17 @@ def _problems(label: str, run: Run, *, several: bool) -> list[str]:
     return [f"{label}: {problem}" if several else problem for problem in [*run.problems, *unsteady]]
 
 
-def _judged(one: Measured, run: Run, call: Call | None, timeout_s: float, problems: list[str]) -> dict[str, Any]:
+def _judged(
+    one: Measured, run: Run, call: Call | None, timeout_s: float, problems: list[str], *, pictures: bool
+) -> dict[str, Any]:
     """The judgement on an experiment; where it cannot be made, all its claims are invalid and say why."""
     payload = {
         "name": one.name,
         "plan": dict(one.plan),
         "rows": one.rows,
-        "artefacts": frames.artefacts(one, run, problems),
+        "artefacts": frames.artefacts(one, run, problems) if pictures else {},
         "missing": one.missing,
+        "picture": pictures,
     }
     try:
         if call is None:
@@ -180,7 +237,7 @@ def _judged(one: Measured, run: Run, call: Call | None, timeout_s: float, proble
 
 
 def _claims(
-    everything: Sequence[Measured], judgements: Sequence[dict[str, Any]], references: pd.DataFrame
+    everything: Sequence[Measured], judgements: Sequence[Mapping[str, Any]], references: pd.DataFrame
 ) -> pd.DataFrame:
     matched = references[references["n"] > 0]
     shown = {
@@ -205,10 +262,3 @@ def _claims(
                 }
             )
     return pd.DataFrame(records, columns=list(CLAIMS))
-
-
-def _file_name(name: str) -> str:
-    """A name that is safe as a file's: a plan may come from anybody."""
-    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
-        return name
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]

@@ -12,6 +12,7 @@ apostrophe in front; text that starts with an apostrophe gets another, so that t
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 from collections.abc import Mapping
@@ -44,6 +45,13 @@ def cell(value: Any, missing: str = "") -> str:
     if value is None or value is pd.NA or value != value:
         return missing
     return repr(value.item() if hasattr(value, "item") else value)
+
+
+def safe_name(name: str) -> str:
+    """A name that is safe as a file's: a plan may come from anybody."""
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", name):
+        return name
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def write(path: Path, text: str) -> None:

@@ -38,12 +38,16 @@ STYLE: dict[str, Any] = {
 }
 
 
+NO_PICTURE: dict[str, Any] = {"svg": None, "png": None, "plot_error": ""}
+
+
 def judge(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
     """Evaluate an experiment's claims and draw its picture.
 
     Args:
         payload: ``name``; ``plan``, the experiment's entry in the run's plan; ``rows``, the measurements of its ok
-            trials, indexed by seed; ``artefacts``, seed → name → array; ``missing``, what became of the other trials.
+            trials, indexed by seed; ``artefacts``, seed → name → array; ``missing``, what became of the other trials;
+            ``picture``, False where none is wanted.
         send: unused; isolated tasks are given it.
 
     Returns:
@@ -59,7 +63,7 @@ def judge(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] | N
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # means of nothing, infinities: the verdicts tell of them
         verdicts = _verdicts(cls, plan, payload["rows"], payload["missing"])
-        picture = _picture(cls, payload)
+        picture = _picture(cls, payload) if payload.get("picture", True) else dict(NO_PICTURE)
     return {"verdicts": verdicts, "changed": _changed(plan)} | picture
 
 
@@ -177,9 +181,8 @@ def _picture(cls: type[Experiment], payload: Mapping[str, Any]) -> dict[str, Any
 
     plan, name = payload["plan"], payload["name"]
     style = STYLE | {"svg.hashsalt": name, "axes.prop_cycle": cycler(color=PALETTE)}
-    nothing = {"svg": None, "png": None, "plot_error": ""}
     if payload["rows"].empty:
-        return nothing | {"plot_error": "there is no measurement to draw"}
+        return NO_PICTURE | {"plot_error": "there is no measurement to draw"}
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # the user's matplotlibrc is for the user's own figures
         matplotlib.rcParams.update(style)  # type: ignore[arg-type]
@@ -190,8 +193,8 @@ def _picture(cls: type[Experiment], payload: Mapping[str, Any]) -> dict[str, Any
             svg = visible(_render(figure, "svg").decode())  # a control character in a label is no XML
             png = _render(figure, "png") if len(svg) > HEAVIEST_SVG else None
         except (Exception, SystemExit) as error:
-            return nothing | {"plot_error": one_line(error)}
-    return nothing | {"svg": svg, "png": base64.b64encode(png).decode() if png else None}
+            return NO_PICTURE | {"plot_error": one_line(error)}
+    return NO_PICTURE | {"svg": svg, "png": base64.b64encode(png).decode() if png else None}
 
 
 def _render(figure: Figure, kind: str) -> bytes:

@@ -38,6 +38,8 @@ def sections(
     claims: pd.DataFrame,
     references: pd.DataFrame,
     leaderboard: pd.DataFrame,
+    *,
+    most_rows: int | None = MOST_ROWS,
 ) -> list[dict[str, Any]]:
     """What pages show of each experiment, in words and numbers as they are printed.
 
@@ -47,6 +49,7 @@ def sections(
         claims: the report's frame, as are those that follow.
         references: likewise.
         leaderboard: likewise.
+        most_rows: rows of each leaderboard, the best of them; None for all.
     """
     several = len({one.run for one in everything}) > 1
     return [
@@ -58,6 +61,7 @@ def sections(
             _of(leaderboard, one),
             figure=position,
             anchor=f"{one.name}--{one.run}" if several else one.name,
+            most_rows=most_rows,
         )
         for position, (one, judgement) in enumerate(zip(everything, judgements, strict=True), 1)
     ]
@@ -141,6 +145,7 @@ def _section(
     *,
     figure: int,
     anchor: str,
+    most_rows: int | None,
 ) -> dict[str, Any]:
     plan = one.plan
     published = [_published(reference) for reference in references]
@@ -174,8 +179,8 @@ def _section(
         "firm": sum(verdict["outcome"] == "holds" and verdict["p_holm"] < 1 - stats.LEVEL for verdict in ours),
         "published": [reference for reference in published if reference["n"]],
         "unmatched": [reference for reference in published if not reference["n"]],
-        "board": _board(one, leaderboard),
-        "parameters": {name: _value(value) for name, value in plan["parameters"].items()},
+        "board": _board(one, leaderboard, most_rows),
+        "parameters": {name: value_text(value) for name, value in plan["parameters"].items()},
         "sources": [typeset.prose(source) for source in plan.get("sources", ())],
         "failures": [_failure(result) for result in one.failed[:MOST_FAILURES]],
         "failed": len(one.failed),
@@ -270,17 +275,17 @@ def _cost(one: Measured) -> str:
 # -------------------------------------------------------------------------------------------------------- leaderboard
 
 
-def _board(one: Measured, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _board(one: Measured, leaderboard: Sequence[Mapping[str, Any]], most_rows: int | None) -> dict[str, Any] | None:
     """The leaderboard as the page shows it: subject, settings, the main metric with its interval, the others' means."""
     if not leaderboard or one.main is None:
         return None
     declared = one.plan["metrics"]
     better = declared[one.main].get("better")
     shown = list(leaderboard)
-    if len(shown) > MOST_ROWS:
+    if most_rows is not None and len(shown) > most_rows:
         sign = -1.0 if better == "higher" else 1.0
         shown = sorted(shown, key=lambda row: sign * row["value"] if row["value"] == row["value"] else math.inf)
-        shown = shown[:MOST_ROWS]
+        shown = shown[:most_rows]
     others = [name for name in one.metrics if name != one.main]
     constant, varying = _by_variety([json.loads(row["settings"]) for row in shown], one.settings)
     means = board.means(one)
@@ -296,7 +301,7 @@ def _board(one: Measured, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str,
                 "rank": _ranks(row) if ranked else "",
                 "order": row["rank"] if ranked else "",
                 "subject": row["model"],
-                "settings": [_value(settings[name]) if name in settings else "" for name in varying],
+                "settings": [value_text(settings[name]) if name in settings else "" for name in varying],
                 "value": estimate,
                 "exact": repr(row["value"]) if row["value"] == row["value"] else "",
                 "interval": interval,
@@ -321,7 +326,7 @@ def _board(one: Measured, leaderboard: Sequence[Mapping[str, Any]]) -> dict[str,
 def _by_variety(settings: Sequence[Mapping[str, Any]], names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The settings that are the same in all rows, with their value; and the names of the others."""
     values = {name: {json.dumps(row.get(name)) for row in settings} for name in names}
-    constant = {name: _value(settings[0].get(name)) for name in names if len(values[name]) == 1}
+    constant = {name: value_text(settings[0].get(name)) for name in names if len(values[name]) == 1}
     return constant, [name for name in names if name not in constant]
 
 
@@ -363,15 +368,15 @@ def command(one: Measured) -> str:
     defaults = {field["name"]: field["default"] for field in one.plan.get("fields", ())}
     preset_values = one.plan.get("presets", {}).get(preset, {})
     for name, value in one.plan["parameters"].items():
-        if name in defaults and _value(value) != _value(preset_values.get(name, defaults[name])):
-            words += ["--set", f"{one.name}.{name}={_value(value)}"]
+        if name in defaults and value_text(value) != value_text(preset_values.get(name, defaults[name])):
+            words += ["--set", f"{one.name}.{name}={value_text(value)}"]
     return shlex.join(words)
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A parameter or setting as the command line takes it."""
     if isinstance(value, list | tuple):
-        return ",".join(_value(item) for item in value)
+        return ",".join(value_text(item) for item in value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return "none" if value is None else str(value)
@@ -384,23 +389,24 @@ def _environments(everything: Sequence[Measured]) -> dict[str, dict[str, str]]:
         for result in one.results:
             digest = result["environment"]
             used.setdefault(digest, one.environments.get(digest, {}))
-    return {digest: dict(_flat(facts)) for digest, facts in used.items()}
+    return {digest: dict(flat(facts)) for digest, facts in used.items()}
 
 
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    flat: list[tuple[str, str]] = []
+def flat(facts: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Facts of an environment, nested ones under both names, as texts."""
+    found: list[tuple[str, str]] = []
     for key, value in facts.items():
         if key == "schema" and not prefix:
             continue
         if key == "code" and isinstance(value, Mapping):
-            flat += [(name, _code_state(state)) for name, state in value.items()]
+            found += [(name, _code_state(state)) for name, state in value.items()]
         elif isinstance(value, Mapping):
-            flat += _flat(value, "" if key == "packages" else f"{prefix}{key} ")
+            found += flat(value, "" if key == "packages" else f"{prefix}{key} ")
         elif key.endswith("_bytes") and isinstance(value, int):
-            flat.append((f"{prefix}{key.removesuffix('_bytes')}", typeset.bytes_(value)))
+            found.append((f"{prefix}{key.removesuffix('_bytes')}", typeset.bytes_(value)))
         elif value not in (None, "", []):
-            flat.append((f"{prefix}{key}", _value(value)))
-    return flat
+            found.append((f"{prefix}{key}", value_text(value)))
+    return found
 
 
 def _code_state(state: Mapping[str, Any]) -> str:

@@ -173,8 +173,12 @@ def read_config(path: str) -> dict[str, Any]:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--config {path}: it is not UTF-8 text") from None
+    except RecursionError:
+        raise UsageError(f"--config {path}: its lists are nested too deep") from None
+    except (OSError, ValueError) as error:  # the latter of numbers with thousands of digits, or a NUL in the path
+        raise UsageError(f"--config {path}: {getattr(error, 'strerror', None) or error}") from None
     options = {key: value for key, value in document.items() if not isinstance(value, dict)}
     for key, value in options.items():
         if key not in CONFIG_OPTIONS:

@@ -15,6 +15,7 @@ from dlbench.errors import DataMissing, InvalidResult, NotApplicable, did_you_me
 from dlbench.experiment import Context, Experiment, Measurement, Metric
 
 ARTEFACT_LIMIT = 64 * 2**20
+LONGEST_TEXT = 1000
 
 
 def trial(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -85,6 +86,10 @@ def checked_measurement(row: Any, metrics: Mapping[str, Metric]) -> Measurement:
         if not isinstance(plain, str | int | float | bool):
             kind = f"{type(value).__module__}.{type(value).__qualname__}"
             raise InvalidResult(f"{key!r} is a {kind}; yield plain numbers or text (.item())")
+        if isinstance(plain, str) and len(plain) > LONGEST_TEXT:
+            raise InvalidResult(f"{key!r} is a text of {len(plain)} characters; yield at most {LONGEST_TEXT}")
+        if isinstance(plain, int) and not -(2**63) <= plain < 2**63:
+            raise InvalidResult(f"{key!r} is a whole number beyond 64 bits; yield a float, or a text")
         if key in metrics:
             if isinstance(plain, str):
                 raise InvalidResult(f"metric {key!r} is the text {plain!r}; expected a number")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _OURS = {"plan.json", "segments", "environments", "artefacts", "logs", "report", "quarantine"}
-_PLANNED = {"keys", "generation", "seeds"}
+_PLANNED = {"keys": dict, "generation": int, "seeds": list}
 _RESULT = {"key", "generation", "experiment", "parameters", "seed", "status", "rows", "environment", "finished"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -272,13 +272,18 @@ def read_plan(path: Path) -> Record:
     if not isinstance(experiments, dict):
         raise RunFolderError(f"{file} is damaged (no experiments in it); delete it and give the run's command again")
     for name, experiment in experiments.items():
-        if not isinstance(experiment, dict) or not experiment.keys() >= _PLANNED:
+        if not isinstance(experiment, dict) or not all(
+            isinstance(experiment.get(part), kind) for part, kind in _PLANNED.items()
+        ):
             raise RunFolderError(f"{file} is damaged (at {name!r}); delete it and give the run's command again")
     return plan
 
 
 def _load_json(file: Path) -> Record:
-    document = json.loads(file.read_bytes())
+    try:
+        document = json.loads(file.read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
     if not isinstance(document, dict):
         raise ValueError("it holds no object")
     return migrate(document, str(file))
@@ -299,7 +304,7 @@ def _read_segment(segment: Path, problems: list[str]) -> list[Record]:
             if not (kind == "result" and record.keys() >= _RESULT) and not (kind == "start" and "key" in record):
                 raise Damaged("it is neither a result nor a start")
             records.append(record)
-        except (Damaged, ValueError) as error:
+        except (Damaged, ValueError, RecursionError) as error:
             problems.append(f"segments/{segment.name} line {number} is damaged ({error}); its trial will run again")
     if tail:  # a write that a kill or a full disk cut short: never a record
         problems.append(f"segments/{segment.name} ends in a torn line of {len(tail)} bytes; its trial will run again")

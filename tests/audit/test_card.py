@@ -131,3 +131,9 @@ def test_data_that_cannot_be_used_is_told_before_anything_runs(audits, bright):
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match="y is given beside the data set 'digits_split'"):
         audit(Bright(), "digits_split", y)
+
+
+def test_a_registered_model_is_no_reference_of_its_own(audits):
+    audits(toys.Right)
+    card = audit("digits_means", "digits_split", references=["digits_means"])
+    assert card.subject == "digits_means" and card.references == [] and len(card.own) == 1

@@ -165,7 +165,7 @@ def test_the_commands(submissions, workbench):
 
 @pytest.mark.skipif(bool(missing()), reason=missing() or "there is a browser")
 def test_the_page_filters_sorts_and_links(submissions, board):
-    accept(submissions, "three", "eve", ("</script><script>window.hit=1</script>", "net_f"), shift=-0.1)
+    accept(submissions, "three", "eve", ("x</script><script>window.hit=1</script>", "net_f"), shift=-0.1)
     made = build(board)
     count = "return document.querySelectorAll('#rows tr[id]').length"
     models = "return Array.from(document.querySelectorAll('#rows tr[id]'), r => r.cells[1].textContent)"
