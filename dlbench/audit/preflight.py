@@ -62,13 +62,15 @@ def preflight(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -
         "classes": len(shown.classes),
         "shape": list(shown.shape),
         "accuracy": float(np.mean(right)),
-        "retrainable": [name for name in payload["audits"] if _has(name, "retrain")],
+        "retrainable": [
+            name for name in payload["audits"] if retrains(plugins.load_plugin(plugins.find(plugins.AUDITS, name)))
+        ],
     }
 
 
-def _has(audit: str, parameter: str) -> bool:
-    loaded = plugins.load_plugin(plugins.find(plugins.AUDITS, audit))
-    return dataclasses.is_dataclass(loaded) and any(field.name == parameter for field in dataclasses.fields(loaded))
+def retrains(cls: Any) -> bool:
+    """Whether an audit trains fresh copies of the model, where its parameter ``retrain`` allows it."""
+    return dataclasses.is_dataclass(cls) and any(field.name == "retrain" for field in dataclasses.fields(cls))
 
 
 def fitting(dataset: str, wanted: Sequence[str] | None, beside: str = "") -> tuple[list[str], list[str]]:

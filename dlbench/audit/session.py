@@ -13,7 +13,7 @@ from torch import nn
 from dlbench import data as datasets
 from dlbench import plugins
 from dlbench.audit import card, here
-from dlbench.audit.preflight import fitting
+from dlbench.audit.preflight import fitting, retrains
 from dlbench.data import own
 from dlbench.declarations import declarations, experiment_class
 from dlbench.errors import PluginError, UsageError
@@ -57,7 +57,7 @@ def audit(
         audits: which; None makes all that are installed.
         folds: parts of the examples, each measured apart.
         preset: ``quick`` or ``full``.
-        settings: audit → parameter → value.
+        settings: audit → parameter → value; {"audit_data_hunger": {"retrain": True}} allows it to train fresh copies.
         device: where to compute.
 
     Returns:
@@ -93,7 +93,9 @@ def audit(
                 if audits:
                     raise
                 continue  # one that nobody named stops no other
-            experiment = cls.preset(preset, {**given, **(settings or {}).get(plugin.name, {})}, name=plugin.name)
+            unasked = {"retrain": False} if retrains(cls) else {}
+            own_settings = (settings or {}).get(plugin.name, {})
+            experiment = cls.preset(preset, {**given, **unasked, **own_settings}, name=plugin.name)
             results, kept = _trials(experiment, {data: arrays}, folds, device)
             plan = declarations(cls) | {
                 "plugin": {"value": plugin.value, "distribution": plugin.distribution},

@@ -77,7 +77,8 @@ def command(**given: Any) -> int:
             click.echo(f"dlbench: {line}", err=True)
         settings = {"models": (model, *told["references"]), "data": data, "folds": seeds}
         options = options_of({**given, **shared, "names": names})
-        plan = _plan(options, settings, told["retrainable"] if given["retrain"] else (), server)
+        retrain = dict.fromkeys(told["retrainable"], given["retrain"])
+        plan = _plan(options, settings, retrain, server)
         summary = carry_out(options, plan, server)
         if summary.interrupted:
             click.echo("dlbench: interrupted; the card is of what is there, the same command goes on", err=True)
@@ -158,7 +159,7 @@ def _chosen(only: Sequence[str]) -> list[str]:
     return list(only) or audits()
 
 
-def _plan(options: Options, settings: Mapping[str, Any], retrained: Sequence[str], server: Forkserver) -> Plan:
+def _plan(options: Options, settings: Mapping[str, Any], retrain: Mapping[str, bool], server: Forkserver) -> Plan:
     """The plan of all audits: what the user sets goes over what is the same for all."""
     from dataclasses import replace
 
@@ -166,7 +167,7 @@ def _plan(options: Options, settings: Mapping[str, Any], retrained: Sequence[str
 
     overrides: dict[str, dict[str, Any]] = {}
     for name in options.request.names:
-        overrides[name] = {**settings, **({"retrain": True} if name in retrained else {})}
+        overrides[name] = {**settings, **({"retrain": retrain[name]} if name in retrain else {})}
     for name, values in options.request.overrides.items():
         overrides[name] = {**overrides.get(name, {}), **values}
     return make_plan(replace(options.request, overrides=overrides), server)

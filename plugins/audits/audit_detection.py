@@ -156,7 +156,7 @@ class AuditDetection(Audit):
         for kind, made in strange.items():
             p = subject.probabilities(made)
             for row in np.argsort(-p.max(1), kind="stable")[:OF_EACH]:
-                caption = f"{kind}: {shown.classes[p[row].argmax()]} at {p[row].max():.0%}"
+                caption = f"{kind}: says {shown.classes[p[row].argmax()]} at {p[row].max():.0%}"
                 found.append((p[row].max(), caption, made[row]))
         found.sort(key=lambda one: -one[0])
         subject.show("nothing it knows, and sure", torch.stack([one[2] for one in found]), [one[1] for one in found])

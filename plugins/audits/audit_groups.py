@@ -82,10 +82,10 @@ def worst(rows: pd.DataFrame, metric: str, *, better: str) -> pd.Series:
     return pd.Series({seed: values.at[seed, group] for seed, group in chosen.items()}, dtype=float).dropna()
 
 
-def behind(rows: pd.DataFrame) -> pd.Series:
+def behind(rows: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
     """Accuracy of everybody less that of the worst group, a seed; rows are of one model and one division."""
-    values, n = (of_groups(rows, name) for name in ("accuracy", "examples"))
-    return ((values * n).sum(axis=1) / n.sum(axis=1) - worst(rows, "accuracy", better="higher")).dropna()
+    values, n = (of_groups(rows, name) for name in (metric, "examples"))
+    return ((values * n).sum(axis=1) / n.sum(axis=1) - worst(rows, metric, better="higher")).dropna()
 
 
 def of_groups(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -101,7 +101,7 @@ def own(rows: pd.DataFrame) -> pd.DataFrame:
 
 def behind_by_chance(rows: pd.DataFrame) -> pd.Series:
     """The mean over throws of the die, a seed."""
-    thrown = [behind(throw) for _, throw in where(rows, by=DIE).groupby("throw")]
+    thrown = [behind(throw, "of_controls") for _, throw in where(rows, by=DIE).groupby("throw")]
     return pd.concat(thrown, axis=1).mean(axis=1) if thrown else pd.Series(dtype=float)
 
 
@@ -120,6 +120,7 @@ class AuditGroups(Audit):
     )
     metrics = {
         "accuracy": Metric("share of right answers", better="higher", main=True, low=0, high=1),
+        "of_controls": Metric("the same in the groups of the controls", low=0, high=1),
         "examples": Metric("how many there are in the fold", low=0),
         "overconfidence": Metric("mean confidence less accuracy", low=-1, high=1),
         "selection_rate": Metric("share that is given the second class", low=0, high=1, optional=True),
@@ -147,12 +148,15 @@ class AuditGroups(Audit):
             **rates(y, said, sure, two),
             **(differences(y, said, of, thrown) if two else {}),
         }
-        yield from divided(OWN, of, y, said, sure, two)
+        for group in np.unique(of):
+            rows = of == group
+            place = {"by": OWN, "throw": 0, "over": "group", "group": str(group)}
+            yield place | rates(y[rows], said[rows], sure[rows], two)
         for throw, at_random in enumerate(thrown):
-            yield from divided(DIE, at_random, y, said, sure, two=False, throw=throw)
+            yield from controls(DIE, throw, at_random, y, said)
         wrong = rng.permutation(len(y)) < len(y) // 2
         replaced = np.where(wrong, (y + 1) % len(shown.classes), y)
-        yield from divided(MADE, np.where(wrong, "wrong", "right"), y, replaced, sure, two=False)
+        yield from controls(MADE, 0, np.where(wrong, "wrong", "right"), y, replaced)
         self.wrongs(subject, shown, of, p)
 
     @staticmethod
@@ -183,7 +187,7 @@ class AuditGroups(Audit):
         ),
         Control(
             "half of the examples, answered wrongly on purpose, is found to be behind by more than 0.4",
-            lambda rows: every(where(rows, by=MADE), "subject", lambda r: above(behind(r), 0.4)),
+            lambda rows: every(where(rows, by=MADE), "subject", lambda r: above(behind(r, "of_controls"), 0.4)),
             kind="positive",
         ),
     ]
@@ -214,20 +218,14 @@ def rates(y: NDArray[np.int64], said: NDArray[np.int64], sure: NDArray[np.float6
     return row | ({name: rate(y, said) for name, rate in OF_TWO.items()} if two else {})
 
 
-def divided(
-    by: str,
-    of: NDArray[np.str_],
-    y: NDArray[np.int64],
-    said: NDArray[np.int64],
-    sure: NDArray[np.float64],
-    two: bool,
-    throw: int = 0,
+def controls(
+    by: str, throw: int, of: NDArray[np.str_], y: NDArray[np.int64], said: NDArray[np.int64]
 ) -> Iterator[Measurement]:
-    """A row for each group of a division."""
-    for group in np.unique(of):
-        rows = of == group
+    """A row for each group of a division that is none of the data set's."""
+    found = groups.by_group(groups.accuracy, of, y, said)
+    for group, n, accuracy in zip(found.names, found.counts, found.values, strict=True):
         place = {"by": by, "throw": throw, "over": "group", "group": str(group)}
-        yield place | rates(y[rows], said[rows], sure[rows], two)
+        yield place | {"examples": int(n), "of_controls": float(accuracy)}
 
 
 def differences(

@@ -99,6 +99,13 @@ def test_the_model_is_left_as_it_was(audits, bright):
     assert net.training and net.sure.equal(before) and net.sure.grad is None
 
 
+def test_nothing_is_trained_anew_unless_it_is_allowed(audits, bright):
+    audits(toys.Retrains)
+    assert audit(Bright(), *bright).missing == {"retrains": "retraining was not allowed"}
+    allowed = audit(Bright(), *bright, settings={"retrains": {"retrain": True}})
+    assert allowed.missing == {} and allowed.own.value.iloc[0] == 1
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

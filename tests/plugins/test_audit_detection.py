@@ -118,7 +118,7 @@ def test_what_it_is_surest_of_is_shown_with_what_it_says():
     _, context = measured(Far(shown.x, shown.y, 2), shown)
     captions = context.kept["captions " + json.dumps(["net", "nothing it knows, and sure"])]
     assert len(captions) == 8 and all(" at 100%" in caption for caption in captions)
-    assert {caption.split(":")[1].split(" at ")[0].strip() for caption in captions} <= {"left", "right"}
+    assert {caption.split(": says ")[1].split(" at ")[0] for caption in captions} <= {"left", "right"}
 
 
 def test_few_examples_are_refused():

@@ -64,7 +64,7 @@ def test_rates_are_those_of_each_group():
     assert (everyone.accuracy, everyone.parity, everyone.odds) == (0.625, 0.25, 1)
     assert everyone.excess_parity < 0.25
     assert len(rows[rows.by == DIE].groupby("throw")) == 50
-    made = rows[rows.by == MADE].set_index("group").accuracy
+    made = rows[rows.by == MADE].set_index("group").of_controls
     assert made.to_dict() == {"right": 1, "wrong": 0}
 
 
@@ -147,7 +147,8 @@ def test_overconfidence_is_worst_where_it_is_greatest():
 def frame(worse=0.9, over=0.0, die=0.9, made=0.0):
     def division(by, second, throw=0):
         rows = folds({"a": 0.9, "b": second}, {"a": 10, "b": 10}).assign(by=by, throw=throw)
-        return rows.assign(accuracy=rows.accuracy + 0.001 * (rows.seed % 3 - 1))
+        rows = rows.assign(accuracy=rows.accuracy + 0.001 * (rows.seed % 3 - 1))
+        return rows if by == OWN else rows.rename(columns={"accuracy": "of_controls"})
 
     own = division(OWN, worse)
     own.loc[own.group == "b", "overconfidence"] = over
@@ -171,7 +172,7 @@ def test_each_rule_can_fail(changed, outcomes):
 
 def test_the_mean_over_throws_is_what_counts():
     rows = frame()
-    rows.loc[(rows.by == DIE) & (rows.throw == 0) & (rows.group == "b"), "accuracy"] = 0.6
+    rows.loc[(rows.by == DIE) & (rows.throw == 0) & (rows.group == "b"), "of_controls"] = 0.6
     assert abs(behind_by_chance(rows).mean() - 0.15 / 3) < 0.01
 
 

@@ -3,6 +3,7 @@
 from dlbench.testing import conformance
 
 SHORTER = {
+    "audit_data_hunger": {"most": 200, "steps": 3, "rates": (1e-2,)},
     "compute_cost": {
         "shapes": ("3", "5"),
         "channels": (4,),
