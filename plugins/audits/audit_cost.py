@@ -138,5 +138,5 @@ class AuditCost(Audit):
                 face = colour if n == SERVED[0] else "none"
                 label = f"{name}, {n} at once"
                 axes.plot(flops, median, "o", color=colour, markerfacecolor=face, markersize=6, label=label)
-        axes.axhline(AT_ONCE, color="0.6", linestyle=":", linewidth=0.8, zorder=0)
+        axes.axhline(AT_ONCE, color="0.6", linestyle=":", linewidth=0.8, zorder=0, label=f"{1000 * AT_ONCE:g} ms")
         axes.legend(fontsize=7)

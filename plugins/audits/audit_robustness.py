@@ -217,7 +217,7 @@ class AuditRobustness(Audit):
             face = "none" if (measured.masked > 0).any() else colour
             point = measured.robust_accuracy.mean()
             curves.plot(self.eps, point, marker="*", markersize=11, color=colour, markerfacecolor=face)
-        curves.axvline(self.eps, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+        curves.axvline(self.eps, color="0.6", linewidth=0.8, linestyle=":", zorder=0, label=f"eps = {self.eps:.2g}")
         curves.set_ylim(-0.03, 1.03)
         curves.set_xlabel("eps (hollow star: a rule fails)", fontsize=9)
         curves.set_ylabel("robust accuracy", fontsize=9)

@@ -118,5 +118,5 @@ def test_the_axis_is_what_is_left_at_eps(run):
 
 def test_the_picture_has_a_curve_a_model_and_a_square_a_rule(run):
     curves, rules = drawn(SMALL, frame(run[0]), {}).axes
-    assert [text.get_text() for text in curves.get_legend().get_texts()] == ["mine"]
+    assert [text.get_text() for text in curves.get_legend().get_texts()] == ["mine", "eps = 0.05"]
     assert rules.images[0].get_array().shape == (1, 19)  # M19 is skipped

@@ -3,6 +3,17 @@
 from dlbench.testing import conformance
 
 SHORTER = {
+    "audit_robustness": {
+        "tested": 10,
+        "diagnosed": 5,
+        "steps": 2,
+        "target_classes": 1,
+        "queries": 5,
+        "restarts": 2,
+        "draws": 2,
+    },
+    "audit_corruption": {"tested": 20},
+    "audit_cost": {"repeats": 5},
     "compute_cost": {
         "shapes": ("3", "5"),
         "channels": (4,),
