@@ -122,8 +122,6 @@ class AuditCost(Audit):
     def plot(self, rows: pd.DataFrame, figure: Figure, artefacts: Artefacts) -> None:
         """Seconds an answer over operations, both logarithmic: alone (filled), and one of 64 (hollow)."""
         axes = figure.subplots()
-        axes.set_xscale("log")
-        axes.set_yscale("log")
         axes.set_xlabel("operations an example")
         axes.set_ylabel("seconds an answer, here: median, and 95th percentile")
         mine = itself(rows) if len(rows) else rows
@@ -139,4 +137,8 @@ class AuditCost(Audit):
                 label = f"{name}, {n} at once"
                 axes.plot(flops, median, "o", color=colour, markerfacecolor=face, markersize=6, label=label)
         axes.axhline(AT_ONCE, color="0.6", linestyle=":", linewidth=0.8, zorder=0, label=f"{1000 * AT_ONCE:g} ms")
+        if len(axes.lines) > 1:  # beside the threshold
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.tick_params(which="minor", labelbottom=False, labelleft=False)
         axes.legend(fontsize=7)

@@ -71,11 +71,12 @@ def clean(rows: pd.DataFrame) -> pd.Series:
 class AuditRobustness(Audit):
     eps: float = between(1e-4, 1, default=8 / 255)
     tested: int = between(1, 10_000, default=100)  # images of a fold at most
-    steps: int = between(1, 1000, default=20)  # of APGD, and of PGD in the diagnosis
+    steps: int = between(1, 1000, default=20)  # of APGD
     target_classes: int = between(1, 999, default=3)  # of targeted APGD
     queries: int = between(1, 100_000, default=100)  # of Square, and in the diagnosis
     diagnosed: int = between(1, 10_000, default=20)  # of the images tested
-    restarts: int = between(2, 100, default=3)  # this and below: of the diagnosis
+    pgd_steps: int = between(1, 1000, default=40)  # this and below: of the diagnosis
+    restarts: int = between(2, 100, default=3)
     draws: int = between(1, 100_000, default=100)  # of noise
 
     title = "Is the model right when somebody wants it to be wrong?"
@@ -150,7 +151,7 @@ class AuditRobustness(Audit):
                 x[: self.diagnosed],
                 y[: self.diagnosed],
                 eps=self.eps,
-                steps=self.steps,
+                steps=self.pgd_steps,
                 restarts=self.restarts,
                 queries=self.queries,
                 noise_draws=self.draws,

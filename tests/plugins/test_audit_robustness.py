@@ -14,7 +14,9 @@ from dlbench_plugins.audits.audit_robustness import AuditRobustness
 from .audited import changed, examples, failing, frame, linear, measured
 from .drawing import drawn
 
-SMALL = AuditRobustness(eps=0.05, steps=10, target_classes=3, queries=20, diagnosed=10, restarts=2, draws=10)
+SMALL = AuditRobustness(
+    eps=0.05, steps=10, target_classes=3, queries=20, diagnosed=10, pgd_steps=10, restarts=2, draws=10
+)
 
 
 class Stepped(nn.Module):

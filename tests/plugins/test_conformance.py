@@ -9,6 +9,7 @@ SHORTER = {
         "steps": 2,
         "target_classes": 1,
         "queries": 5,
+        "pgd_steps": 2,
         "restarts": 2,
         "draws": 2,
     },
