@@ -76,7 +76,7 @@ class AuditRobustness(Audit):
     queries: int = between(1, 100_000, default=100)  # of Square, and in the diagnosis
     diagnosed: int = between(1, 10_000, default=20)  # of the images tested
     pgd_steps: int = between(1, 1000, default=40)  # this and below: of the diagnosis
-    restarts: int = between(2, 100, default=3)
+    restarts: int = between(2, 100, default=2)
     draws: int = between(1, 100_000, default=100)  # of noise
 
     title = "Is the model right when somebody wants it to be wrong?"
