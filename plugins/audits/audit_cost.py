@@ -13,7 +13,8 @@ There is no best cost, hence no axis on the report card: what a model may cost d
 Controls: of twice as many examples the operations are twice as many, exactly; followed by one more linear layer, from
 logits to logits, a model has classes² + classes more parameters and costs 2 · classes² more operations an example,
 exactly. ``unexplained`` is what is counted beyond that. (The first does not hold of a model that works on its weights
-in each pass, say, since its cost an example depends on the batch.)
+in each pass, say, since its cost an example depends on the batch.) On one core all of it took 4 seconds for images of
+3 × 32 × 32 and a convolutional network of 11 million operations.
 """
 
 from __future__ import annotations
