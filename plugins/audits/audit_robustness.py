@@ -13,11 +13,11 @@ the model may be far less robust than the number beside it, which stays as it is
 Controls: at a radius of zero nothing may fall, but for ties. And the same model with its logits multiplied by 10,000,
 whose labels are the same and whose cross-entropy has no digits left to descend on, must be found out.
 
-An image that nothing breaks costs, a radius of three, (1 + ``target_classes``) · ``steps`` gradients and as many forward
-passes, and ``queries`` more; the diagnosis, with the defaults, about 620 forward passes and 290 gradients of each of
-its 20 images. On one core a fold of 100 images of 3 × 32 × 32 took about a minute with a convolutional network of 11
-million operations an image that withstood two radii of three; a ResNet-18, which has a hundred times as many, should be
-given ``tested=20`` and ``diagnosed=5`` there, or a GPU. Those that fall at once cost far less.
+An image that nothing breaks costs, a radius of three, (1 + ``target_classes``) · ``steps`` gradients, as many forward
+passes, and ``queries`` more; the diagnosis, with the defaults, about 860 forward passes and 490 gradients. On one core
+a fold of 100 images of 3 × 32 × 32 took 80 seconds with a convolutional network of 11 million operations an image, of
+which nothing fell at two radii of three. A ResNet-18, with a hundred times as many, wants ``tested=20`` and
+``diagnosed=5`` there, or a GPU. What falls at once costs far less.
 """
 
 from __future__ import annotations
