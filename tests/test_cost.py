@@ -48,6 +48,13 @@ def test_weights_that_are_shared_count_once():
     layer = nn.Linear(5, 5)
     net = nn.Sequential(layer, nn.ReLU(), layer)
     assert cost.parameters(net) == 30 and cost.measure(net, torch.zeros(2, 5)).flops == 100
+    assert cost.weight_bytes(net) == 4 * 30
+
+
+def test_buffers_are_weights_and_half_precision_is_half_of_them():
+    net = nn.BatchNorm1d(5)
+    assert cost.weight_bytes(net) == 4 * 4 * 5 + 8  # the number of batches is an int64
+    assert cost.weight_bytes(nn.Linear(5, 5).half()) == 2 * 30
 
 
 def test_the_backward_pass_counts():

@@ -20,7 +20,8 @@ class Audit(Experiment):
     """Base of audits: an experiment whose subjects are models that somebody brings.
 
     A subclass says in :meth:`measure` what is measured of one model, and in ``axes`` what a report card shows of it.
-    Claims and controls are about each subject by itself: ``every(rows, "subject", …)``.
+    Claims and controls are about each subject by itself: ``every(rows, "subject", …)``. The first of ``models`` is the
+    one that is audited; another for which it is NotApplicable is left out.
 
     Declared facts, beside those of :class:`~dlbench.experiment.Experiment`:
         takes: the kinds of data that it can be made on, ``images`` and ``table``.
@@ -57,8 +58,13 @@ class Audit(Experiment):
         for done, name in enumerate(self.models):
             context.progress(done / len(self.models), label(name))
             subject = Subject(label(name), brought(name, shown.shape, len(shown.classes), context), context)
-            for row in self.measure(subject, shown, context):
-                yield {"subject": subject.name} | row
+            try:
+                for row in self.measure(subject, shown, context):
+                    yield {"subject": subject.name} | row
+            except NotApplicable:
+                if name == self.models[0]:
+                    raise
+                # a reference that lacks something keeps nobody else from being measured
 
     def measure(self, subject: Subject, shown: Examples, context: Context) -> Iterator[Measurement]:
         """What is measured of one model; rows without ``subject``.

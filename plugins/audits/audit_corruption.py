@@ -13,7 +13,9 @@ Controls: half a step of grey off and rounded to eight bits, nothing may change.
 white leaves nothing to see, so that a model can be right no more often than its answers, dealt out to the images at
 random, would be.
 
-Strengths are fixed and were chosen with small images in mind; numbers found here are not numbers on CIFAR-10-C.
+Strengths are fixed and were chosen with small images in mind; numbers found here are not numbers on CIFAR-10-C. Each
+image is asked about 84 times: on one core 100 of 3 × 32 × 32, spoilt and shown to a convolutional network of 11 million
+operations, took 8 seconds.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ There is no best cost, hence no axis on the report card: what a model may cost d
 Controls: of twice as many examples the operations are twice as many, exactly; followed by one more linear layer, from
 logits to logits, a model has classes² + classes more parameters and costs 2 · classes² more operations an example,
 exactly. ``unexplained`` is what is counted beyond that. (The first does not hold of a model that works on its weights
-in each pass, say, since its cost an example depends on the batch.)
+in each pass, say, since its cost an example depends on the batch.) On one core all of it took 4 seconds for images of
+3 × 32 × 32 and a convolutional network of 11 million operations.
 """
 
 from __future__ import annotations
@@ -122,8 +123,6 @@ class AuditCost(Audit):
     def plot(self, rows: pd.DataFrame, figure: Figure, artefacts: Artefacts) -> None:
         """Seconds an answer over operations, both logarithmic: alone (filled), and one of 64 (hollow)."""
         axes = figure.subplots()
-        axes.set_xscale("log")
-        axes.set_yscale("log")
         axes.set_xlabel("operations an example")
         axes.set_ylabel("seconds an answer, here: median, and 95th percentile")
         mine = itself(rows) if len(rows) else rows
@@ -138,5 +137,9 @@ class AuditCost(Audit):
                 face = colour if n == SERVED[0] else "none"
                 label = f"{name}, {n} at once"
                 axes.plot(flops, median, "o", color=colour, markerfacecolor=face, markersize=6, label=label)
-        axes.axhline(AT_ONCE, color="0.6", linestyle=":", linewidth=0.8, zorder=0)
+        axes.axhline(AT_ONCE, color="0.6", linestyle=":", linewidth=0.8, zorder=0, label=f"{1000 * AT_ONCE:g} ms")
+        if len(axes.lines) > 1:  # beside the threshold
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.tick_params(which="minor", labelbottom=False, labelleft=False)
         axes.legend(fontsize=7)

@@ -13,8 +13,11 @@ the model may be far less robust than the number beside it, which stays as it is
 Controls: at a radius of zero nothing may fall, but for ties. And the same model with its logits multiplied by 10,000,
 whose labels are the same and whose cross-entropy has no digits left to descend on, must be found out.
 
-An image that nothing breaks costs, a radius of three, (1 + ``target_classes``) · ``steps`` gradients and ``queries``
-forward passes, and with the defaults 750 forward passes and 400 gradients for the diagnosis.
+An image that nothing breaks costs, a radius of three, (1 + ``target_classes``) · ``steps`` gradients, as many forward
+passes, and ``queries`` more; the diagnosis, with the defaults, about 860 forward passes and 490 gradients. On one core
+a fold of 100 images of 3 × 32 × 32 took 80 seconds with a convolutional network of 11 million operations an image, of
+which nothing fell at two radii of three. A ResNet-18, with a hundred times as many, wants ``tested=20`` and
+``diagnosed=5`` there, or a GPU. What falls at once costs far less.
 """
 
 from __future__ import annotations
@@ -71,11 +74,12 @@ def clean(rows: pd.DataFrame) -> pd.Series:
 class AuditRobustness(Audit):
     eps: float = between(1e-4, 1, default=8 / 255)
     tested: int = between(1, 10_000, default=100)  # images of a fold at most
-    steps: int = between(1, 1000, default=20)  # of APGD, and of PGD in the diagnosis
+    steps: int = between(1, 1000, default=20)  # of APGD
     target_classes: int = between(1, 999, default=3)  # of targeted APGD
     queries: int = between(1, 100_000, default=100)  # of Square, and in the diagnosis
     diagnosed: int = between(1, 10_000, default=20)  # of the images tested
-    restarts: int = between(2, 100, default=3)  # this and below: of the diagnosis
+    pgd_steps: int = between(1, 1000, default=40)  # this and below: of the diagnosis
+    restarts: int = between(2, 100, default=2)
     draws: int = between(1, 100_000, default=100)  # of noise
 
     title = "Is the model right when somebody wants it to be wrong?"
@@ -150,7 +154,7 @@ class AuditRobustness(Audit):
                 x[: self.diagnosed],
                 y[: self.diagnosed],
                 eps=self.eps,
-                steps=self.steps,
+                steps=self.pgd_steps,
                 restarts=self.restarts,
                 queries=self.queries,
                 noise_draws=self.draws,
@@ -217,7 +221,7 @@ class AuditRobustness(Audit):
             face = "none" if (measured.masked > 0).any() else colour
             point = measured.robust_accuracy.mean()
             curves.plot(self.eps, point, marker="*", markersize=11, color=colour, markerfacecolor=face)
-        curves.axvline(self.eps, color="0.6", linewidth=0.8, linestyle=":", zorder=0)
+        curves.axvline(self.eps, color="0.6", linewidth=0.8, linestyle=":", zorder=0, label=f"eps = {self.eps:.2g}")
         curves.set_ylim(-0.03, 1.03)
         curves.set_xlabel("eps (hollow star: a rule fails)", fontsize=9)
         curves.set_ylabel("robust accuracy", fontsize=9)

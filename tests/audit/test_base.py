@@ -113,3 +113,12 @@ def test_pictures_are_few_and_small():
     images, captions = (subject.context.kept[prefix + '["bright", "wrong"]'] for prefix in (SHOWN, CAPTIONS))
     assert images.shape == (MOST_SHOWN, 3, WIDEST, WIDEST // 2) and images.dtype == np.uint8 and images.min() == 255
     assert list(captions) == [str(k) for k in range(MOST_SHOWN)]
+
+
+def test_a_reference_that_lacks_something_is_left_out(bright):
+    arrays = dict(zip("xy", bright, strict=True))
+    one, other = "tests.audit.toys:build", "tests.audit.toys:unsure"
+    rows = list(toys.Sure(models=(one, other), data="mine", folds=3).trial(context(arrays)))
+    assert [row["subject"] for row in rows] == [one]
+    with pytest.raises(NotApplicable, match="it is never sure"):
+        list(toys.Sure(models=(other, one), data="mine", folds=3).trial(context(arrays)))

@@ -66,6 +66,16 @@ class Cannot(Right):
 
 
 @dataclass(frozen=True)
+class Sure(Right):
+    """It lacks something with one of the models."""
+
+    def measure(self, subject, shown, context):
+        if subject.probabilities(shown.x).max() < 0.5:
+            raise NotApplicable("it is never sure")
+        yield from super().measure(subject, shown, context)
+
+
+@dataclass(frozen=True)
 class Fails(Right):
     """It has a mistake."""
 

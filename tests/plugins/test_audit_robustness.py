@@ -14,7 +14,9 @@ from dlbench_plugins.audits.audit_robustness import AuditRobustness
 from .audited import changed, examples, failing, frame, linear, measured
 from .drawing import drawn
 
-SMALL = AuditRobustness(eps=0.05, steps=10, target_classes=3, queries=20, diagnosed=10, restarts=2, draws=10)
+SMALL = AuditRobustness(
+    eps=0.05, steps=10, target_classes=3, queries=20, diagnosed=10, pgd_steps=10, restarts=2, draws=10
+)
 
 
 class Stepped(nn.Module):
@@ -118,5 +120,5 @@ def test_the_axis_is_what_is_left_at_eps(run):
 
 def test_the_picture_has_a_curve_a_model_and_a_square_a_rule(run):
     curves, rules = drawn(SMALL, frame(run[0]), {}).axes
-    assert [text.get_text() for text in curves.get_legend().get_texts()] == ["mine"]
+    assert [text.get_text() for text in curves.get_legend().get_texts()] == ["mine", "eps = 0.05"]
     assert rules.images[0].get_array().shape == (1, 19)  # M19 is skipped

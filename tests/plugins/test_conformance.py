@@ -3,7 +3,22 @@
 from dlbench.testing import conformance
 
 SHORTER = {
+<<<<<<< HEAD
     "audit_data_hunger": {"most": 200, "steps": 3, "rates": (1e-2,)},
+=======
+    "audit_robustness": {
+        "tested": 10,
+        "diagnosed": 5,
+        "steps": 2,
+        "target_classes": 1,
+        "queries": 5,
+        "pgd_steps": 2,
+        "restarts": 2,
+        "draws": 2,
+    },
+    "audit_corruption": {"tested": 20},
+    "audit_cost": {"repeats": 5},
+>>>>>>> w_a1
     "compute_cost": {
         "shapes": ("3", "5"),
         "channels": (4,),
