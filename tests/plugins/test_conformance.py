@@ -3,9 +3,7 @@
 from dlbench.testing import conformance
 
 SHORTER = {
-<<<<<<< HEAD
     "audit_data_hunger": {"most": 200, "steps": 3, "rates": (1e-2,)},
-=======
     "audit_robustness": {
         "tested": 10,
         "diagnosed": 5,
@@ -18,7 +16,6 @@ SHORTER = {
     },
     "audit_corruption": {"tested": 20},
     "audit_cost": {"repeats": 5},
->>>>>>> w_a1
     "compute_cost": {
         "shapes": ("3", "5"),
         "channels": (4,),
