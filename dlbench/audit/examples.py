@@ -47,14 +47,9 @@ class Examples:
         """[n], the classes as an array."""
         return np.asarray(self.y.cpu())
 
-    def drawn(self, n: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """N of them at most, drawn without repetition, in an order that says nothing, with their classes."""
-        rows = torch.from_numpy(rng.permutation(len(self.y))[:n]).to(self.y.device)
-        return self.x[rows], self.y[rows]
-
     def few(self, n: int, rng: np.random.Generator) -> Examples:
-        """N of them at most, drawn without repetition, in their order."""
-        rows = np.sort(rng.permutation(len(self.y))[:n])
+        """N of them at most, drawn without repetition, in an order that says nothing."""
+        rows = rng.permutation(len(self.y))[:n]
         chosen = torch.from_numpy(rows).to(self.y.device)
         groups = None if self.groups is None else self.groups[rows]
         return replace(self, x=self.x[chosen], y=self.y[chosen], groups=groups)

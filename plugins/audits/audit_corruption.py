@@ -114,7 +114,8 @@ class AuditCorruption(Audit):
     presets = {"quick": {}, "full": {"tested": 1000}}
 
     def measure(self, subject: Subject, shown: Examples, context: Context) -> Iterator[Measurement]:
-        x, y = shown.drawn(self.tested, context.rng("tested"))
+        few = shown.few(self.tested, context.rng("tested"))
+        x, y = few.x, few.y
         clean = self.row(subject, x, y, CLEAN, 0, context)
         yield clean
         yield self.row(subject, x, y, EIGHT_BITS, 1, context)

@@ -111,7 +111,8 @@ class AuditRobustness(Audit):
     }
 
     def measure(self, subject: Subject, shown: Examples, context: Context) -> Iterator[Measurement]:
-        x, y = shown.drawn(self.tested, context.rng("tested"))
+        few = shown.few(self.tested, context.rng("tested"))
+        x, y = few.x, few.y
         yield {"attack": "none", "eps": 0.0, "robust_accuracy": float(subject.right(x, y).mean())}
 
         curve = self.curve(subject, x, y, len(shown.classes), context)
