@@ -650,6 +650,7 @@ def _(world):
         ({"subject": "x" * 10**7}, "'subject' is a text of 10000000 characters"),
         ({"note": "x" * 10**7}, "'note' is a text of 10000000 characters"),
         ({"size": 2**64}, "'size' is a whole number beyond 64 bits"),
+        ({"subject": "a\ud800"}, "half a character"),
     ):
         world.reader(lambda c=change: checked_measurement(good | c, {"accuracy": Metric()}), says, status=1)
 

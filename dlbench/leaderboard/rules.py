@@ -525,7 +525,8 @@ def _once(of: Callable[[Bundle, Protocol], dict[Any, Any]], bundle: Bundle, prot
     key = (of.__name__, protocol.main)
     if key not in bundle.known:
         bundle.known[key] = of(bundle, protocol)
-    return bundle.known[key]
+    known: dict[Any, Any] = bundle.known[key]
+    return known
 
 
 def _means(bundle: Bundle, protocol: Protocol) -> dict[tuple[str, str, str], float]:
