@@ -14,7 +14,6 @@ DlbenchError
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -60,6 +59,8 @@ class StoreFull(DlbenchError):
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The end of an error message: the closest known name if there is one, and all of them if they are few."""
+    import difflib  # a tenth of the time that the command line takes to answer
+
     known = sorted(known)
     close = difflib.get_close_matches(given, known, n=1, cutoff=0.6)
     hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
@@ -30,6 +30,9 @@ OPS = "dlbench.ops"
 """Operators to be timed; see :mod:`dlbench.timing`."""
 
 GROUPS = (EXPERIMENTS, AUDITS, MODELS, DATASETS)
+"""What people name on the command line."""
+
+EVERY_GROUP = (*GROUPS, OPS)
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,17 @@ class Broken:
 def discover(*groups: str) -> tuple[list[Plugin], list[Broken]]:
     """All plugins of one or several groups by name, and those that metadata shows cannot be used. Imports nothing."""
     found: dict[str, list[Plugin]] = {}
-    registered = {plugin for group in groups for plugin in _registered(group)}
+    registered = {plugin for group in groups for plugin in _registered().get(group, ())}
     for plugin in sorted(registered, key=lambda p: (p.name, p.distribution, p.value)):
         found.setdefault(plugin.name, []).append(plugin)
     healthy, broken = [], []
+    modules: dict[str, str | None] = {}
     for same_name in found.values():
         if len(same_name) > 1:
             owners = " and ".join(f"{p.distribution} {p.version} ({p.value})" for p in same_name)
             reason = f"the name is registered more than once, by {owners}; uninstall all but one"
             broken += [Broken(plugin, reason) for plugin in same_name]
-        elif problem := _unusable(same_name[0]):
+        elif problem := _unusable(same_name[0], modules):
             broken.append(Broken(same_name[0], problem))
         else:
             healthy.append(same_name[0])
@@ -165,27 +169,41 @@ def extras_missing(plugin: Plugin, extras: Sequence[str]) -> list[str]:
     return missing
 
 
-@lru_cache(maxsize=8)
-def _registered(group: str) -> tuple[Plugin, ...]:
-    return tuple(
-        Plugin(
-            group=group,
-            name=entry_point.name,
-            value=entry_point.value,
-            distribution=entry_point.dist.name if entry_point.dist else "unknown",
-            version=str(entry_point.dist.version) if entry_point.dist else "unknown",
-        )
-        for entry_point in metadata.entry_points(group=group)
-    )
+@lru_cache(maxsize=1)
+def _registered() -> Mapping[str, tuple[Plugin, ...]]:
+    """The plugins of every group of ours, from one look at what is installed."""
+    owners: dict[int, tuple[str, str]] = {}  # a distribution reads its metadata each time that it is asked
+    found: dict[str, list[Plugin]] = {}
+    everything = metadata.entry_points()
+    for group in EVERY_GROUP:
+        for entry_point in everything.select(group=group):
+            owner = entry_point.dist
+            if owner is not None and id(owner) not in owners:
+                owners[id(owner)] = owner.name, str(owner.version)
+            name, version = owners.get(id(owner), ("unknown", "unknown"))
+            found.setdefault(group, []).append(Plugin(group, entry_point.name, entry_point.value, name, version))
+    return {group: tuple(plugins) for group, plugins in found.items()}
 
 
-def _unusable(plugin: Plugin) -> str | None:
-    """Why a plugin cannot be used, as far as its name, its entry point and its files tell; None if nothing speaks."""
+def _unusable(plugin: Plugin, modules: dict[str, str | None]) -> str | None:
+    """Why a plugin cannot be used, as far as its name, its entry point and its files tell; None if nothing speaks.
+
+    Args:
+        plugin: which.
+        modules: those that were looked up before, with what is wrong with them; many plugins share one.
+    """
     if not plugin.name.isidentifier() or not plugin.name.islower() or len(plugin.name) > 64:
         return "its name must be a lower-case Python identifier of at most 64 characters"
     module, _, attribute = plugin.value.partition(":")
     if not attribute:
         return "its entry point must have the form 'package.module:Name'"
+    if module not in modules:
+        modules[module] = _absent(module)
+    return modules[module]
+
+
+def _absent(module: str) -> str | None:
+    """Why a module cannot be imported, as far as its files tell."""
     top, *rest = module.strip().split(".")
     try:
         spec = importlib.util.find_spec(top)
@@ -196,6 +214,8 @@ def _unusable(plugin: Plugin) -> str | None:
     if not rest or spec.submodule_search_locations is None:
         return None
     stems = [Path(folder, *rest) for folder in spec.submodule_search_locations]
-    if not any(stem.is_dir() or list(stem.parent.glob(f"{stem.name}.*")) for stem in stems):
+    if not any(
+        stem.with_suffix(".py").is_file() or stem.is_dir() or list(stem.parent.glob(f"{stem.name}.*")) for stem in stems
+    ):
         return f"there is no module {module!r}"
     return None

@@ -6,8 +6,9 @@ A metric names its function here (``Metric(..., recomputed="accuracy")``), and a
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,17 +44,27 @@ def read(data: bytes) -> Array:
     names = head.split(",")
     if len(names) > MOST_COLUMNS or names != ["target", *(f"output_{k}" for k in range(len(names) - 1))]:
         raise NotPredictions(f"its header is {head[:60]!r}; expected target,output_0,...")
+    lines = body.splitlines()
+    if not lines:
+        raise NotPredictions("it has no predictions")
+    with contextlib.suppress(ValueError):
+        table = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2)
+        if table.shape == (len(lines), len(names)) and np.isfinite(table).all():
+            return table
+    return _read(lines, len(names))
+
+
+def _read(lines: Sequence[str], columns: int) -> Array:
+    """Lines one by one, to tell which of them is at fault."""
     rows = []
-    for number, line in enumerate(body.splitlines(), 2):
+    for number, line in enumerate(lines, 2):
         try:
             row = [float(cell) for cell in line.split(",")]
         except ValueError:
             raise NotPredictions(f"line {number} holds something that is no number") from None
-        if len(row) != len(names) or not all(map(math.isfinite, row)):
-            raise NotPredictions(f"line {number} has not {len(names)} finite numbers")
+        if len(row) != columns or not all(map(math.isfinite, row)):
+            raise NotPredictions(f"line {number} has not {columns} finite numbers")
         rows.append(row)
-    if not rows:
-        raise NotPredictions("it has no predictions")
     return np.array(rows)
 
 

@@ -106,11 +106,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     valid = np.flatnonzero(~np.isnan(p))
     adjusted = np.full(p.shape, np.nan)
     order = valid[np.argsort(p[valid], kind="stable")]
-    running = 0.0
-    for rank, index in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * p[index]))
-        adjusted[index] = running
-    return [float(a) for a in adjusted]
+    steps = np.minimum(1.0, np.arange(len(order), 0, -1) * p[order])
+    adjusted[order] = np.maximum.accumulate(steps)
+    return adjusted.tolist()  # type: ignore[no-any-return]
 
 
 def median_interval(values: ArrayLike, level: float = LEVEL) -> Interval:

@@ -157,7 +157,8 @@ class Trap:
 
 @pytest.fixture
 def world(tmp_path, made, monkeypatch, capsys):
-    return World(tmp_path, made, monkeypatch, capsys)
+    yield World(tmp_path, made, monkeypatch, capsys)
+    plugins._registered.cache_clear()
 
 
 GROUPS = {}
@@ -650,6 +651,7 @@ def _(world):
         ({"subject": "x" * 10**7}, "'subject' is a text of 10000000 characters"),
         ({"note": "x" * 10**7}, "'note' is a text of 10000000 characters"),
         ({"size": 2**64}, "'size' is a whole number beyond 64 bits"),
+        ({"subject": "a\ud800"}, "half a character"),
     ):
         world.reader(lambda c=change: checked_measurement(good | c, {"accuracy": Metric()}), says, status=1)
 
@@ -753,14 +755,10 @@ def renamed(before, after):
         for record in records:
             for row in record["rows"]:
                 row["subject"] = after if row["subject"] == before else row["subject"]
-            cells = {
-                json.dumps(
-                    json.loads(cell) | ({"subject": after} if json.loads(cell)["subject"] == before else {}),
-                    sort_keys=True,
-                ): file
-                for cell, file in record["predictions"].items()
-            }
-            record["predictions"] = cells
+            cells = [(json.loads(cell), file) for cell, file in record["predictions"].items()]
+            for cell, _ in cells:
+                cell["subject"] = after if cell["subject"] == before else cell["subject"]
+            record["predictions"] = {json.dumps(cell, sort_keys=True): file for cell, file in cells}
 
     return change
 
@@ -792,7 +790,7 @@ def parsed(*words):
 def imported(modules):
     """Where the sources import one of these modules, or a part of one."""
     found = []
-    for path, tree in parsed(*modules):
+    for path, tree in parsed(*modules, *(f"from {module.rpartition('.')[0]} import" for module in modules)):
         for node in ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.level == 0:

@@ -44,6 +44,10 @@ def test_list_and_show(dlbench, toys):
     healthy = next(e for e in listed["experiments"] if e["name"] == "healthy")
     assert (healthy["distribution"], healthy["broken"]) == ("toys", None)
     assert {"digits", "mnist", "cora", "cifar10"} <= {d["name"] for d in listed["datasets"]}
+    assert {(op["name"], op["distribution"]) for op in listed["ops"]} >= {
+        ("aggregate", "dlbench"),
+        ("compact", "dlbench"),
+    }
     shown = dlbench("show", "healthy", plugins=toys)
     assert shown.status == 0
     for text in ("Treatment beats placebo", "--set healthy.effect=1.0", "(negative)", "A paper, table 1", "score [1]"):

@@ -1,6 +1,7 @@
 """Discovery: names without imports, and no plugin stops another."""
 
 import json
+from importlib import metadata
 
 import pytest
 
@@ -36,6 +37,16 @@ def test_names_come_without_imports(distribution, site):
 
     assert "was_imported" not in sys.modules
     assert plugins.load(plugins.EXPERIMENTS, "good").__name__ == "E"
+
+
+def test_a_distribution_s_metadata_is_read_once(distribution, site, monkeypatch):
+    names = {f"good{k}": "good_module:E" for k in range(5)}
+    site(distribution("good", names, {"good_module.py": OK}))
+    read, original = [], metadata.Distribution.metadata.fget
+    monkeypatch.setattr(metadata.Distribution, "metadata", property(lambda d: read.append(d) or original(d)))
+    for group in plugins.EVERY_GROUP:
+        plugins.discover(group)
+    assert len(read) <= 2 * len({id(d) for d in read})  # its name, and its version
 
 
 def test_a_taken_name_is_lost_to_both_and_says_who(distribution, site):

@@ -72,6 +72,11 @@ def test_a_changed_byte_is_never_a_record(data):
         decode(bytes(line))
 
 
+def test_half_a_character_is_read_as_a_question_mark():
+    assert decode(encode({"reason": "a\ud800b", "seed": 1})[:-1])["reason"] == "a?b"
+    assert decode(encode({"reason": "\U0001f600\\ud800"})[:-1])["reason"] == "\U0001f600\\ud800"
+
+
 def test_newer_records_are_refused_and_older_ones_migrated(monkeypatch):
     with pytest.raises(RunFolderError, match=r"schema 999, this dlbench reads up to .*; update dlbench"):
         record_format.migrate({"schema": 999}, "a record")

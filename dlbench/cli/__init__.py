@@ -12,7 +12,7 @@ import click
 from dlbench.errors import DlbenchError, StoreFull, UsageError, did_you_mean
 
 COMMANDS = {
-    "list": "experiments, models and data sets, and who provides them",
+    "list": "experiments, models, data sets and operators, and who provides them",
     "show": "an experiment's claims, parameters, metrics and needs; how a model was made",
     "run": "run experiments; the same command again resumes",
     "report": "tables, pictures and a page from run folders",

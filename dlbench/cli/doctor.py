@@ -46,7 +46,7 @@ def _facts(runs: Sequence[Path]) -> dict[str, Any]:
         "cpu": cpu_name(),
         "cuda devices": torch.cuda.device_count() if torch.cuda.is_available() else 0,
         "operators": status,
-        "broken plugins": [str(record) for group in plugins.GROUPS for record in plugins.discover(group)[1]],
+        "broken plugins": [str(record) for group in plugins.EVERY_GROUP for record in plugins.discover(group)[1]],
         "runs": folders,
     }
 

@@ -10,15 +10,15 @@ import click
 from dlbench import plugins
 
 
-@click.command("list", short_help="experiments, models and data sets, and who provides them")
+@click.command("list", short_help="experiments, models, data sets and operators, and who provides them")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("--check", is_flag=True, help="Import each experiment, in a process of its own, to see whether it works.")
 def command(*, as_json: bool, check: bool) -> None:
-    """List experiments, models and data sets, who provides them, and what is broken and why.
+    """List experiments, models, data sets and operators, who provides them, and what is broken and why.
 
     Names come from the installed packages' metadata; nothing is imported, unless with --check.
     """
-    found = {group: plugins.discover(group) for group in plugins.GROUPS}
+    found = {group: plugins.discover(group) for group in plugins.EVERY_GROUP}
     if check:
         healthy, broken = found[plugins.EXPERIMENTS]
         found[plugins.EXPERIMENTS] = _imported(healthy, broken)

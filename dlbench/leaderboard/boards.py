@@ -17,7 +17,7 @@ from dlbench.errors import UsageError
 from dlbench.leaderboard import bundle as bundles
 from dlbench.leaderboard import protocol as protocols
 from dlbench.leaderboard import strict
-from dlbench.leaderboard.bundle import Bundle
+from dlbench.leaderboard.bundle import Bundle, uncollected
 from dlbench.leaderboard.container import Rejected
 from dlbench.leaderboard.protocol import Protocol
 from dlbench.leaderboard.rules import LEVELS, History, judge
@@ -50,6 +50,7 @@ class Board:
         return self.path / "site" / "index.html"
 
 
+@uncollected()
 def build(path: Path) -> Board:
     """Make leaderboard.csv, runs.csv and site/ of a board's protocols and bundles.
 
@@ -83,6 +84,7 @@ class Accepted:
     flag: str
 
 
+@uncollected()
 def read(path: Path, admitted: Mapping[str, Protocol]) -> list[Accepted]:
     """The bundles of a board, oldest first; UsageError by the first that breaks a rule."""
     found: list[tuple[Bundle, Path]] = []
@@ -198,9 +200,10 @@ def _shown(rows: pd.DataFrame) -> pd.DataFrame:
 def _runs(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a row and planned seed, with the main metric; without a value where the trial failed."""
     named = ("row_id", "experiment", "model", "settings")
+    columns = zip(*(rows[name].tolist() for name in (*named, "metric", "planned", "scores")), strict=True)
     records = [
-        (*(row[name] for name in named), seed, row["metric"], value, "failed" if value != value else "ok")
-        for row in rows.to_dict("records")
-        for seed, value in zip(row["planned"], row["scores"], strict=True)
+        (*row, seed, metric, value, "failed" if value != value else "ok")
+        for *row, metric, planned, scores in columns
+        for seed, value in zip(planned, scores, strict=True)
     ]
     return pd.DataFrame(records, columns=list(RUNS))

@@ -6,16 +6,23 @@ manifest of digests. There are no means and no intervals in it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import gc
 import io
 import json
+import math
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dlbench import recompute
 from dlbench.errors import UsageError
@@ -75,6 +82,7 @@ class Bundle:
         records: a result a trial, by seed.
         environments: digest → facts.
         predictions: file → its text.
+        known: what rules have computed of it already.
     """
 
     digest: str
@@ -83,6 +91,7 @@ class Bundle:
     records: Sequence[Mapping[str, Any]]
     environments: Mapping[str, Mapping[str, Any]]
     predictions: Mapping[str, bytes] = field(default_factory=dict)
+    known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def experiment(self) -> str:
@@ -107,19 +116,46 @@ class Bundle:
         metrics = self.plan["metrics"].keys()
         known: dict[Any, str] = {}  # most cells come once a seed
         cells = []
+        names: tuple[str, ...] = ()
         for record in self.ok:
+            seed = record["seed"]
             for row in record["rows"]:
-                named = [(name, value, type(value)) for name, value in row.items() if name not in metrics]
-                key = tuple(named)
+                if tuple(row) != names:
+                    names = tuple(row)
+                    which = [name for name in names if name not in metrics]
+                    of = itemgetter(*which, "subject")  # one more, so that it gives a tuple
+                values = of(row)
+                key = (names, values, tuple(map(type, values)))
                 if key not in known:
-                    known[key] = canonical({name: value for name, value, _ in named})
-                cells.append((record["seed"], known[key], row))
+                    known[key] = canonical({name: row[name] for name in which})
+                cells.append((seed, known[key], row))
         return cells
+
+    @cached_property
+    def numbers(self) -> dict[str, NDArray[np.float64]]:
+        """Each metric's values in all cells; NaN where a row has none."""
+        rows = [row for _, _, row in self.cells]
+        return {name: np.array([row.get(name, math.nan) for row in rows], dtype=float) for name in self.plan["metrics"]}
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Without Python's collector of cycles, whose searches among a million rows, which have none, take seconds."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def canonical(value: Any) -> str:
     """A value as text that is the same for equal values."""
-    return json.dumps(value, sort_keys=True, default=str)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, default=str)
 
 
 # ---------------------------------------------------------------------------------------------------------- writing
@@ -335,7 +371,31 @@ def _record(number: int, line: bytes, metrics: Mapping[str, Any], environments: 
     predictions = record.get("predictions", {})
     if not isinstance(predictions, dict) or not all(isinstance(file, str) for file in predictions.values()):
         raise Rejected("V05", f"{what}: predictions are {str(predictions)[:48]!r}; expected cell → file")
-    return record | {"rows": [_row(what, row, metrics) for row in record["rows"]], "predictions": predictions}
+    return record | {"rows": _rows(what, record["rows"], metrics), "predictions": predictions}
+
+
+def _rows(what: str, rows: Sequence[Any], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The measurements of a record; nearly all have the names and types of the one before, and are as they are."""
+    made: list[dict[str, Any]] = []
+    names: list[str] = []
+    subjects: set[str] = set()
+    kinds: tuple[type, ...] = ()
+    for row in rows:
+        if (
+            type(row) is dict
+            and list(row) == names
+            and tuple(map(type, row.values())) == kinds
+            and row["subject"] in subjects
+        ):
+            made.append(row)
+            continue
+        checked = _row(what, row, metrics)
+        names, kinds = list(checked), tuple(map(type, row.values()))
+        if any(kind is not float for name, kind in zip(names, kinds, strict=True) if name in metrics):
+            names = []  # its numbers have to be converted, and so have the next one's
+        subjects.add(checked["subject"])
+        made.append(checked)
+    return made
 
 
 def _row(what: str, row: Any, metrics: Mapping[str, Any]) -> dict[str, Any]:

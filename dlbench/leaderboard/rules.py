@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dlbench import recompute, stats
 from dlbench.leaderboard import bundle as bundles
 from dlbench.leaderboard import conformance
-from dlbench.leaderboard.bundle import Bundle, canonical
+from dlbench.leaderboard.bundle import Bundle, canonical, uncollected
 from dlbench.leaderboard.container import Rejected
 from dlbench.leaderboard.protocol import Protocol
 
@@ -110,11 +113,12 @@ class History:
     def add(self, bundle: Bundle, protocol: Protocol) -> None:
         """Remember a bundle."""
         by = bundle.claim.submitter
-        self.rows |= {key: (by, mean) for key, mean in _means(bundle, protocol).items()}
-        for key, subject in _fingerprints(bundle, protocol).items():
+        self.rows |= {key: (by, mean) for key, mean in _once(_means, bundle, protocol).items()}
+        for key, subject in _once(_fingerprints, bundle, protocol).items():
             self.fingerprints.setdefault(key, (by, subject))
 
 
+@uncollected()
 def verify(
     path: Path,
     protocols: Mapping[str, Protocol],
@@ -198,27 +202,26 @@ def _metrics(bundle: Bundle, protocol: Protocol, _: History) -> Found:
                 yield Finding(
                     "V07", "reject", f"{name}: {part} is {told.get(part)!r}; the protocol has {declared.get(part)!r}"
                 )
-    for seed, row, name, value in _values(bundle):
-        declared = protocol.metrics.get(name, {})
+    for name, declared in protocol.metrics.items():
         low, high = declared.get("low", -math.inf), declared.get("high", math.inf)
-        if value != value or low <= value <= high or (high == 1 and 1 < value <= 100):
-            continue  # the last is V08's
-        yield Finding(
-            "V07",
-            "reject",
-            f"seed {seed}, {row['subject']}: {name} is {value:g}; expected {low:g} to {high:g}",
-        )
+        x = bundle.numbers[name]
+        for seed, subject, value in _where(
+            bundle, name, ~(np.isnan(x) | ((low <= x) & (x <= high)) | _per_cent(x, high))
+        ):
+            yield Finding("V07", "reject", f"seed {seed}, {subject}: {name} is {value:g}; expected {low:g} to {high:g}")
+
+
+def _per_cent(x: NDArray[np.float64], high: float) -> NDArray[np.bool_]:
+    """What is V08's to tell of."""
+    return (x > 1) & (x <= 100) & (high == 1)
 
 
 def _scales(bundle: Bundle, protocol: Protocol, _: History) -> Found:
-    for seed, row, name, value in _values(bundle):
-        if protocol.metrics.get(name, {}).get("high") == 1 and 1 < value <= 100:
-            yield Finding(
-                "V08",
-                "reject",
-                f"seed {seed}, {row['subject']}: {name} is {value:g} on a scale of 0 to 1; is it in per cent? nothing "
-                "is rescaled here",
-            )
+    for name, declared in protocol.metrics.items():
+        x = bundle.numbers.get(name, np.empty(0))
+        for seed, subject, value in _where(bundle, name, _per_cent(x, declared.get("high", math.inf))):
+            told = f"{name} is {value:g} on a scale of 0 to 1; is it in per cent? nothing is rescaled here"
+            yield Finding("V08", "reject", f"seed {seed}, {subject}: {told}")
 
 
 def _cells(bundle: Bundle, _: Protocol, __: History) -> Found:
@@ -313,6 +316,9 @@ def _recomputed(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     if unknown := sorted(set(functions.values()) - set(recompute.METRICS)):
         yield Finding("V16", "flag", f"this dlbench computes no {unknown[0]}")
         return
+    if not functions:
+        yield Finding("V16", "skip", "the protocol computes no metric from predictions")
+        return
     without = 0
     files = {(record["seed"], cell): file for record in bundle.ok for cell, file in record["predictions"].items()}
     for seed, cell, row in bundle.cells:
@@ -330,38 +336,35 @@ def _recomputed(bundle: Bundle, protocol: Protocol, _: History) -> Found:
             if not math.isclose(value, row[name], rel_tol=1e-9, abs_tol=1e-9):
                 told = f"{name} is {row[name]:.9g}, from the predictions it is {value:.9g}"
                 yield Finding("V16", "reject", f"seed {seed}, {cell[:80]}: {told}")
-    if functions and not files:
+    if not files:
         yield Finding("V16", "skip", "it has no predictions, so that its numbers are as the trials gave them")
     elif without:
         yield Finding("V16", "flag", f"{without} measurements have no predictions")
-    elif not functions:
-        yield Finding("V16", "skip", "the protocol computes no metric from predictions")
 
 
 def _chance(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     """V18: where no number of the main metric changes from seed to seed, there are not as many trials as seeds."""
-    by_cell: dict[str, set[float]] = {}
-    for _seed, cell, row in bundle.cells:
-        if protocol.main in row:
-            by_cell.setdefault(cell, set()).add(row[protocol.main])
-    steady = [cell for cell, values in by_cell.items() if len(values) == 1]
-    if by_cell and len(steady) == len(by_cell) and len(bundle.ok) > 1:
+    first: dict[str, float] = {}
+    steady = len(bundle.ok) > 1 and all(
+        row[protocol.main] == first.setdefault(cell, row[protocol.main])
+        for _seed, cell, row in bundle.cells
+        if protocol.main in row
+    )
+    if first and steady:
         yield Finding("V18", "flag", f"{protocol.main} is the same on every seed, in every row")
 
 
 def _ceiling(bundle: Bundle, protocol: Protocol, _: History) -> Found:
     """V19: no number is better than the best possible, which is what an oracle scores where that is known."""
     oracles = {name: known["oracle"] for name, known in protocol.conformance.items() if "oracle" in known}
-    limits = {
-        name: (1 if protocol.metrics[name]["better"] == "higher" else -1, limit)
-        for name, limit in ({protocol.main: protocol.ceiling} | oracles).items()
-        if name in protocol.metrics and protocol.metrics[name]["better"]
-    }
-    for seed, row, name, value in _values(bundle):
-        sign, limit = limits.get(name, (1, math.inf))
-        if sign * value > sign * limit + 1e-12:
+    for name, limit in ({protocol.main: protocol.ceiling} | oracles).items():
+        better = protocol.metrics.get(name, {}).get("better")
+        if not better:
+            continue
+        sign, x = 1 if better == "higher" else -1, bundle.numbers.get(name, np.empty(0))
+        for seed, subject, value in _where(bundle, name, sign * x > sign * limit + 1e-12):
             told = f"{name} is {value:g}; nothing is better than {limit:g}"
-            yield Finding("V19", "reject", f"seed {seed}, {row['subject']}: {told}")
+            yield Finding("V19", "reject", f"seed {seed}, {subject}: {told}")
 
 
 def _conformance(_: Bundle, protocol: Protocol, __: History) -> Found:
@@ -401,7 +404,7 @@ def _owner(bundle: Bundle, protocol: Protocol, history: History) -> Found:
     """V21: a row is replaced only by those who submitted it."""
     if not history.rows:
         return
-    for key in _means(bundle, protocol):
+    for key in _once(_means, bundle, protocol):
         by, _ = history.rows.get(key, (bundle.claim.submitter, 0.0))
         if by != bundle.claim.submitter:
             yield Finding("V21", "reject", f"{key[1][:80]} is a row of {by}; only they replace it")
@@ -411,7 +414,7 @@ def _copies(bundle: Bundle, protocol: Protocol, history: History) -> Found:
     """V22: two names for one thing; a subject's numbers on all seeds are its fingerprint."""
     if not history.fingerprints:
         return
-    for key, subject in _fingerprints(bundle, protocol).items():
+    for key, subject in _once(_fingerprints, bundle, protocol).items():
         by, other = history.fingerprints.get(key, ("", subject))
         if other != subject:
             yield Finding("V22", "reject", f"{subject[:80]} has the numbers of {other[:80]}, submitted by {by}")
@@ -421,7 +424,7 @@ def _changes(bundle: Bundle, protocol: Protocol, history: History) -> Found:
     """V23: a row changes for a reason."""
     if not history.rows or bundle.claim.reason.strip():
         return
-    for key, after in _means(bundle, protocol).items():
+    for key, after in _once(_means, bundle, protocol).items():
         _, before = history.rows.get(key, ("", after))
         if abs(after - before) > protocol.epsilon:
             told = f"{key[1][:80]} was {before:.4g} and is {after:.4g}; say why with --reason"
@@ -510,22 +513,27 @@ _CHECKS: dict[str, _Check] = {
 # ------------------------------------------------------------------------------------------------- what rules look at
 
 
-def _values(bundle: Bundle) -> Iterator[tuple[int, Mapping[str, Any], str, float]]:
-    """Every number of a metric, with its seed and row."""
-    metrics = bundle.plan["metrics"]
-    for record in bundle.ok:
-        for row in record["rows"]:
-            for name, value in row.items():
-                if name in metrics:
-                    yield record["seed"], row, name, value
+def _where(bundle: Bundle, name: str, which: NDArray[np.bool_]) -> Iterator[tuple[int, str, float]]:
+    """Seed, subject and value of the cells that are true."""
+    for index in np.flatnonzero(which):
+        seed, _, row = bundle.cells[index]
+        yield seed, row["subject"], row[name]
+
+
+def _once(of: Callable[[Bundle, Protocol], dict[Any, Any]], bundle: Bundle, protocol: Protocol) -> dict[Any, Any]:
+    """What several rules look at; a bundle remembers it."""
+    key = (of.__name__, protocol.main)
+    if key not in bundle.known:
+        bundle.known[key] = of(bundle, protocol)
+    known: dict[Any, Any] = bundle.known[key]
+    return known
 
 
 def _means(bundle: Bundle, protocol: Protocol) -> dict[tuple[str, str, str], float]:
     """(experiment, cell, parameters) → the mean of the main metric."""
     parameters = canonical(bundle.plan["parameters"])
     values: dict[str, list[float]] = {}
-    for _seed, cell, row in bundle.cells:
-        value = row.get(protocol.main, math.nan)
+    for (_seed, cell, _row), value in zip(bundle.cells, _main(bundle, protocol), strict=True):
         values.setdefault(cell, []).extend([value] if value == value else [])
     return {
         (bundle.experiment, cell, parameters): sum(numbers) / len(numbers)
@@ -537,12 +545,20 @@ def _means(bundle: Bundle, protocol: Protocol) -> dict[tuple[str, str, str], flo
 def _fingerprints(bundle: Bundle, protocol: Protocol) -> dict[tuple[str, str], str]:
     """(experiment, digest of a subject's numbers in all settings on all seeds) → it; without chance it has none."""
     by_subject: dict[str, list[Any]] = {}
-    for seed, cell, row in bundle.cells:
+    settings: dict[str, str] = {}  # of each cell: what is left of it without its subject
+    for (seed, cell, row), value in zip(bundle.cells, _main(bundle, protocol), strict=True):
         if protocol.main in row:
-            settings = cell.replace(canonical(row["subject"]), "", 1)
-            by_subject.setdefault(row["subject"], []).append([seed, settings, row[protocol.main]])
+            if cell not in settings:
+                settings[cell] = cell.replace(canonical(row["subject"]), "", 1)
+            by_subject.setdefault(row["subject"], []).append((seed, settings[cell], value))
     return {
-        (bundle.experiment, hashlib.sha256(canonical(sorted(numbers)).encode()).hexdigest()): subject
+        (bundle.experiment, hashlib.sha256(repr(sorted(numbers)).encode()).hexdigest()): subject
         for subject, numbers in by_subject.items()
         if len({value for _, _, value in numbers}) > 2
     }
+
+
+def _main(bundle: Bundle, protocol: Protocol) -> list[float]:
+    """The main metric of every cell; NaN where it has none."""
+    numbers = bundle.numbers.get(protocol.main)
+    return [math.nan] * len(bundle.cells) if numbers is None else numbers.tolist()

@@ -29,28 +29,43 @@ def loads(data: bytes) -> Any:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise NotStrict(f"it is not UTF-8 (byte {error.start})") from None
+    fraction = _fraction if _may_overflow(data) else None  # a call for each of a million numbers is seconds
     try:
         value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_whole, parse_float=_fraction
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_int=_whole, parse_float=fraction
         )
     except json.JSONDecodeError as error:
         raise NotStrict(f"it is no JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
         raise NotStrict(f"it is nested more than {DEEPEST} deep") from None
-    if text.count("[") + text.count("{") > DEEPEST:
-        _check_depth(value)
-    if not text.isascii() or "\\u" in text or _UNPRINTED.search(text):
+    _check_depth(value)
+    if b"\\u" in data or data.translate(None, _PLAIN_TEXT):
         _check_texts(value)
     return value
 
 
-def _check_depth(value: Any, depth: int = 1) -> None:
-    if isinstance(value, dict | list):
-        if depth > DEEPEST:
-            raise NotStrict(f"it is nested more than {DEEPEST} deep")
-        for inner in value.values() if isinstance(value, dict) else value:
-            if isinstance(inner, dict | list):
-                _check_depth(inner, depth + 1)
+_PLAIN_TEXT = bytes([9, 10, *range(32, 127)])
+_AS_ZEROS = bytes.maketrans(b"123456789E", b"000000000e")
+
+
+def _may_overflow(data: bytes) -> bool:
+    """Whether a number could be beyond what floats hold: it has an exponent of three digits, or 300 digits."""
+    zeros = data.translate(_AS_ZEROS)
+    return any(sign in zeros for sign in (b"e000", b"e+000", b"0" * 300))
+
+
+def _check_depth(value: Any) -> None:
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return
+    raise NotStrict(f"it is nested more than {DEEPEST} deep")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -51,6 +51,9 @@ IDENTITY = (
 # fmt: on
 """Columns, in order; what a run alone cannot know stays empty. ``row_id`` hashes the identity columns."""
 
+_AT_ONCE = 2**18
+"""Differences of rows that are in memory at one time."""
+
 RANKS = ("rank", "rank_best", "rank_worst", "tie_group")
 
 _TIMES = {"s", "J", "examples/s"}
@@ -89,13 +92,14 @@ def scored(one: Measured) -> pd.DataFrame | None:
     values = np.full((len(firsts), len(one.planned)), np.nan)
     values[group, pd.Index(one.planned).get_indexer(one.rows.index)] = one.rows[one.main].to_numpy()
     mean, low, high, sd, n = _intervals(values)
-    settings = [_settings(one, row) for row in firsts]
+    settings = [_canonical(_settings(one, row)) for row in firsts]
     parameters = one.plan["parameters"]
+    configs = {text: _sha256({"parameters": parameters, "settings": json.loads(text)}) for text in set(settings)}
     board = pd.DataFrame(
         {
             "model": [row.get("subject", "") for row in firsts],
-            "settings": [_canonical(setting) for setting in settings],
-            "config_sha256": [_sha256({"parameters": parameters, "settings": setting}) for setting in settings],
+            "settings": settings,
+            "config_sha256": [configs[text] for text in settings],
             "value": mean,
             "ci_low": low,
             "ci_high": high,
@@ -117,7 +121,8 @@ def row_ids(board: pd.DataFrame) -> list[str]:
     """The digest of each row's identity: :data:`IDENTITY`, and the device where the metric is a time."""
     timed = board["unit"].iloc[0] in _TIMES
     identity = [*IDENTITY, "device"] if timed else list(IDENTITY)
-    return [_sha256(record) for record in board[identity].to_dict("records")]
+    rows = zip(*(board[name].tolist() for name in identity), strict=True)
+    return [_sha256(dict(zip(identity, row, strict=True))) for row in rows]
 
 
 def ranked(rows: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -196,12 +201,14 @@ def _beats(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     """beats[i, j]: row i of values [rows, seeds] is above row j by paired t tests, Holm over all pairs, at 5 %."""
     k, n = values.shape
     difference, p = np.empty((k, k)), np.ones((k, k))
-    for i in range(k):
-        d = values[i] - values
-        difference[i] = d.mean(axis=1)
-        se = d.std(axis=1, ddof=1) / math.sqrt(n)
+    step = max(1, _AT_ONCE // values.size)
+    for start in range(0, k, step):
+        d = values[start : start + step, None] - values
+        mean = d.mean(axis=2)
+        se = d.std(axis=2, ddof=1) / math.sqrt(n)
         with np.errstate(divide="ignore", invalid="ignore"):
-            p[i] = np.where(difference[i] == 0, 1.0, 2 * special.stdtr(n - 1, -np.abs(difference[i]) / se))
+            p[start : start + step] = np.where(mean == 0, 1.0, 2 * special.stdtr(n - 1, -np.abs(mean) / se))
+        difference[start : start + step] = mean
     upper = np.triu_indices(k, 1)
     adjusted = np.ones((k, k))
     adjusted[upper] = stats.holm(p[upper].tolist())
@@ -306,7 +313,10 @@ def seed_list(seeds: Sequence[int]) -> str:
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return _CANONICAL.encode(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
 
 
 def _sha256(value: Any) -> str:

@@ -83,5 +83,9 @@ def _cells(column: pd.Series[Any], missing: str) -> list[str]:
     values = column.tolist()
     if column.dtype == float:
         return [missing if value != value else repr(value) for value in values]
-    known = {key: cell(key[1], missing) for key in {(type(value), value) for value in values}}
-    return [known[type(value), value] for value in values]
+    kinds = set(map(type, values))
+    if len(kinds) == 1:
+        of = {value: cell(value, missing) for value in set(values)}
+        return [of[value] for value in values]
+    known = {key: cell(key[1], missing) for key in set(zip(map(type, values), values, strict=True))}
+    return [known[key] for key in zip(map(type, values), values, strict=True)]

@@ -88,6 +88,8 @@ def checked_measurement(row: Any, metrics: Mapping[str, Metric]) -> Measurement:
             raise InvalidResult(f"{key!r} is a {kind}; yield plain numbers or text (.item())")
         if isinstance(plain, str) and len(plain) > LONGEST_TEXT:
             raise InvalidResult(f"{key!r} is a text of {len(plain)} characters; yield at most {LONGEST_TEXT}")
+        if isinstance(plain, str) and plain != plain.encode("utf-8", "replace").decode():
+            raise InvalidResult(f"{key!r} is {plain!r}, in which half a character stands; yield whole ones")
         if isinstance(plain, int) and not -(2**63) <= plain < 2**63:
             raise InvalidResult(f"{key!r} is a whole number beyond 64 bits; yield a float, or a text")
         if key in metrics:

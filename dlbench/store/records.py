@@ -43,6 +43,8 @@ def decode(line: bytes) -> Record:
     if tail != f', "crc": "{zlib.crc32(body):08x}"}}'.encode():
         raise Damaged("its checksum does not fit")
     record: Record = json.loads(body + b"}")
+    if b"\\ud" in body:  # half a character, as of a file's name that is no UTF-8: no table can hold it
+        record = json.loads(json.dumps(record, ensure_ascii=False).encode("utf-8", "replace"))
     return migrate(record, "a record")
 
 
