@@ -193,6 +193,8 @@ class OODConfidence(Experiment):
         super().__post_init__()
         if self.foreign != "none" and self.dataset != "cifar10":
             raise ParameterError(f"foreign is {self.foreign!r}, made for cifar10; dataset is {self.dataset!r}")
+        if self.seen and (not len(self.seen) == len(set(self.seen)) == 2 or set(self.seen) & set(self.unseen)):
+            raise ParameterError(f"seen is {self.seen} and unseen is {self.unseen}; give two classes, and others")
 
     def datasets(self) -> tuple[str, ...]:
         return (self.dataset, *([self.foreign] if self.foreign != "none" else []))
@@ -218,8 +220,6 @@ class OODConfidence(Experiment):
 
     def problems(self, context: Context) -> list[Problem]:
         """One a pair of classes."""
-        if self.seen and (len(set(self.seen)) != 2 or set(self.seen) & set(self.unseen)):
-            raise ParameterError(f"seen is {self.seen} and unseen is {self.unseen}; give two classes, and others")
         pairs = [self.seen] if self.seen else outsiders.drawn_pairs(self.pairs, context.rng("pairs"))
         data = context.data(self.dataset)
         problems = [
