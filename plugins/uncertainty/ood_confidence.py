@@ -14,10 +14,9 @@ Detectors that score how familiar an input is stand beside the greatest softmax 
 same network, others on one trained otherwise. What has a setting has four to choose from, by AUROC on scribbles that
 no test contains (:mod:`dlbench_plugins.uncertainty.outsiders`); what is trained otherwise has published settings.
 Outlier exposure is trained on other scribbles, so it is not among what is chosen from by scribbles. Of two classes MSP
-is a function of the difference of the logits, so neither temperature nor entropy can change its order. And where a network
-errs on no validation image, as on the silhouettes', there is no best temperature: the likelihood rises as it falls, down
-to the bound of the search. What is called a repair makes the network surer there, of horses, too: among the silhouettes
-temperature scaling shows what it does without an error to learn from.
+is a function of the difference of the logits, so neither temperature nor entropy can change its order. And where a
+network errs on no validation image, as with the silhouettes, no temperature is best: the likelihood rises as it falls,
+down to the bound of the search. What should repair the network makes it surer there, of horses, too.
 
 Not covered: networks of all ten classes, as OpenOOD has them, whose numbers stand here as references only. SNGP's
 convolutions: its layers are fully connected here.
