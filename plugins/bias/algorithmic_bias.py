@@ -589,7 +589,7 @@ def draw_gaps(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axhline(0, color="grey", linewidth=0.8)
     if {"problem", "share", "gap"} <= set(rows.columns):
         light = rows[(rows.problem == "faces") & (rows.share == 0) & rows.group.isin(populations.FACE_GROUPS[:2])]
-        if len(light):
+        if len(light) and "accuracy" in light:
             guessed = float(light.accuracy.mean()) - 0.5
             axes.axhline(guessed, color="grey", linestyle=":", linewidth=1, label="dark faces guessed by a coin")
         mine = rows[(rows.problem == "faces") & (rows.group == "all")]
@@ -605,9 +605,10 @@ def draw_gaps(axes: Axes, rows: pd.DataFrame) -> None:
         if axes.get_legend_handles_labels()[0]:
             shares = " and ".join(f"{100 * share:g} %" for share in mine[mine.subject.isin(others)].share.unique())
             title = f"methods: at {shares}" if shares else None
-            axes.legend(fontsize=7, frameon=False, loc="upper right", title=title, title_fontsize=7)
+            axes.legend(fontsize=7, frameon=False, loc="upper right", ncols=2, title=title, title_fontsize=7)
     ticks = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     axes.set(xscale="log", xlabel="share of dark faces in the training data", ylabel="accuracy, light less dark")
+    axes.set_ylim(top=1.35)  # room for the legend
     axes.set_xticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
     axes.minorticks_off()
 
