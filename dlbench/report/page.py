@@ -26,7 +26,8 @@ MOST_ROWS = 200
 MOST_FAILURES = 50
 
 OPEN_PARAGRAPHS = 2
-"""Paragraphs of an experiment's docstring that stand before the picture; the others are folded."""
+"""Paragraphs of an experiment's docstring that stand before the picture, what they lead to with them; the others are
+folded."""
 
 SYMBOLS = {"holds": "✓", "does not hold": "✗", "inconclusive": "≈", "invalid": "!"}
 KINDS = {"negative": "negative control", "positive": "positive control", "gate": "gate"}
@@ -155,7 +156,7 @@ def _section(
         _verdict(claim) | {"published": by_claim.get(claim["claim"]), "source": typeset.prose(sources[claim["claim"]])}
         for claim in claims
     ]
-    text = typeset.paragraphs(plan.get("doc", ""))
+    abstract, method = typeset.opening(typeset.paragraphs(plan.get("doc", "")), OPEN_PARAGRAPHS)
     ours = [verdict for verdict in verdicts if verdict["kind"] == "claim"]
     return {
         "anchor": anchor,
@@ -170,8 +171,8 @@ def _section(
         "planned": len(one.planned),
         "ok": len(one.ok),
         "missing": one.missing,
-        "abstract": text[:OPEN_PARAGRAPHS],
-        "method": text[OPEN_PARAGRAPHS:],
+        "abstract": abstract,
+        "method": method,
         "figure": _figure(judgement, figure, plan["title"] or one.name),
         "claims": ours,
         "controls": [verdict for verdict in verdicts if verdict["kind"] != "claim"],

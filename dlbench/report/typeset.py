@@ -120,6 +120,17 @@ def paragraphs(text: str) -> list[Markup]:
     return blocks
 
 
+def opening(blocks: Sequence[Markup], paragraphs: int) -> tuple[list[Markup], list[Markup]]:
+    """The first so many blocks with what they lead to, and the others.
+
+    What a paragraph leads to is a list that follows it, and whatever follows a colon at its end.
+    """
+    end = min(paragraphs, len(blocks))
+    while 0 < end < len(blocks) and (blocks[end - 1].endswith(":</p>") or blocks[end].startswith("<ul>")):
+        end += 1
+    return list(blocks[:end]), list(blocks[end:])
+
+
 def _linked(text: str) -> Markup:
     out, position = Markup(), 0
     for match in _LINK.finditer(text):

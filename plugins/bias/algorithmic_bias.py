@@ -6,7 +6,10 @@ darker women and on at most 0.8 % of those of lighter men. Why, such an audit ca
 (a) *faces*: made faces of 12 × 12 pixels, smiling or not, light or dark, of short or long hair. A dark face is the
     negative of a light one, so that neither is the harder; what varies is the share of dark ones among equally many
     training images. Trained without mitigation (erm), how does the gap in accuracy depend on it? At half and half it
-    must vanish (negative control), and without a single dark face it must be large (positive control).
+    must vanish (negative control), and without a single dark face it must be large (positive control). How large is
+    partly made by this coding: who learnt light faces alone takes the negative of a mouth that smiles for one that does
+    not, and is right of fewer dark ones than a coin would be. To know nothing of them would cost what is over one half;
+    what the gap has beyond that is being wrong with reason, and its size says nothing of real cameras.
 (b) *digits*: 0-4 or 5-9, a quarter of the labels wrong, and a colour that contradicts the label in 10 and 20 % of the
     training images and in 90 % of the shifted test (coloured MNIST, Arjovsky et al. 2019; here of scikit-learn's
     digits). The rare group are the images of the contradicting colour. Trained on every image
@@ -23,14 +26,18 @@ darker women and on at most 0.8 % of those of lighter men. Why, such an audit ca
 
 Then what helps: reweighting, resampling, GroupDRO, JTT, last-layer retraining (DFR), IRM where there are environments,
 DB-VAE on faces and digits, and Fairlearn's reductions on tables where asked for (extra ``fairness``). All have the same
-budget of updates and three settings, chosen by the validation accuracy of the worst group: groups are known there, even
-for methods that train without them. Validation data has as many of each group in (a), and DFR is fitted on half of it,
-so it sees more of the rare group than the others: what it shows is that the features were there. In (a) and (b) each
-group has at least 500 test examples, because the worst of several noisy numbers is too low; of CelebA's blond men there
-are 180, which the worst group's accuracy there must be read with.
+budget of updates, of a batch each (IRM's of all examples, as published), and three settings, chosen by the validation
+accuracy of the worst group: groups are known there, even for methods that train without them. Validation data has as
+many of each group in (a), and DFR is fitted on half of it, so it sees more of the rare group than the others: what it
+shows is that the features were there. In (a) and (b) each group has at least 500 test examples, because the worst of
+several noisy numbers is too low; of CelebA's blond men there are 180, which the worst group's accuracy there must be
+read with.
 
 Version 2: the control in both colours is the mean of four networks of other initial weights (one before), trained on
 every image in both colours (on half of them before): with one network the gap's spread over seeds left it undecided.
+Version 4: IRM saw small batches before, under which it did nothing; now it sees whole environments. When its penalty
+begins is as published, and how much it weighs was looked at on seeds 100 to 105 (worst group 0.23 with a weight of
+10,000, 0.15 with 1000). No rule has changed; a gate that said light faces, of which it never was, says faces.
 
 Made groups say nothing about real people.
 """
@@ -92,6 +99,7 @@ SCORE = "compas_score"
 SMALL_CNN, RESNET = "small CNN", "ResNet-50"
 RATES = ("false_positive_rate", "false_negative_rate")
 GREY = -1.0  # in place of a share
+MOST_TO_CHOOSE_BY = 10_000  # digits, a quarter as many as train otherwise: 50,000 and these are all of MNIST's
 CONTROLS = 4  # networks over which the control in both colours is averaged
 
 
@@ -130,7 +138,7 @@ class AlgorithmicBias(Experiment):
 
     title = "Whoever is rare in the data is served worse"
     chapter = "bias"
-    version = 3  # the gate on 500 test examples a group is of the made problems alone
+    version = 4  # since 3 the gate on 500 test examples a group is of the made problems alone
     sources = (
         "Buolamwini & Gebru, Gender Shades, FAT* 2018",
         "Sagawa et al., Distributionally robust neural networks for group shifts, ICLR 2020, arXiv:1911.08731",
@@ -245,7 +253,11 @@ class AlgorithmicBias(Experiment):
         """Coloured digits, beside them the same in grey, and others that each come in both colours."""
         n, rare = self.train_digits, round(float(np.mean(populations.ENVIRONMENTS)), 3)
         coloured = populations.coloured_digits(
-            context.data(self.dataset), n, n // 4, populations.ENVIRONMENTS, context.rng("digits")
+            context.data(self.dataset),
+            n,
+            min(n // 4, MOST_TO_CHOOSE_BY),
+            populations.ENVIRONMENTS,
+            context.rng("digits"),
         ).mapped(lambda part: part.to(context.device))
         grey = coloured.mapped(populations.grey)
         both = coloured.mapped(populations.in_both_colours)._replace(test=coloured.test)
@@ -330,7 +342,7 @@ class AlgorithmicBias(Experiment):
         """
         train, training = people.train, self.training(problem)
         cells = [(of, "erm") for of in pools]
-        cells += [(share, method) for method in methods if method not in (*AFTERWARDS, "db_vae")]
+        cells += [(share, method) for method in methods if method in TRAINED]
         arms = [arm for of, method in cells for arm in mitigation.arms(method, train, pools[of])]
         nets = mitigation.train(train, arms, training, context)
         for i, (of, method) in enumerate(cells):
@@ -342,6 +354,9 @@ class AlgorithmicBias(Experiment):
                     yield share, "dfr", mitigation.dfr(chosen, people.valid, context)
                 if "jtt" in methods:
                     yield share, "jtt", mitigation.jtt(chosen, train, pools[share], people.valid, training, context)
+        if "irm" in methods:
+            chooses = valid[share] if valid else people.valid
+            yield share, "irm", mitigation.irm(train, pools[share], chooses, training, context)
         if "db_vae" in methods:
             yield share, "db_vae", mitigation.db_vae(train, pools[share], people.valid, training, context)
 
@@ -397,7 +412,7 @@ class AlgorithmicBias(Experiment):
             kind="positive",
         ),
         Control(
-            "(a) light faces are learnt: more than 90 % at half and half",
+            "(a) faces are learnt: more than 90 % at half and half",
             lambda rows: above(at(rows, 0.5).accuracy, 0.9),
             kind="gate",
         ),
@@ -573,6 +588,10 @@ def draw_gaps(axes: Axes, rows: pd.DataFrame) -> None:
     """The gap of plain training against the share of dark faces, and what each method leaves of it."""
     axes.axhline(0, color="grey", linewidth=0.8)
     if {"problem", "share", "gap"} <= set(rows.columns):
+        light = rows[(rows.problem == "faces") & (rows.share == 0) & rows.group.isin(populations.FACE_GROUPS[:2])]
+        if len(light) and "accuracy" in light:
+            guessed = float(light.accuracy.mean()) - 0.5
+            axes.axhline(guessed, color="grey", linestyle=":", linewidth=1, label="dark faces guessed by a coin")
         mine = rows[(rows.problem == "faces") & (rows.group == "all")]
         plain = dict(iter(mine[(mine.subject == "erm") & (mine.share > 0)].groupby("share").gap))
         draw_means(axes, plain, plain.values(), color="#000000", marker="o", markersize=4, label="plain (erm)")
@@ -586,9 +605,10 @@ def draw_gaps(axes: Axes, rows: pd.DataFrame) -> None:
         if axes.get_legend_handles_labels()[0]:
             shares = " and ".join(f"{100 * share:g} %" for share in mine[mine.subject.isin(others)].share.unique())
             title = f"methods: at {shares}" if shares else None
-            axes.legend(fontsize=7, frameon=False, loc="upper right", title=title, title_fontsize=7)
+            axes.legend(fontsize=7, frameon=False, loc="upper right", ncols=2, title=title, title_fontsize=7)
     ticks = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
     axes.set(xscale="log", xlabel="share of dark faces in the training data", ylabel="accuracy, light less dark")
+    axes.set_ylim(top=1.35)  # room for the legend
     axes.set_xticks(ticks, [f"{100 * tick:g} %" for tick in ticks])
     axes.minorticks_off()
 

@@ -129,7 +129,7 @@ def coloured_digits(
     mixture can be read off them and every group is as large as there are images of its label.
     """
     if "train_x" in data:
-        x, digit = (np.concatenate([data[f"train_{key}"][:50_000], data[f"test_{key}"]]) for key in "xy")
+        x, digit = (np.concatenate([data[f"train_{key}"], data[f"test_{key}"]]) for key in "xy")
         tested = np.arange(len(x)) >= len(x) - len(data["test_y"])
         order = np.concatenate([rng.permutation(np.flatnonzero(~tested)), rng.permutation(np.flatnonzero(tested))])
     else:

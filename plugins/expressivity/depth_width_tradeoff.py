@@ -9,9 +9,16 @@ wave has 2^(k+1). The seed moves the window in which the wave is seen, so that n
   depth from 1 on.
 - *training* is another matter: nets of 385 parameters (one layer of 128, six of 8, six of 8 with residual connections),
   and narrow ones of the deep net's own shape, from random weights and from the exact ones with noise. Adam, at each of
-  three rates from each of three starts; the error on validation points chooses.
+  three rates from each of three starts; the error on validation points chooses. What is claimed of training is claimed
+  of the budget of steps that it gets here, which in ``quick`` is small: 250. It meets a smooth target, but not the wave
+  of two teeth (on seeds 0 to 5 the deep net's error at k = 1 is 0.19, that of the residual one 0.10), so that a claim
+  which does not hold there says that the wave is not found so soon, and not that it cannot be found. On seeds 100 and
+  101, at k = 1, a thousand steps at these rates brought all but the narrow nets below 0.003.
 
 The control composes as often a smooth map that is monotone: depth in the target alone makes no gap, oscillation does.
+
+Version 2 states that budget with the claims on training, and of which nets the control on the smooth target speaks.
+No rule has changed.
 
 ``full`` trains for longer and for more k, and adds nets of 1 to 8 layers of equally many parameters on the parity of up
 to 20 bits, a function of the radius in up to 20 dimensions (Eldan & Shamir 2016; Daniely 2017) and MNIST. There is no
@@ -108,6 +115,7 @@ class DepthWidthTradeoff(Experiment):
 
     title = "Depth says with few units what width needs exponentially many for"
     chapter = "expressivity"
+    version = 2
     sources = (
         "Telgarsky, Benefits of depth in neural networks, COLT 2016, arXiv:1602.04485",
         "Eldan & Shamir, The power of depth for feedforward neural networks, COLT 2016",
@@ -221,27 +229,28 @@ class DepthWidthTradeoff(Experiment):
             ),
         ),
         Claim(
-            "training finds it: from random weights a deep net comes within 0.05 of the wave of most teeth",
+            "training finds it in its budget of steps: from random weights a deep net comes within 0.05 of the wave "
+            "of most teeth",
             lambda rows: below(hardest(rows, "deep trained").rmse, CLOSE),
         ),
         Claim(
-            "so does one with residual connections",
+            "so does one with residual connections, in as many steps",
             lambda rows: below(hardest(rows, "residual trained").rmse, CLOSE),
         ),
         Claim(
-            "so does one of the exact net's own shape",
+            "so does one of the exact net's own shape, in as many steps",
             lambda rows: below(hardest(rows, "narrow trained").rmse, CLOSE),
         ),
         Claim(
-            "from the exact weights with 1 % noise it does",
+            "from the exact weights with 1 % noise it does, in as many steps",
             lambda rows: below(hardest(rows, near(NOISES[0])).rmse, CLOSE),
         ),
         Claim(
-            "from the exact weights with 10 % noise it does",
+            "from the exact weights with 10 % noise it does, in as many steps",
             lambda rows: below(hardest(rows, near(NOISES[1])).rmse, CLOSE),
         ),
         Claim(
-            "trained from random weights a deep net has less than half the pieces of the wave of most teeth",
+            "trained so from random weights a deep net has less than half the pieces of the wave of most teeth",
             lambda rows: below(hardest(rows, "deep trained").pieces / 2 ** (hardest(rows, "deep trained").k + 1), 0.5),
         ),
         Control(
@@ -255,7 +264,8 @@ class DepthWidthTradeoff(Experiment):
             kind="positive",
         ),
         Control(
-            "every trained net meets the smooth target, so that training works where there is little to find",
+            "every net of 385 parameters that is trained meets the smooth target: training works where there is "
+            "little to find",
             lambda rows: every(where(rows, target="smooth", how="trained"), "subject", lambda r: below(r.rmse, CLOSE)),
             kind="positive",
         ),

@@ -4,7 +4,8 @@ Zhang, Isola & Efros, "Colorful image colorization", ECCV 2016, arXiv:1603.08511
 of a* and b*, and cross-entropy over bins of them, of which the annealed mean (temperature 0.38) is painted. What is
 grey says little of colour, so the net fills in what was common. Here that is one number, q, the share of the training
 dogs whose tongue is out; all dogs of the test have their mouths closed. Of the same dogs, some more put their tongue
-out at each larger q. What the grey image tells of it is another number, the strength of the cue s: see ``dogs.py``.
+out at each larger q. What the grey image tells of it is another number, the strength s of the cue: a tongue that is out
+is darker than the chin behind it, at s = 1 by five times the standard deviation by which chins differ.
 
 - At s = 0 an open mouth looks as a closed one does, and the best answer to a squared error is the mean colour: that the
   net then paints in proportion to q is true by construction, and reported as that. At s = 1 it can tell. Only between

@@ -17,8 +17,13 @@ wrong labels as right ones if the wrong ones are symmetric (Rolnick et al. 2017)
 so are CIFAR-10N and Clothing1M, whose noise is people's.
 
 ``quick`` trains on 600 examples for 100 steps, which is enough for 0.94 on clean digits but for 0.3 only on MNIST-1D:
-above chance, but hardly more than the 20 points that claim (b) wants some quality to cost. Training longer, on more
-examples and on MNIST, is left to ``full``.
+above chance, but hardly more than the 20 points that claim (b) wants some quality to cost. So (b) is judged on digits,
+too, as (a) is, where a gate says that something was learnt that can be lost; that (b) does not hold everywhere says
+nothing against it. The worst quality is the one of the lowest mean accuracy on the test, which flatters it a little.
+Training longer, on more examples and on MNIST, is left to ``full``.
+
+Version 2 judges (b) on digits by itself, after it was seen on seeds 0 to 5 that everywhere it does not hold, and why.
+Two statements said every network where the rule takes the mean over architectures, and say so now. No rule has changed.
 """
 
 from __future__ import annotations
@@ -144,6 +149,7 @@ class GarbageData(Experiment):
 
     title = "A model is only as good as its data"
     chapter = "generalization"
+    version = 2
     sources = (
         "Northcutt, Athalye & Mueller, Pervasive label errors in test sets, NeurIPS 2021, arXiv:2103.14749",
         "Rolnick et al., Deep learning is robust to massive label noise, 2017, arXiv:1705.10694",
@@ -273,7 +279,11 @@ class GarbageData(Experiment):
             lambda rows: everywhere(rows, lambda r: above(drop_to_worst(r), 0.2)),
         ),
         Claim(
-            "(c) trained on random data every network is at chance",
+            "(b) on digits",
+            lambda rows: above(drop_to_worst(where(rows, dataset="digits")), 0.2),
+        ),
+        Claim(
+            "(c) trained on random data networks are at chance, over all architectures",
             lambda rows: everywhere(rows, lambda r: contains(mean_accuracy(r, RANDOM), 1 / CLASSES, margin=0.05)),
         ),
         Claim(
@@ -321,7 +331,7 @@ class GarbageData(Experiment):
             kind="positive",
         ),
         Control(
-            "networks that were not trained are at chance",
+            "networks that were not trained are at chance, over all architectures",
             lambda rows: everywhere(
                 rows, lambda r: contains(mean_accuracy(r, "no training"), 1 / CLASSES, margin=0.05)
             ),

@@ -20,8 +20,8 @@ baseline (AlexNet there, ``baseline`` here), and relative mCE, the same of what 
 Confidence and its calibration (ECE) stand beside accuracy, as a model that knew what it cannot read would do no harm.
 Claims were written before anything was looked at; there, "falls" is a least-squares slope over the severities.
 
-``full`` takes MNIST, ``cifar10`` CIFAR-10, whose corrupted files are not read: what is measured stands in for them, and
-is no number of CIFAR-10-C. Not covered: adversarially trained networks (they can be brought), frost and glass blur.
+``full`` takes MNIST, ``cifar10`` CIFAR-10 with the files of CIFAR-10-C in the data folder, in place of what is spoilt
+here. Not covered: adversarially trained networks (they can be brought), and, but for those files, frost and glass blur.
 """
 
 from __future__ import annotations

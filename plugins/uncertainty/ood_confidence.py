@@ -14,7 +14,9 @@ Detectors that score how familiar an input is stand beside the greatest softmax 
 same network, others on one trained otherwise. What has a setting has four to choose from, by AUROC on scribbles that
 no test contains (:mod:`dlbench_plugins.uncertainty.outsiders`); what is trained otherwise has published settings.
 Outlier exposure is trained on other scribbles, so it is not among what is chosen from by scribbles. Of two classes MSP
-is a function of the difference of the logits, so neither temperature nor entropy can change its order.
+is a function of the difference of the logits, so neither temperature nor entropy can change its order. And where a
+network errs on no validation image, as with the silhouettes, no temperature is best: the likelihood rises as it falls,
+down to the bound of the search. What should repair the network makes it surer there, of horses, too.
 
 Not covered: networks of all ten classes, as OpenOOD has them, whose numbers stand here as references only. SNGP's
 convolutions: its layers are fully connected here.
@@ -193,6 +195,8 @@ class OODConfidence(Experiment):
         super().__post_init__()
         if self.foreign != "none" and self.dataset != "cifar10":
             raise ParameterError(f"foreign is {self.foreign!r}, made for cifar10; dataset is {self.dataset!r}")
+        if self.seen and (not len(self.seen) == len(set(self.seen)) == 2 or set(self.seen) & set(self.unseen)):
+            raise ParameterError(f"seen is {self.seen} and unseen is {self.unseen}; give two classes, and others")
 
     def datasets(self) -> tuple[str, ...]:
         return (self.dataset, *([self.foreign] if self.foreign != "none" else []))
@@ -218,8 +222,6 @@ class OODConfidence(Experiment):
 
     def problems(self, context: Context) -> list[Problem]:
         """One a pair of classes."""
-        if self.seen and (len(set(self.seen)) != 2 or set(self.seen) & set(self.unseen)):
-            raise ParameterError(f"seen is {self.seen} and unseen is {self.unseen}; give two classes, and others")
         pairs = [self.seen] if self.seen else outsiders.drawn_pairs(self.pairs, context.rng("pairs"))
         data = context.data(self.dataset)
         problems = [

@@ -100,9 +100,12 @@ def test_far_outsiders_are_shuffled_pixels_and_noise():
     assert noise.mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_two_classes_and_others_are_asked_for():
+@pytest.mark.parametrize(
+    ("seen", "unseen"), [((3, 5), (5,)), ((3,), ()), ((3, 3), ()), ((3, 5, 7), ()), ((3, 3, 5), ())]
+)
+def test_two_classes_and_others_are_asked_for(seen, unseen):
     with pytest.raises(ParameterError, match="give two classes, and others"):
-        list(OODConfidence(seen=(3, 5), unseen=(5,)).trial(context()))
+        OODConfidence(seen=seen, unseen=unseen)
 
 
 # -------------------------------------------------------------------------------------------------------- the networks

@@ -214,6 +214,28 @@ def test_every_subject_is_measured_at_every_step(trial):
     assert ((town.accuracy + town.off_road) <= 1 + 1e-9).all()
 
 
+def test_no_drive_that_is_tested_was_shown(monkeypatch):
+    shown, tested = set(), set()
+
+    def drives(of):
+        return {tuple(map(int, (*a, *b))) for a, b in zip(of.start, of.goal, strict=True)}
+
+    def drivers(study, old, new, context):
+        shown.update(drives(known[-1]))
+        return {"frozen": []}
+
+    expert, known = roads.expert, []
+    monkeypatch.setattr(roads, "expert", lambda road, of: known.append(of) or expert(road, of))
+    monkeypatch.setattr(StaleData, "drivers", drivers)
+    monkeypatch.setattr(study, "policy", lambda members, device: lambda seen: np.zeros(len(seen), dtype=int))
+    drive = roads.drive
+    monkeypatch.setattr(roads, "drive", lambda road, of, policy: tested.update(drives(of)) or drive(road, of, policy))
+    list(StaleData(worlds=("roads",), drives=450).trial(context()))
+    assert len(shown) == 450
+    assert len(tested) == 150
+    assert not shown & tested
+
+
 def test_labels_are_known_a_step_later(trial):
     """What is trained on the labels of step 0 is all there is at steps 0 and 1."""
     rows = pd.DataFrame(trial[0]).query("world == 'boundary' and drift == 'moving' and time <= 1")

@@ -81,3 +81,23 @@ def test_paragraphs_and_lists():
     assert (
         str(typeset.paragraphs("Arms:\n\n    gcn   <two>\n      layers")[1]) == "<pre>gcn   &lt;two&gt;\n  layers</pre>"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "opened"),
+    [
+        ("One.\n\nTwo.\n\nThree.", 2),
+        ("One.", 1),
+        ("", 0),
+        ("One.\n\nTwo:\n\n- a\n- b\n\nThree.", 3),
+        ("One.\n\nTwo, of\n- a\n- b\n\nThree.", 3),
+        ("One.\n\nTwo:\n\n    a\n    b\n\nThree.", 3),
+        ("One.\n\nTwo:\n\nThree:\n\n- a\n\nFour.", 4),
+        ("One.\n\nThe last says:", 2),
+    ],
+)
+def test_the_opening_ends_with_what_its_last_paragraph_leads_to(text, opened):
+    blocks = typeset.paragraphs(text)
+    first, rest = typeset.opening(blocks, 2)
+    assert len(first) == opened
+    assert [*first, *rest] == blocks
