@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,6 +40,13 @@ class Sample:
     title: str
     image: NDArray[np.uint8]  # [channels, height, width]
     caption: str
+
+
+class Weakness(NamedTuple):
+    """Something that a model was found wanting in."""
+
+    audit: str  # where the evidence is
+    text: str
 
 
 @dataclass(frozen=True)
@@ -77,14 +84,14 @@ class Card:
         return self.axes[(self.axes.subject == self.subject) & self.axes.value.notna()]
 
     @cached_property
-    def weaknesses(self) -> list[str]:
+    def weaknesses(self) -> list[Weakness]:
         """What is wrong with the model, in sentences: claims that do not hold, then axes on which another is better.
 
         A model counts as better where the intervals do not touch.
         """
         mine = self.verdicts[(self.verdicts.subject == self.subject) & (self.verdicts.kind == "claim")]
         found = [
-            f"{row.audit}: it does not hold that {row.claim} ({interval(row.estimate, row.low, row.high)})"
+            Weakness(row.audit, f"it does not hold that {row.claim} ({interval(row.estimate, row.low, row.high)})")
             for row in mine[mine.verdict == "does not hold"].itertuples()
         ]
         for row in self.own.sort_values("value").itertuples():
@@ -93,7 +100,7 @@ class Card:
             if len(better):
                 best = better.iloc[0]
                 values = interval(row.value, row.low, row.high), interval(best.value, best.low, best.high)
-                found.append(f"{row.audit}: on {row.axis} it has {values[0]}, and {best.subject} {values[1]}")
+                found.append(Weakness(row.audit, f"on {row.axis} it has {values[0]}, and {best.subject} {values[1]}"))
         return found
 
     def write(self, folder: Path, report: str = "") -> Path:

@@ -49,7 +49,7 @@ def render(card: Card, report: str = "") -> str:
 
 def summary(card: Card) -> str:
     """The picture and what is weak, as HTML to stand in another page."""
-    items = "".join(f"<li>{escape(visible(text))}</li>" for text in card.weaknesses)
+    items = "".join(f"<li>{escape(visible(f'{audit}: {text}'))}</li>" for audit, text in card.weaknesses)
     missing = "".join(f"<li>not measured: {escape(visible(f'{a}: {why}'))}</li>" for a, why in card.missing.items())
     source = _source(profile(card).encode(), "svg+xml")
     return (

@@ -229,8 +229,8 @@ def _tell(card: Card, page: Path, *, as_json: bool) -> None:
         shown = "".join(f"{interval(one.value, one.low, one.high)} {one.subject}" for one in best.itertuples())
         table.add_row(Text(row.axis), interval(row.value, row.low, row.high), Text(shown))
     console.print(table)
-    for text in card.weaknesses:
-        console.print(Text(f"weak: {text}"), soft_wrap=True)
+    for audit, text in card.weaknesses:
+        console.print(Text(f"weak: {audit}: {text}"), soft_wrap=True)
     for audit, reason in card.missing.items():
         console.print(Text(f"not measured: {audit}: {reason}"), soft_wrap=True)
     console.print(Text(f"Report card: {page}"), soft_wrap=True)

@@ -51,10 +51,10 @@ def test_what_is_weak_is_said(audits, bright):
     audits(toys.Right)
     x, y = bright
     card = audit(Bright(), x, (y + 1) % 3, name="bad")
-    assert any("it does not hold that it is right more often" in line for line in card.weaknesses)
+    assert any("it does not hold that it is right more often" in line.text for line in card.weaknesses)
     better = card.axes.assign(subject="good", value=0.9, low=0.85, high=0.95)
     both = dataclasses.replace(card, axes=pd.concat([card.axes, better[better.axis == "accuracy"]]))
-    assert any("on accuracy it has" in line and "good 0.9 [0.85, 0.95]" in line for line in both.weaknesses)
+    assert any("on accuracy it has" in line.text and "good 0.9 [0.85, 0.95]" in line.text for line in both.weaknesses)
     assert both.references == ["good"]
 
 
