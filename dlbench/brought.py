@@ -74,7 +74,7 @@ def module_from(name: str, parameter: str, context: Context) -> nn.Module:
             net = factory()
     except PluginError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ParameterError(
             f"{parameter}: {name!r} failed ({told(error)}); it is called without arguments and must return a "
             "torch.nn.Module"
@@ -173,7 +173,20 @@ def check_logits(path: str, net: nn.Module, shape: Sequence[int], classes: int, 
         )
 
 
-def told(error: Exception) -> str:
+def odd_logits(logits: Tensor) -> str:
+    """What makes one doubt that these [n, classes] are logits, in a line; empty if nothing does.
+
+    Raises:
+        ParameterError: none of them is a number.
+    """
+    if not logits.isfinite().any():
+        raise ParameterError("models: the model's answers are all NaN or infinite; look at its weights")
+    if bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-4).all()):
+        return "its answers are numbers from 0 to 1 that sum to 1; audits ask for logits, so leave out the softmax"
+    return ""
+
+
+def told(error: BaseException) -> str:
     """An exception in one line."""
     lines = str(error).strip().splitlines()
     return type(error).__name__ + (f": {lines[0]}" if lines else "")

@@ -182,11 +182,14 @@ class Axis:
         name: what is good at 1, in a few words.
         rule: from the rows of one subject to its values, one a seed; a pure function.
         about: how to read a value, in a line.
+        examples: where a value is a share of examples, from the same rows to how many these are, one a seed; the
+            interval is then no narrower than that of as many examples (:func:`dlbench.stats.share_interval`).
     """
 
     name: str
     rule: Callable[[pd.DataFrame], pd.Series]
     about: str = ""
+    examples: Callable[[pd.DataFrame], pd.Series] | None = None
 
 
 # ----------------------------------------------------------------------------------------------------------- context

@@ -51,6 +51,24 @@ def t_factor(n: ArrayLike, level: float = LEVEL) -> NDArray[np.float64]:
     return np.asarray(special.stdtrit(np.asarray(n) - 1, 0.5 + level / 2))
 
 
+def share_interval(shares: ArrayLike, counts: ArrayLike, level: float = LEVEL) -> Interval:
+    """Mean of shares [n], each of so many examples, with the wider of two intervals to either side.
+
+    One is Student's over the shares, the other Wilson's (1927) over the examples as one pool, which has a width where
+    all shares are 0 or 1. NaN shares are left out with their examples.
+    """
+    x, k = (np.asarray(values, dtype=float).ravel() for values in (shares, counts))
+    x, k = x[~np.isnan(x)], k[~np.isnan(x)]
+    mean, low, high, n = t_interval(x, level)
+    if n == 0 or not k.sum() > 0:
+        return Interval(mean, low, high, n)
+    z = float(special.ndtri(0.5 + level / 2))
+    pooled, total = float((x * k).sum() / k.sum()), float(k.sum())
+    middle = (pooled + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * math.sqrt(pooled * (1 - pooled) / total + z * z / (4 * total * total))
+    return Interval(mean, min(low, middle - half), max(high, middle + half), n)
+
+
 def log_t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     """Geometric mean of positive values [n] (ratios, times) with the t interval of their logarithms."""
     x = _finite(values)

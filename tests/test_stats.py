@@ -134,3 +134,22 @@ def test_false_positives_of_sign_flip_and_tost():
     assert np.mean([stats.sign_flip_p(x) < 0.05 for x in draws]) < 0.07
     at_the_margin = draws + 1.0
     assert np.mean([stats.tost(x, 1.0) < 0.05 for x in at_the_margin]) < 0.07
+
+
+def test_an_interval_of_shares_has_a_width_where_all_are_right():
+    found = stats.share_interval([1.0] * 6, [5] * 6)
+    wilson = scipy_stats.binomtest(30, 30).proportion_ci(method="wilson")
+    assert (found.estimate, found.n) == (1.0, 6) and found.low == pytest.approx(wilson.low) and found.high == 1.0
+    shares, counts = [0.2, 0.6, 0.4, math.nan], [10, 10, 10, 0]
+    spread = stats.share_interval(shares, counts)
+    student = stats.t_interval(shares)
+    pooled = scipy_stats.binomtest(12, 30).proportion_ci(method="wilson")
+    assert spread.low == min(student.low, pooled.low) and spread.high == max(student.high, pooled.high)
+
+
+def test_intervals_of_shares_cover():
+    rng = np.random.default_rng(0)
+    for p in (0.995, 0.8):
+        shares = rng.binomial(50, p, size=(2000, 6)) / 50
+        found = [stats.share_interval(one, [50] * 6) for one in shares]
+        assert np.mean([one.low <= p <= one.high for one in found]) > 0.94

@@ -27,7 +27,8 @@ Artefacts = Mapping[str, Mapping[int, Mapping[str, NDArray[Any]]]]
 JUDGE_TIMEOUT = 120.0
 MOST_SAMPLES = 12
 
-AXES = ("audit", "axis", "subject", "value", "low", "high", "n", "about", "reason")
+AXES = ("audit", "axis", "subject", "value", "low", "high", "n", "about", "reason", "doubt")
+FOLDS = ("audit", "axis", "subject", "seed", "value")
 VERDICTS = ("audit", "claim", "kind", "subject", "verdict", "estimate", "low", "high", "n", "criterion", "reason")
 NUMBERS = ("audit", "metric", "subject", "value", "low", "high", "n", "unit", "better", "about")
 
@@ -56,7 +57,9 @@ class Card:
     Attributes:
         subject: what the model is called.
         facts: what is known of the measurement, name → text.
-        axes: a row an axis and model; ``value`` is from 0, the worst, to 1, the best, with its interval over seeds.
+        axes: a row an axis and model; ``value`` is from 0, the worst, to 1, the best, with its interval over ``n``
+            parts of the examples; ``doubt`` names a control of the audit that did not hold for the model.
+        folds: the values behind the axes, a row a part of the examples.
         verdicts: a row a claim or control and model.
         numbers: a row a metric and model, of audits that have no axis, such as cost.
         samples: images that the model fails on, the worst first.
@@ -67,6 +70,7 @@ class Card:
     subject: str
     facts: Mapping[str, str]
     axes: pd.DataFrame
+    folds: pd.DataFrame
     verdicts: pd.DataFrame
     numbers: pd.DataFrame
     samples: Sequence[Sample]
@@ -87,24 +91,32 @@ class Card:
     def weaknesses(self) -> list[Weakness]:
         """What is wrong with the model, in sentences: claims that do not hold, then axes on which another is better.
 
-        A model counts as better where the intervals do not touch.
+        A model counts as better where the interval of the difference, over the same parts of the examples, says so.
         """
         mine = self.verdicts[(self.verdicts.subject == self.subject) & (self.verdicts.kind == "claim")]
-        found = [
-            Weakness(row.audit, f"it does not hold that {row.claim} ({interval(row.estimate, row.low, row.high)})")
-            for row in mine[mine.verdict == "does not hold"].itertuples()
-        ]
+        found = []
+        for row in mine[mine.verdict == "does not hold"].itertuples():
+            where = row.criterion.partition(" at ")[2].removeprefix(f"subject={self.subject}").strip(", ")
+            number = interval(row.estimate, row.low, row.high) + (f" at {where}" if where else "")
+            found.append(Weakness(row.audit, f"refuted: {row.claim} ({number})"))
         for row in self.own.sort_values("value").itertuples():
-            beside = self.axes[(self.axes.axis == row.axis) & (self.axes.audit == row.audit)]
-            better = beside[beside.low > row.high].sort_values("value", ascending=False)
-            if len(better):
-                best = better.iloc[0]
-                values = interval(row.value, row.low, row.high), interval(best.value, best.low, best.high)
-                found.append(Weakness(row.audit, f"on {row.axis} it has {values[0]}, and {best.subject} {values[1]}"))
+            if best := self._better(row.audit, row.axis):
+                here = self.axes[(self.axes.audit == row.audit) & (self.axes.axis == row.axis)].set_index("subject")
+                theirs = here.loc[best]
+                values = interval(row.value, row.low, row.high), interval(theirs.value, theirs.low, theirs.high)
+                found.append(Weakness(row.audit, f"on {row.axis} it has {values[0]}, and {best} {values[1]}"))
         return found
 
+    def _better(self, audit: str, axis: str) -> str:
+        """Of the models that are better on an axis, part by part of the examples, the best; nothing if none is."""
+        here = self.folds[(self.folds.audit == audit) & (self.folds.axis == axis)]
+        values = here.pivot(index="seed", columns="subject", values="value")
+        ahead = values.sub(values[self.subject], axis=0)
+        certain = [name for name in self.references if name in ahead and stats.t_interval(ahead[name]).low > 0]
+        return max(certain, key=lambda name: float(values[name].mean()), default="")
+
     def write(self, folder: Path, report: str = "") -> Path:
-        """Write card.html, axes.csv, verdicts.csv and numbers.csv; returns the page's path.
+        """Write card.html, axes.csv, folds.csv, verdicts.csv and numbers.csv; returns the page's path.
 
         Args:
             folder: where to, made if it is not there.
@@ -112,7 +124,7 @@ class Card:
         """
         from dlbench.audit import page
 
-        for name in ("axes", "verdicts", "numbers"):
+        for name in ("axes", "folds", "verdicts", "numbers"):
             files.write(folder / f"{name}.csv", files.csv_text(getattr(self, name)))
         files.write(folder / page.FILE, page.render(self, report))
         return folder / page.FILE
@@ -131,6 +143,7 @@ def make(
     *,
     facts: Mapping[str, str],
     findings: Sequence[str] = (),
+    missing: Mapping[str, str] | None = None,
     call: Call | None = None,
 ) -> Card:
     """A card of what audits have measured.
@@ -141,23 +154,36 @@ def make(
         subject: the model that the card is of; the others are references.
         facts: see :class:`Card`.
         findings: likewise.
+        missing: audits that were not made, and why.
         call: what runs the plugins' rules, isolated; None runs them in this process.
     """
     axes: list[dict[str, Any]] = []
     verdicts: list[dict[str, Any]] = []
     numbers: list[dict[str, Any]] = []
-    missing: dict[str, str] = {}
+    folds: list[dict[str, Any]] = []
+    absent = dict(missing or {})
     for one in everything:
+        why = next((str(result["reason"]) for result in one.failed), "it did not run")
         if not one.ok:
-            missing[one.name] = next((str(result["reason"]) for result in one.failed), "it did not run")
+            absent[one.name] = why
             continue
+        if len(one.ok) < len(one.planned):
+            absent[one.name] = f"{len(one.planned) - len(one.ok)} of {len(one.planned)} parts of the examples: {why}"
         payload = {"name": one.name, "plan": dict(one.plan), "rows": one.rows, "missing": one.missing}
         try:
             found = judge.judge(payload) if call is None else call("dlbench.audit.judge:judge", payload, JUDGE_TIMEOUT)
         except Exception as error:  # whatever a plugin does, the rest of the card stands
-            missing[one.name] = f"it cannot be judged: {one_line(error)}"
+            absent[one.name] = f"it cannot be judged: {one_line(error)}"
             continue
-        axes += [{"audit": one.name} | record for record in found["axes"]]
+        doubts = _doubts(found["verdicts"])
+        axes += [
+            {"audit": one.name} | record | {"doubt": doubts.get(record["subject"], "")} for record in found["axes"]
+        ]
+        folds += [
+            {"audit": one.name, "axis": record["axis"], "subject": record["subject"], "seed": seed, "value": value}
+            for record in found["axes"]
+            for seed, value in record["folds"].items()
+        ]
         verdicts += [
             {"audit": one.name, "claim": record["statement"], "verdict": record["outcome"]} | record
             for record in found["verdicts"]
@@ -168,12 +194,25 @@ def make(
         subject=subject,
         facts=facts,
         axes=pd.DataFrame(axes, columns=list(AXES)),
+        folds=pd.DataFrame(folds, columns=list(FOLDS)),
         verdicts=pd.DataFrame(verdicts, columns=list(VERDICTS)),
         numbers=pd.DataFrame(numbers, columns=list(NUMBERS)),
         samples=list(_samples(artefacts, subject)),
-        missing=missing,
+        missing=absent,
         findings=findings,
     )
+
+
+def _doubts(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Subject → a control that does not hold for it, or is open, in words."""
+    return {
+        verdict["subject"]: f"a control of it {_VERBS.get(verdict['outcome'], 'is invalid')}: {verdict['statement']}"
+        for verdict in verdicts
+        if verdict["kind"] != "claim" and verdict["outcome"] != "holds"
+    }
+
+
+_VERBS = {"does not hold": "does not hold", "inconclusive": "is inconclusive"}
 
 
 def _numbers(one: Measured) -> Iterator[dict[str, Any]]:

@@ -81,7 +81,7 @@ class Training:
 
 
 def examples(data: str, context: Context, folds: int) -> Examples:
-    """The examples of a seed: one of so many equal parts of a fixed division of the test examples, by class.
+    """The examples of a seed: one of so many equal parts of a fixed random division of the test examples.
 
     Args:
         data: a data set's name or path. Where it has no test examples of its own, all are taken for such.
@@ -98,7 +98,7 @@ def examples(data: str, context: Context, folds: int) -> Examples:
         raise ParameterError(f"{data} has {len(y)} examples to test on, and {folds} parts are asked for; ask for fewer")
     if y.dtype.kind not in "iu":
         raise NotApplicable(f"{data} has {y.dtype} targets; audits are of classifiers")
-    rows = dealt(np.asarray(y), folds)[context.seed % folds]
+    rows = dealt(len(y), folds)[context.seed % folds]
     groups = arrays.get("test_groups" if split else "groups")
     training = Training(arrays["train_x"], np.asarray(arrays["train_y"], np.int64), context.device) if split else None
     known = max(int(labels.max()) for labels in (y, training.y if training else y)) + 1
@@ -111,10 +111,12 @@ def examples(data: str, context: Context, folds: int) -> Examples:
     )
 
 
-def dealt(y: NDArray[Any], folds: int) -> list[NDArray[np.int64]]:
-    """Rows divided into parts that have, but for one, as many of each class; the same division for every seed."""
-    order = np.random.default_rng(0).permutation(len(y))  # not the seed's: parts must not overlap
-    order = order[np.argsort(y[order], kind="stable")]
+def dealt(n: int, folds: int) -> list[NDArray[np.int64]]:
+    """Rows divided into parts of equal size, but for one; the same division for every seed.
+
+    At random, and not by class: parts then differ as other examples of the kind would, in their classes' shares too.
+    """
+    order = np.random.default_rng(0).permutation(n)  # not the seed's: parts must not overlap
     return [np.sort(order[number::folds]) for number in range(folds)]
 
 

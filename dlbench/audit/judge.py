@@ -21,8 +21,8 @@ def judge(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] | N
         send: unused; isolated tasks are given it.
 
     Returns:
-        ``axes``: a record a subject and axis, with ``value``, ``low``, ``high``, ``n`` and ``reason``; ``verdicts``:
-        a record a subject and claim, as :func:`dlbench.report.judge.verdicts` returns them.
+        ``axes``: a record a subject and axis, with ``value``, ``low``, ``high``, ``n``, ``reason`` and ``folds``, the
+        values by seed; ``verdicts``: a record a subject and claim, as :func:`dlbench.report.judge.verdicts` has them.
 
     Raises:
         PluginError: the plugin is not there, is broken, or is another version than the one that was measured.
@@ -40,16 +40,19 @@ def judge(payload: Mapping[str, Any], send: Callable[[dict[str, Any]], None] | N
 
 def _value(axis: Axis, rows: Any) -> dict[str, Any]:
     """An axis' mean over seeds with its interval, within 0 and 1; whatever its rule raises leaves it unmeasured."""
-    nothing = {"value": math.nan, "low": math.nan, "high": math.nan, "n": 0}
+    nothing = {"value": math.nan, "low": math.nan, "high": math.nan, "n": 0, "folds": {}}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # means of nothing
-            interval = stats.t_interval(axis.rule(rows.copy()))
+            values = axis.rule(rows.copy())
+            counts = None if axis.examples is None else axis.examples(rows.copy()).reindex(values.index)
+            interval = stats.t_interval(values) if counts is None else stats.share_interval(values, counts)
     except (Exception, SystemExit) as error:
         return nothing | {"reason": f"its rule raised {report_judge.one_line(error)}"}
     if interval.n == 0:
         return nothing | {"reason": "nothing was measured of it"}
-    if not 0 <= interval.estimate <= 1:
+    if interval.low > 1 or interval.high < 0:  # what is off by chance alone is not: an error less its bias, say
         return nothing | {"reason": f"its value is {interval.estimate:g}; expected 0 to 1"}
-    low, high = max(interval.low, 0.0), min(interval.high, 1.0)
-    return {"value": interval.estimate, "low": low, "high": high, "n": interval.n, "reason": ""}
+    value, low, high = (min(max(number, 0.0), 1.0) for number in interval[:3])
+    folds = {int(seed): float(number) for seed, number in values.dropna().items()}
+    return {"value": value, "low": low, "high": high, "n": interval.n, "folds": folds, "reason": ""}

@@ -81,6 +81,7 @@ def _axes(card: Card) -> list[dict[str, Any]]:
                 "value": text,
                 "interval": interval,
                 "n": own.n,
+                "doubt": own.doubt,
                 "others": [f"{values[name].value:.2f}" if name in values else "–" for name in card.references],
             }
         )
@@ -100,6 +101,7 @@ def _verdict(row: dict[str, Any]) -> dict[str, Any]:
         "estimate": text,
         "interval": interval,
         "criterion": row["criterion"].partition(" at ")[0],
+        "where": row["criterion"].partition(" at ")[2],
         "reason": row["reason"],
         "n": row["n"],
     }

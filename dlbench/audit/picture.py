@@ -41,7 +41,9 @@ def _draw(axes: Axes, card: Card, names: list[tuple[str, str]]) -> None:
         if mine.empty:
             continue
         at = [rows[audit, axis] for audit, axis in zip(mine.audit, mine.axis, strict=True)]
+        named = subject.replace("$", r"\$")  # which begins a formula
         if own:
+            doubted = mine.doubt != ""
             across = [mine.value - mine.low, mine.high - mine.value]
             axes.errorbar(
                 mine.value,
@@ -51,21 +53,23 @@ def _draw(axes: Axes, card: Card, names: list[tuple[str, str]]) -> None:
                 color=PALETTE[0],
                 markersize=9,
                 linewidth=2.5,
-                label=subject,
+                label=named,
                 zorder=3,
             )
+            hollow = mine.value[doubted], [height for height, doubt in zip(at, doubted, strict=True) if doubt]
+            axes.plot(*hollow, "o", color="white", markersize=5, linestyle="none", zorder=4)
             for row, height in zip(mine.itertuples(), at, strict=True):
                 axes.annotate(
                     f"{row.value:.2f}", (row.value, height), (0, 9), textcoords="offset points", ha="center", fontsize=9
                 )
         else:
             marker = MARKERS[number % len(MARKERS)]
-            axes.plot(mine.value, at, marker, color="0.55", markersize=6, linestyle="none", label=subject, zorder=2)
+            axes.plot(mine.value, at, marker, color="0.55", markersize=6, linestyle="none", label=named, zorder=2)
     for (audit, axis), height in rows.items():
         mine = card.axes[(card.axes.audit == audit) & (card.axes.axis == axis) & (card.axes.subject == card.subject)]
         if mine.empty or math.isnan(mine.value.iloc[0]):
             axes.annotate("not measured", (0.5, height), ha="center", va="center", fontsize=9, color="0.45")
-    axes.set_yticks(list(rows.values()), [axis for _, axis in rows])
+    axes.set_yticks(list(rows.values()), [axis.replace("$", r"\$") for _, axis in rows])
     axes.tick_params(axis="y", length=0, labelsize=11)
     axes.spines["left"].set_visible(False)
     axes.set_xlim(-0.02, 1.02)

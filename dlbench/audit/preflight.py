@@ -11,7 +11,7 @@ import numpy as np
 
 from dlbench import data, models, plugins
 from dlbench.audit.examples import examples
-from dlbench.brought import brought
+from dlbench.brought import brought, odd_logits
 from dlbench.errors import DataDamaged, DataMissing, NotApplicable, PluginError, UsageError
 from dlbench.experiment import Context
 from dlbench.models.spec import label
@@ -54,7 +54,13 @@ def preflight(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -
         return {"usage": f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"}
     from dlbench.audit.subject import Subject
 
-    right = Subject(told["label"], net, context).right(shown.x, shown.y)
+    subject = Subject(told["label"], net, context)
+    try:
+        odd = odd_logits(subject.logits(shown.x))
+    except UsageError as error:
+        return {"usage": str(error)}
+    told["findings"] += [f"warning: {odd}"] if odd else []
+    right = subject.right(shown.x, shown.y)
     references, left_out = fitting(payload["data"], payload["references"], beside=payload["model"])
     return told | {
         "references": references,

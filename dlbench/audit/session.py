@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +14,10 @@ from torch import nn
 from dlbench import data as datasets
 from dlbench import plugins
 from dlbench.audit import card, here
+from dlbench.audit.examples import examples
 from dlbench.audit.preflight import fitting, retrains
+from dlbench.audit.subject import Subject
+from dlbench.brought import check_logits, odd_logits
 from dlbench.data import own
 from dlbench.declarations import declarations, experiment_class
 from dlbench.errors import PluginError, UsageError
@@ -22,6 +26,7 @@ from dlbench.models.spec import label
 from dlbench.report.frames import Measured
 from dlbench.runner.trial import measurements, reason_of, status_of
 
+FEW = 100  # examples that tell whether a model's answers are logits
 HANDED = "handed"  # what data that is handed over is called
 
 
@@ -66,7 +71,12 @@ def audit(
     Raises:
         UsageError: the data cannot be used, or an audit, a reference or a setting is not there.
     """
-    if isinstance(x, str):
+    if not isinstance(model, nn.Module | str):
+        raise UsageError(
+            f"model is {type(model).__name__}; expected a torch.nn.Module (an instance), an import path or a name"
+        )
+    if isinstance(x, str | Path):
+        x = str(x)
         if y is not None:
             raise UsageError(f"y is given beside the data set {x!r}, which has its own labels; leave it out")
         data, arrays = x, datasets.load(x)
@@ -84,15 +94,20 @@ def audit(
     for one in settings or {}:
         if one not in [plugin.name for plugin in chosen]:
             raise UsageError(f"settings: {one!r} is not among the audits {[plugin.name for plugin in chosen]}")
-    everything, artefacts = [], {}
+    everything, artefacts, missing = [], {}, dict[str, str]()
+    installed, broken = plugins.discover(plugins.AUDITS)
+    missing |= {plugin.name: "it was not asked for" for plugin in installed if plugin not in chosen}
+    missing |= {record.plugin.name: record.reason for record in broken}
+    odd = _odd(model, data, arrays, device) if isinstance(model, nn.Module) else []
     with here.handed(model) if isinstance(model, nn.Module) else contextlib.nullcontext():
         for plugin in chosen:
             try:
                 cls = experiment_class(plugin)
-            except PluginError:
+            except PluginError as error:
                 if audits:
                     raise
-                continue  # one that nobody named stops no other
+                missing[plugin.name] = str(error).partition("\n")[0]  # one that nobody named stops no other
+                continue
             unasked = {"retrain": False} if retrains(cls) else {}
             own_settings = (settings or {}).get(plugin.name, {})
             experiment = cls.preset(preset, {**given, **unasked, **own_settings}, name=plugin.name)
@@ -110,8 +125,18 @@ def audit(
         artefacts,
         label(path),
         facts={"data": data, "examples": f"{len(shown):,}, in {folds} parts", "preset": preset, "device": device},
-        findings=[f"{one.severity}: {one.text}" for one in found] + left_out,
+        findings=[f"{one.severity}: {one.text}" for one in found] + left_out + odd,
+        missing=missing,
     )
+
+
+def _odd(model: nn.Module, data: str, arrays: Mapping[str, Any], device: str) -> list[str]:
+    """What is odd about a model's answers, a line each, as ``dlbench audit`` says it; UsageError for no answers."""
+    context = Context(seed=0, device=device, loader=lambda name: arrays)
+    shown = examples(data, context, 2)
+    check_logits(type(model).__name__, model.to(device), shown.shape, len(shown.classes), context)
+    odd = odd_logits(Subject("", model, context).logits(shown.x[:FEW]))
+    return [f"warning: {odd}"] if odd else []
 
 
 def _trials(

@@ -121,7 +121,7 @@ def _data(given: Mapping[str, Any]) -> str:
     from dlbench.data import own
     from dlbench.models.spec import is_path
 
-    columns = {key: given[key] for key in ("target", "group") if given[key]}
+    columns = {key: given[key].replace(", ", ",") for key in ("target", "group") if given[key]}
     if given["data"] is None:
         if is_path(given["model"]):
             raise UsageError(
@@ -199,9 +199,19 @@ def _write(options: Options, told: Mapping[str, Any], data: str, server: Forkser
         told["label"],
         facts=facts,
         findings=told["findings"],
+        missing=_not_made(options.request.names),
         call=server.call,
     )
     return made, made.write(folder, report="index.html")
+
+
+def _not_made(names: Sequence[str]) -> dict[str, str]:
+    """Installed audits that were not asked for, or cannot be used."""
+    from dlbench import plugins
+
+    installed, broken = plugins.discover(plugins.AUDITS)
+    missing = {plugin.name: "it was not asked for" for plugin in installed if plugin.name not in names}
+    return missing | {record.plugin.name: record.reason for record in broken}
 
 
 def _tell(card: Card, page: Path, *, as_json: bool) -> None:

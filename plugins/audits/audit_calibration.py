@@ -9,7 +9,8 @@ confidence sorts right answers from wrong ones (AURC, which should be far below 
 half of the examples and judged on the other. If that is little, it is the way to mend the model.
 
 Controls: with labels that are drawn from the model's own probabilities nothing but chance may be left of the error;
-with logits times a thousand and the labels of other examples, almost everything must be.
+with logits times a thousand and labels that are none of its answers, almost everything must be. A fold of fewer than
+20 examples says nothing of any of it.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from dlbench import Artefacts
 
 SURE = 1000.0  # times the logits, in the positive control
+FEWEST = 20  # examples
 DRAWN = 20  # sets of labels in the negative control
 MARGIN = 0.03  # of the calibration error above chance, in claim and negative control
 
@@ -62,6 +64,7 @@ class AuditCalibration(Audit):
     sources = ("Guo, Pleiss, Sun & Weinberger, On calibration of modern neural networks, ICML 2017, arXiv:1706.04599",)
     metrics = {
         "accuracy": Metric("share of right answers", better="higher", low=0, high=1),
+        "examples": Metric("how many there are in the fold", low=0),
         "excess_ece": Metric("calibration error above that of chance", better="lower", main=True),
         "ece": Metric("expected calibration error", better="lower", low=0, high=1),
         "overconfidence": Metric("mean confidence less accuracy", low=-1, high=1),
@@ -78,12 +81,13 @@ class AuditCalibration(Audit):
         repaired = u.TemperatureScaling.fit(logits[fitted], y[fitted])(logits[judged])
         left = u.expected_calibration_error(repaired, y[judged]) - self.by_chance(repaired, context)
         by_chance = self.by_chance(p, context)
-        yield scores(p, y, by_chance) | {"labels": "own", "repaired": left}
+        yield scores(p, y, by_chance) | {"labels": "own", "repaired": left, "examples": len(y)}
         rng = context.rng("drawn")
         drawn = [scores(p, u.draw_labels(p, rng), by_chance) for _ in range(DRAWN)]
         yield {name: float(np.mean([one[name] for one in drawn])) for name in drawn[0]} | {"labels": "drawn"}
         sure = softmax(SURE * logits)
-        yield scores(sure, np.roll(y, len(y) // 2), self.by_chance(sure, context)) | {"labels": "others"}
+        never = (sure.argmax(1) + 1) % sure.shape[1]
+        yield scores(sure, never, self.by_chance(sure, context)) | {"labels": "wrong"}
         self.worst(subject, shown, p)
 
     def by_chance(self, p: NDArray[np.float64], context: Context) -> float:
@@ -119,16 +123,26 @@ class AuditCalibration(Audit):
             kind="negative",
         ),
         Control(
-            "made sure of itself and shown the labels of others, the error is above 0.3",
-            lambda rows: every(where(rows, labels="others"), "subject", lambda r: above(r.excess_ece, 0.3)),
+            "made sure of itself and always wrong, its error is above 0.3",
+            lambda rows: every(where(rows, labels="wrong"), "subject", lambda r: above(r.excess_ece, 0.3)),
             kind="positive",
+        ),
+        Control(
+            f"a fold has at least {FEWEST} examples",
+            lambda rows: every(own(rows), "subject", lambda r: above(r.examples, FEWEST - 0.5)),
+            kind="gate",
         ),
     ]
     axes = [
-        Axis("accuracy", lambda rows: own(rows).accuracy, "share of right answers on clean examples"),
+        Axis(
+            "accuracy",
+            lambda rows: own(rows).accuracy,
+            "share of right answers on clean examples",
+            examples=lambda rows: own(rows).examples,
+        ),
         Axis(
             "calibration",
-            lambda rows: 1 - own(rows).excess_ece.clip(0, 1),
+            lambda rows: 1 - own(rows).excess_ece,
             "1 less the calibration error above that of chance",
         ),
     ]
@@ -146,7 +160,7 @@ class AuditCalibration(Audit):
                 yerr=one.accuracy.std(),
                 fmt="o",
                 capsize=3,
-                label=str(name),
+                label=str(name).replace("$", r"\$"),
             )
         low = min(0.9, *axes.get_xlim(), *axes.get_ylim())
         axes.plot([low, 1], [low, 1], color="0.6", linestyle=":")

@@ -7,10 +7,11 @@ differ by chance alone, the more the smaller groups are, so what lies above the 
 a die is given beside them. Which of all these should be equal is not for a benchmark to say; where base rates differ
 they cannot all be (Chouldechova 2017, arXiv:1703.00056).
 
-The group with the worst of several noisy numbers looks worse than it is. So which group is worst is decided on all
-folds but one and measured on that one, each in its turn, and what a claim or the axis is about is the mean of these.
-It is not biased; as choices share folds, its interval is too narrow where many groups are much alike (by a factor of
-1.6 for twelve equal ones). Groups with fewer than 30 examples in all folds are told, and do not take part.
+The group with the worst of several noisy numbers looks worse than it is. So for the axis, which group is worst is
+decided on all folds but one and measured on that one, each in its turn. That is right for the group that was chosen;
+where several are much alike the worst of them may be missed, so that the value is then a little too good and its
+interval too narrow (by a factor of 1.6 for twelve equal ones). Claims do not rest on that choice: they must hold for
+every group by itself. Groups with fewer than 30 examples in all folds are told, and do not take part.
 
 Controls: among groups thrown by a die, of the sizes of the true ones, the worst so found is no worse than everybody;
 where the answers of half of the examples are replaced by wrong ones, that half is found to be far behind.
@@ -18,7 +19,7 @@ where the answers of half of the examples are replaced by wrong ones, that half 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ from dlbench import (
     equivalent,
     every,
     groups,
+    per_seed,
     where,
 )
 from dlbench.audit import Audit, Examples, Subject
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dlbench import Artefacts
+    from dlbench import Artefacts, Verdict
 
 LEAST = 30  # examples of a group in all folds; with fewer it is told, and not ranked
 MOST = 100  # groups; a column of more is a name or a number
@@ -70,16 +72,38 @@ def worst(rows: pd.DataFrame, metric: str, *, better: str) -> pd.Series:
 
     Empty where fewer than two groups have LEAST examples.
     """
+    values = of_groups(rows, metric)
+    return pd.Series(
+        {seed: values.at[seed, group] for seed, group in chosen(rows, metric, better=better).items()}, dtype=float
+    ).dropna()
+
+
+def chosen(rows: pd.DataFrame, metric: str, *, better: str) -> pd.Series:
+    """The name of the group that is worst in all other folds, a seed."""
     values, n = (of_groups(rows, name) for name in (metric, "examples"))
     ranked = n.columns[n.sum() >= LEAST]
     if len(ranked) < 2:
-        return pd.Series(dtype=float)
+        return pd.Series(dtype=object)
     values = values[ranked]
     n = n[ranked].where(values.notna(), 0)
     sums = (values * n).fillna(0)
     others = ((sums.sum() - sums) / (n.sum() - n).replace(0, np.nan)).dropna(how="all")  # the mean over other folds
-    chosen = others.idxmin(axis=1) if better == "higher" else others.idxmax(axis=1)
-    return pd.Series({seed: values.at[seed, group] for seed, group in chosen.items()}, dtype=float).dropna()
+    return others.idxmin(axis=1) if better == "higher" else others.idxmax(axis=1)
+
+
+def of_chosen(rows: pd.DataFrame) -> pd.Series:
+    """How many examples the group of least accuracy in all other folds has, a seed."""
+    n = of_groups(rows, "examples")
+    return pd.Series({seed: n.at[seed, group] for seed, group in chosen(rows, "accuracy", better="higher").items()})
+
+
+def in_every_group(rows: pd.DataFrame, rule: Callable[[pd.DataFrame, pd.Series], Verdict]) -> Verdict:
+    """The rule (rows of a group, accuracy of all by seed) for each that has LEAST examples; rows are of one model."""
+    grouped = where(rows, over="group")
+    n = grouped.groupby("group").examples.sum()
+    ranked = grouped[grouped.group.isin(n.index[n >= LEAST])]
+    everyone = per_seed(grouped, lambda r: np.average(r.accuracy, weights=r.examples))
+    return every(ranked, "group", lambda r: rule(r, everyone))
 
 
 def behind(rows: pd.DataFrame, metric: str = "accuracy") -> pd.Series:
@@ -171,13 +195,17 @@ class AuditGroups(Audit):
 
     claims = [
         Claim(
-            f"the group that it serves worst is within {MARGIN:g} of the accuracy of all",
-            lambda rows: every(own(rows), "subject", lambda r: below(behind(r), MARGIN)),
+            f"in every group its accuracy is within {MARGIN:g} of that of all",
+            lambda rows: every(
+                own(rows),
+                "subject",
+                lambda r: in_every_group(r, lambda g, everyone: below((everyone - g.accuracy).dropna(), MARGIN)),
+            ),
         ),
         Claim(
             f"in no group does it promise more than it keeps, by more than {MARGIN:g}",
             lambda rows: every(
-                own(rows), "subject", lambda r: below(worst(r, "overconfidence", better="lower"), MARGIN)
+                own(rows), "subject", lambda r: in_every_group(r, lambda g, _: below(g.overconfidence, MARGIN))
             ),
         ),
         Control(
@@ -196,6 +224,7 @@ class AuditGroups(Audit):
             "worst group",
             lambda rows: worst(own(rows), "accuracy", better="higher"),
             "accuracy of the group that is worst in the other folds",
+            examples=lambda rows: of_chosen(own(rows)),
         )
     ]
 

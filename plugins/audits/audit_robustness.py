@@ -94,6 +94,7 @@ class AuditRobustness(Audit):
         "masked": Metric("1 where a rule of the diagnosis fails: not to be believed", better="lower", low=0, high=1),
         "verdict": Metric("of a rule of the diagnosis: 0 pass, 1 warn, 2 fail", better="lower", low=0, high=2),
         "finding": Metric("what the rule measured", optional=True),
+        "examples": Metric("how many were attacked", low=0),
         "forwards": Metric("forward passes of an image", "passes", low=0),
         "backwards": Metric("gradients of an image", "passes", low=0),
     }
@@ -127,6 +128,7 @@ class AuditRobustness(Audit):
             "eps": self.eps,
             "robust_accuracy": curve.robust_accuracy[curve.eps.index(self.eps)],
             "masked": float(diagnosis.verdict == "fail"),
+            "examples": len(y),
             **passes(curve),
         }
 
@@ -209,6 +211,7 @@ class AuditRobustness(Audit):
             "robustness",
             lambda rows: at_eps(rows).robust_accuracy,
             "right whatever the attacks tried at eps; where it is masked, it may be far less",
+            examples=lambda rows: at_eps(rows).examples,
         ),
     ]
 

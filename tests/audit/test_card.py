@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from dlbench.audit import audit, page
 from dlbench.audit.picture import profile
@@ -51,11 +52,64 @@ def test_what_is_weak_is_said(audits, bright):
     audits(toys.Right)
     x, y = bright
     card = audit(Bright(), x, (y + 1) % 3, name="bad")
-    assert any("it does not hold that it is right more often" in line.text for line in card.weaknesses)
+    assert any("refuted: it is right more often" in line.text for line in card.weaknesses)
     better = card.axes.assign(subject="good", value=0.9, low=0.85, high=0.95)
-    both = dataclasses.replace(card, axes=pd.concat([card.axes, better[better.axis == "accuracy"]]))
+    folds = card.folds.assign(subject="good", value=card.folds.value + 0.8)
+    both = dataclasses.replace(card, axes=pd.concat([card.axes, better]), folds=pd.concat([card.folds, folds]))
     assert any("on accuracy it has" in line.text and "good 0.9 [0.85, 0.95]" in line.text for line in both.weaknesses)
     assert both.references == ["good"]
+
+
+def test_a_model_is_better_where_the_same_examples_say_so(audits, bright):
+    """Intervals that overlap may hide a difference that is there in every fold, and show one that is in none."""
+    audits(toys.Right)
+    card = audit(Bright(), *bright, name="mine")
+    wide = card.axes.assign(subject="other", low=0.0, high=1.0)
+    for shift, found in ((0.01, True), (np.tile([0.2, -0.2], 3), False)):
+        beside = card.folds.assign(subject="other", value=card.folds.value + shift)
+        both = dataclasses.replace(card, axes=pd.concat([card.axes, wide]), folds=pd.concat([card.folds, beside]))
+        assert any("and other" in line.text for line in both.weaknesses) == found
+
+
+def test_parts_that_failed_and_controls_that_did_not_hold_are_told(audits, bright):
+    audits(toys.Half, toys.Doubtful)
+    card = audit(Bright(), *bright)
+    assert card.missing["half"] == "3 of 6 parts of the examples: only the first"
+    of_half = card.axes[(card.axes.audit == "half") & (card.axes.axis == "accuracy")].iloc[0]
+    assert of_half.n == 3 and of_half.doubt.startswith("a control of it is inconclusive")
+    doubtful = card.axes[(card.axes.audit == "doubtful") & (card.axes.axis == "accuracy")].iloc[0]
+    assert doubtful.doubt == "a control of it does not hold: it is never right"
+    assert "Not to be relied upon" in page.render(card) and "3 parts" in page.render(card)
+
+
+def test_what_was_not_asked_for_is_told(audits, bright):
+    audits(toys.Right, toys.Costs)
+    card = audit(Bright(), *bright, audits=["right"])
+    assert dict(card.missing) == {"costs": "it was not asked for"}
+
+
+def test_names_are_no_formulas(audits, bright):
+    audits(toys.Right)
+    assert "<svg" in profile(audit(Bright(), *bright, name=r"$\\frac$"))
+
+
+def test_answers_that_are_no_logits(audits, bright):
+    audits(toys.Right)
+    odd = audit(torch.nn.Sequential(Bright(), torch.nn.Softmax(1)), *bright)
+    assert any("leave out the softmax" in line for line in odd.findings)
+    assert not audit(Bright(), *bright).findings
+    with pytest.raises(UsageError, match="all NaN or infinite"):
+        audit(Bright(float("nan")), *bright)
+    with pytest.raises(UsageError, match=r"model is type; expected a torch\.nn\.Module"):
+        audit(Bright, *bright)
+
+
+def test_groups_and_labels_as_pandas_has_them(audits, bright):
+    audits(toys.Right)
+    x, y = bright
+    texts = pd.Series(["even", "odd", "third"]).iloc[y].reset_index(drop=True).astype(object)
+    card = audit(Bright(), x, texts, groups=pd.Series(["a", "b"] * 150))
+    assert card.own.value.iloc[0] > 0.8
 
 
 def test_the_page_shows_all_of_it_and_nothing_runs_in_it(card, tmp_path):

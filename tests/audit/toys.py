@@ -76,6 +76,23 @@ class Sure(Right):
 
 
 @dataclass(frozen=True)
+class Half(Right):
+    """Some parts fail."""
+
+    def measure(self, subject, shown, context):
+        if context.seed > 2:
+            raise NotApplicable("only the first")
+        yield from super().measure(subject, shown, context)
+
+
+@dataclass(frozen=True)
+class Doubtful(Right):
+    """Its control does not hold."""
+
+    claims = [Control("it is never right", lambda rows: every(rows, "subject", lambda r: below(r.accuracy, 0.5)))]
+
+
+@dataclass(frozen=True)
 class Fails(Right):
     """It has a mistake."""
 

@@ -285,6 +285,7 @@ def numbered(
 
 def _one_axis(y: NDArray[Any], name: str, where: object) -> NDArray[Any]:
     which = f"{where}: {name}_y" if name else f"{where}: y"
+    y = as_text(y)
     if y.ndim == 2 and y.shape[1] == 1:  # as Keras has CIFAR-10
         y = y[:, 0]
     if y.ndim != 1:
@@ -295,9 +296,16 @@ def _one_axis(y: NDArray[Any], name: str, where: object) -> NDArray[Any]:
     return y
 
 
+def as_text(array: NDArray[Any]) -> NDArray[Any]:
+    """An array of Python's texts, as pandas has them, as one of numpy's; any other as it is."""
+    if array.dtype == object and all(isinstance(value, str) for value in array.ravel()):
+        return array.astype(np.str_)
+    return array
+
+
 def text(values: Any, where: object) -> NDArray[np.str_]:
     """Names as text [n]: text and whole numbers are; DataDamaged otherwise."""
-    array: NDArray[Any] = np.asarray(values)
+    array: NDArray[Any] = as_text(np.asarray(values))
     if array.ndim != 1 or array.dtype.kind not in "biuUS":
         raise DataDamaged(f"{where} is {array.dtype} {list(array.shape)}; expected text or whole numbers [n]")
     return array.astype(np.str_)
