@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from made import commands, experiments, rules
+from made import commands, datasets, experiments, rules
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -43,4 +43,5 @@ def files() -> Iterator[tuple[str, str]]:
     for name, text in experiments.pages():
         yield f"experiments/{name}.rst", text
     yield "reference/made/commands.txt", commands.text()
+    yield "reference/made/datasets.txt", datasets.text()
     yield "reference/made/rules.txt", rules.text()

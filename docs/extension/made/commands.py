@@ -18,7 +18,7 @@ def text() -> str:
     for name in cli.COMMANDS:
         command = importlib.import_module(f"dlbench.cli.{name}").command
         for path, one in _leaves(f"dlbench {name}", command):
-            parts += [rst.heading(rst.prose(path), "-"), *_described(path, one)]
+            parts += [rst.heading(path, "-"), *_described(path, one)]
     return "\n".join(parts)
 
 
