@@ -11,7 +11,7 @@ author = "The dlbench authors"
 copyright = "The dlbench authors, Apache-2.0"
 version = release = installed_version("dlbench")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "made"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "made", "mathml"]
 exclude_patterns = ["extension"]
 suppress_warnings = ["config.cache"]  # of napoleon's callbacks, which cannot be pickled
 
@@ -25,12 +25,14 @@ autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_custom_sections = ["Shapes"]
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = f"dlbench {release}"
 html_static_path = ["static"]
 html_css_files = ["tables.css"]

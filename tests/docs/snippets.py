@@ -6,7 +6,7 @@ A comment of the page, a line that begins with ``%``, says what cannot be run as
     % slow from here                what follows runs only in the test that is marked slow
 
 Blocks of Python share a namespace, blocks of shell a folder and its variables. A block of ``output`` is what the block
-before it prints, but for numbers, spaces and what stands for ``…``.
+before it prints, but for numbers, spaces and what stands for ``…``. A block with a caption is a file of that name.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from dlbench import plugins
 from dlbench.cli import main
 
 _FENCE = re.compile(
-    r"^% (?P<slow>slow from here)\n|(?:^% not run: (?P<reason>.+)\n\n?)?^```(?P<kind>[\w{}-]+)\n(?P<text>.*?)^```$", re.M | re.S
+    r"^% (?P<slow>slow from here)$"
+    r"|(?:^% not run: (?P<reason>[^\n]+)\n\n?)?"
+    r"^```(?:(?P<kind>\w+)|\{code-block\} (?P<language>\w+)\n:caption: (?P<file>\S+)\n)\n(?P<text>.*?)^```$",
+    re.M | re.S,
 )
 _NUMBER = re.compile(r"[-+−]?(?:\d[\d.,]*(?:e[-+]?\d+)?|∞|inf|nan)\b")
 RUN = ("python", "bash", "toml", "output")
@@ -36,24 +39,26 @@ SHOWN = ("text",)  # a picture of a folder, say: nothing to run and nothing that
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; ``reason`` why it is not run, ``slow`` whether only the slow test does."""
+    """A fenced block; ``reason`` why it is not run, ``slow`` whether only the slow test does, ``file`` whose it is."""
 
     kind: str
     text: str
     line: int
     reason: str
     slow: bool
+    file: str
 
 
 def blocks(page: Path) -> list[Block]:
-    """The blocks of a page, without Sphinx's directives."""
+    """The blocks of a page, without Sphinx's other directives."""
     text, found, slow = page.read_text(encoding="utf-8"), [], False
     for match in _FENCE.finditer(text):
         if match["slow"]:
             slow = True
-        elif not match["kind"].startswith("{"):
-            line = text.count("\n", 0, match.start("kind")) + 1
-            found.append(Block(match["kind"], match["text"], line, match["reason"] or "", slow))
+        else:
+            line = text.count("\n", 0, match.start("text"))
+            kind, file = match["kind"] or match["language"], match["file"] or ""
+            found.append(Block(kind, match["text"], line, match["reason"] or "", slow, file))
     return found
 
 
@@ -69,7 +74,12 @@ class Reader:
     def follow(self, block: Block) -> None:
         """Do what a block says; AssertionError, with its place, where it does not do what the page promises."""
         place = f"{self.page.name}, line {block.line}"
-        if block.kind == "python":
+        if block.file:
+            path = self.folder / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text.lstrip("\n"), encoding="utf-8")
+        elif block.kind == "python":
+            importlib.invalidate_caches()  # files may have come
             with self._here():
                 exec(compile("\n" * block.line + block.text, str(self.page), "exec"), self.names)
         elif block.kind == "bash":

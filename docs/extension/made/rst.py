@@ -21,7 +21,8 @@ def prose(text: str) -> str:
     for match in _CODE.finditer(text):
         out += [_linked(text[position : match.start()]), code(match[2])]
         position = match.end()
-    return "".join([*out, _linked(text[position:])])
+    whole = "".join([*out, _linked(text[position:])])
+    return re.sub(r"^(\(?[A-Za-z0-9]{1,3}[.)] )", r"\\\1", whole)  # "(a) ..." is no list
 
 
 def code(text: object) -> str:
