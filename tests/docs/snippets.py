@@ -89,7 +89,9 @@ class Reader:
         elif block.kind == "toml":
             assert tomllib.loads(block.text), place
         else:
-            assert matches(block.text, self.printed), f"{place}: the page shows\n{block.text}\nand it was\n{self.printed}"
+            assert matches(block.text, self.printed), (
+                f"{place}: the page shows\n{block.text}\nand it was\n{self.printed}"
+            )
 
     @contextlib.contextmanager
     def _here(self):
@@ -100,7 +102,7 @@ class Reader:
         self.printed = kept.getvalue()
 
     def _shell(self, line: str, place: str) -> None:
-        """A line of shell. ``dlbench`` runs in this process, as its console script would, since each start costs seconds."""
+        """A line of shell. ``dlbench`` runs in this process as its console script would; each start costs seconds."""
         command, _, comment = line.partition("  # ")
         promised = int(told[1]) if (told := re.search(r"exits? with (\d)", comment)) else 0
         words = shlex.split(command)

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from .snippets import RUN, SHOWN, Reader, blocks, matches
 
 from dlbench import plugins
+
+from .snippets import RUN, SHOWN, Reader, blocks, matches
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [
@@ -65,7 +66,9 @@ def test_what_is_not_run_says_why():
     found = [(page.name, block) for page in PAGES for block in blocks(page)]
     assert {block.reason for _, block in found if block.reason} <= REASONS
     assert len([block for _, block in found if block.reason]) <= 6
-    odd = [(name, block.kind, block.line) for name, block in found if block.kind not in (*RUN, *SHOWN) and not block.file]
+    odd = [
+        (name, block.kind, block.line) for name, block in found if block.kind not in (*RUN, *SHOWN) and not block.file
+    ]
     assert not odd
 
 

@@ -1,7 +1,7 @@
 """Pages that are made from the installed code at every build: experiments, commands, rules. None is kept in git.
 
-``experiments/`` has a page for every installed experiment, third parties' too; ``reference/made/`` has what pages of the
-reference include. A file is written only where it changed, so that Sphinx reads again only that.
+``experiments/`` has a page for every installed experiment, third parties' too; ``reference/made/`` has what other pages
+include. A file is written only where it changed, so that Sphinx reads again only that.
 """
 
 from __future__ import annotations
