@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,15 @@ def setup(app: Sphinx) -> Mapping[str, Any]:
 
 
 def _inline(translator: HTML5Translator, node: nodes.math) -> None:
-    translator.body.append(tex2mathml(node.astext()))
+    translator.body.append(_mathml(node.astext()))
     raise nodes.SkipNode
 
 
 def _block(translator: HTML5Translator, node: nodes.math_block) -> None:
-    translator.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>\n')
+    translator.body.append(f'<div class="formula">{_mathml(node.astext(), as_block=True)}</div>\n')
     raise nodes.SkipNode
+
+
+def _mathml(tex: str, *, as_block: bool = False) -> str:
+    """Without what sets sizes, which docutils does not know; browsers choose them well."""
+    return str(tex2mathml(re.sub(r"\\(?:big|Big|bigg|Bigg|textstyle)[lr]?(?![A-Za-z])", "", tex), as_block=as_block))
