@@ -13,6 +13,7 @@ version = release = installed_version("dlbench")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "made", "mathml"]
 exclude_patterns = ["extension"]
+smartquotes = False  # of --option it makes a dash
 suppress_warnings = ["config.cache"]  # of napoleon's callbacks, which cannot be pickled
 
 myst_enable_extensions = ["colon_fence", "deflist"]

@@ -41,6 +41,7 @@ def _described(path: str, command: click.Command) -> Iterator[str]:
         for parameter in command.params
         if (record := parameter.get_help_record(context))
         for shown, about in [record]
+        if about  # an argument's stands in the text
     ]
     if rows:
         yield rst.table(("option", "what it does"), rows, (36, 64))
