@@ -4,6 +4,7 @@ A comment of the page, a line that begins with ``%``, says what cannot be run as
 
     % not run: needs a GPU          the next block; the reasons are listed in test_pages.py
     % slow from here                what follows runs only in the test that is marked slow
+    % continues: experiment.md      the reader has the files of that page, and did its first command
 
 Blocks of Python share a namespace, blocks of shell a folder and its variables. A block of ``output`` is what the block
 before it prints, but for numbers, spaces and what stands for ``…``. A block with a caption is a file of that name.
@@ -20,7 +21,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dlbench import plugins
@@ -28,6 +29,7 @@ from dlbench.cli import main
 
 _FENCE = re.compile(
     r"^% (?P<slow>slow from here)$"
+    r"|^% continues: (?P<before>\S+)$"
     r"|(?:^% not run: (?P<reason>[^\n]+)\n\n?)?"
     r"^```(?:(?P<kind>\w+)|\{code-block\} (?P<language>\w+)\n:caption: (?P<file>\S+)\n)\n(?P<text>.*?)^```$",
     re.M | re.S,
@@ -55,11 +57,20 @@ def blocks(page: Path) -> list[Block]:
     for match in _FENCE.finditer(text):
         if match["slow"]:
             slow = True
+        elif match["before"]:
+            found += [replace(block, slow=slow) for block in _to_begin_with(page.with_name(match["before"]))]
         else:
             line = text.count("\n", 0, match.start("text"))
             kind, file = match["kind"] or match["language"], match["file"] or ""
             found.append(Block(kind, match["text"], line, match["reason"] or "", slow, file))
     return found
+
+
+def _to_begin_with(page: Path) -> list[Block]:
+    """A page's files, and its first command."""
+    found = blocks(page)
+    first = next(block for block in found if block.kind == "bash")
+    return [block for block in found if block.file or block is first]
 
 
 @dataclass

@@ -18,6 +18,7 @@ PAGES = [
     for page in sorted(DOCS.rglob("*.md"))
     if not {"experiments", "made", "_build"} & set(page.relative_to(DOCS).parts[:-1]) and any(blocks(page))
 ]
+LONG = [page for page in PAGES if any(block.slow for block in blocks(page))]
 NAMES = [str(page.relative_to(DOCS)) for page in PAGES]
 
 REASONS = {
@@ -51,7 +52,7 @@ def test_a_page_does_what_it_says(page, reader):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)[-1].slow], ids=str)
+@pytest.mark.parametrize("page", LONG, ids=[name for name, page in zip(NAMES, PAGES, strict=True) if page in LONG])
 def test_a_long_page_does_what_it_says(page, reader):
     follow(blocks(page), reader(page))
 
