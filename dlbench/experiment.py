@@ -89,10 +89,10 @@ __all__ = [
 ]
 
 Measurement = dict[str, Any]
-"""What a trial yields: ``subject``, any settings (text, integers, numbers, booleans), and metrics (numbers)."""
+"""A row that a trial yields, with ``subject``, any settings (text, numbers, booleans), and metrics (numbers)."""
 
 Artefacts = Mapping[int, Mapping[str, "np.ndarray"]]
-"""seed → name → array: what the trials kept for the picture. A seed that kept nothing is absent."""
+"""What the trials kept for the picture, by seed and name. A seed that kept nothing is absent."""
 
 
 # ------------------------------------------------------------------------------------------------------ declarations

@@ -127,7 +127,7 @@ def test_every_experiment_has_a_page_with_what_it_declares(pages):
         assert text.count("**claim**") == sum(claim["kind"] == "claim" for claim in facts["claims"])
         assert text.count("control, ") == sum(claim["kind"] != "claim" for claim in facts["claims"])
     index = pages["experiments/index.rst"]
-    assert all(f":doc:`{name}`" in index for name in names) and "Robustness\n----------" in index
+    assert all(f":doc:`{name} <{name}>`" in index for name in names) and "Robustness\n----------" in index
 
 
 def test_every_command_and_option_is_described(pages):

@@ -79,9 +79,9 @@ def index(told: Mapping[str, Facts]) -> str:
             rst.heading(chapter.capitalize(), "-"),
             rst.table(
                 ("experiment", "what it says"),
-                [(f":doc:`{name}`", rst.prose(told[name]["title"])) for name in names],
+                [(f":doc:`{name} <{name}>`", rst.prose(told[name]["title"])) for name in names],
                 (30, 70),
-            ).replace(":doc:`", ":doc:`"),
+            ),
         ]
     hidden = "\n".join(f"   {name} <{name}>" for name in sorted(told))
     return "\n".join([*parts, f".. toctree::\n   :hidden:\n\n{hidden}\n"])
