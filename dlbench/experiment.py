@@ -272,7 +272,7 @@ class Context:
 class Experiment:
     """Base of all experiments: a frozen dataclass whose fields are the parameters.
 
-    Declared facts (plain class attributes):
+    Plain class attributes:
         title: the claim as a headline.
         chapter: the group it is listed under.
         version: raised whenever a number changes its meaning (a threshold, a metric, the protocol).

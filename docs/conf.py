@@ -13,7 +13,6 @@ version = release = installed_version("dlbench")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "made", "mathml"]
 exclude_patterns = ["extension"]
-smartquotes = False  # of --option it makes a dash
 suppress_warnings = ["config.cache"]  # of napoleon's callbacks, which cannot be pickled
 
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -26,7 +25,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-napoleon_custom_sections = ["Shapes", ("Declared facts (plain class attributes)", "params_style")]
+napoleon_custom_sections = ["Shapes", ("Plain class attributes", "params_style")]
 python_maximum_signature_line_length = 88
 python_use_unqualified_type_names = True
 add_module_names = False

@@ -33,5 +33,5 @@ def _block(translator: HTML5Translator, node: nodes.math_block) -> None:
 def _mathml(tex: str, *, as_block: bool = False) -> str:
     """Without what sets sizes, which docutils does not know; browsers choose them well."""
     tex = re.sub(r"\\(?:big|Big|bigg|Bigg|textstyle)[lr]?(?![A-Za-z])", "", tex)
-    tex = re.sub(r"(\\(?:hat|tilde|bar)\{[^}]*\})(?=[_^])", r"{\1}", tex)  # or the index lands below the accent
+    tex = re.sub(r"(\\(?:hat|tilde|bar)\{[^}]*\})(?=[_^])", r"\1{}", tex)  # or the index lands below the accent
     return str(tex2mathml(tex, as_block=as_block))

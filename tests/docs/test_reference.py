@@ -166,6 +166,7 @@ def test_made_files_are_written_once_and_what_is_left_over_goes(made, tmp_path, 
         ("see ``x_y`` and :func:`~dlbench.attacks.pgd`", r"see :code:`x\_y` and :code:`dlbench.attacks.pgd`"),
         ("arXiv:1609.02907", "`arXiv:1609.02907 <https://arxiv.org/abs/1609.02907>`__"),
         ("(a) first", r"\(a) first"),
+        ("unless with --check. A - B", "unless with :code:`--check`. A - B"),
     ],
 )
 def test_prose_as_restructured_text(made, text, rst):

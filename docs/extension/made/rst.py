@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
-_CODE = re.compile(r"(?::[a-z:]+:)?(`{1,2})~?([^`\n]+)\1")
+_CODE = re.compile(r"(?::[a-z:]+:)?(`{1,2})~?([^`\n]+)\1|(?<![\w-])(--[a-z][a-z-]*)")
 _ARXIV = re.compile(r"\barXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})", re.IGNORECASE)
 
 
@@ -16,10 +16,10 @@ def heading(text: str, sign: str) -> str:
 
 
 def prose(text: str) -> str:
-    """Plain text as it is, but ``code`` in backquotes, and links where it names arXiv or https addresses."""
+    """Plain text as it is, but code in backquotes and options as code, and arXiv and https addresses as links."""
     out, position = [], 0
     for match in _CODE.finditer(text):
-        out += [_linked(text[position : match.start()]), code(match[2])]
+        out += [_linked(text[position : match.start()]), code(match[2] or match[3])]
         position = match.end()
     whole = "".join([*out, _linked(text[position:])])
     return re.sub(r"^(\(?[A-Za-z0-9]{1,3}[.)] )", r"\\\1", whole)  # "(a) ..." is no list
