@@ -90,10 +90,10 @@ __all__ = [
 ]
 
 Measurement = dict[str, Any]
-"""What a trial yields: ``subject``, any settings (text, integers, numbers, booleans), and metrics (numbers)."""
+"""A row that a trial yields, with ``subject``, any settings (text, numbers, booleans), and metrics (numbers)."""
 
 Artefacts = Mapping[int, Mapping[str, "np.ndarray"]]
-"""seed → name → array: what the trials kept for the picture. A seed that kept nothing is absent."""
+"""What the trials kept for the picture, by seed and name. A seed that kept nothing is absent."""
 
 
 # ------------------------------------------------------------------------------------------------------ declarations
@@ -291,7 +291,7 @@ class Context:
 class Experiment:
     """Base of all experiments: a frozen dataclass whose fields are the parameters.
 
-    Declared facts (plain class attributes):
+    Plain class attributes:
         title: the claim as a headline.
         chapter: the group it is listed under.
         version: raised whenever a number changes its meaning (a threshold, a metric, the protocol).

@@ -140,6 +140,7 @@ def _zip(path: Path) -> dict[str, bytes]:
 
 
 def _check_budget(left: int, files: int) -> None:
+    """V01: it is whole, unencrypted, in reasonable proportion to its packed size, and below the limits."""
     if left < 0:
         raise Rejected("V01", f"it holds more than {LARGEST >> 20} MB")
     if files >= MOST_FILES:
@@ -160,6 +161,7 @@ def _check_path(name: str) -> None:
 
 
 def _check_name(name: str, before: Mapping[str, bytes]) -> None:
+    """V04: only plan.json, claim.json, records.jsonl, environments/, predictions/ and logs/; each name once (V02)."""
     _check_path(name)
     if name.casefold() in before:  # whose names are in lower case, as V04 wants them
         raise Rejected("V02", f"{_shown(name)} is there twice")

@@ -217,6 +217,7 @@ def _per_cent(x: NDArray[np.float64], high: float) -> NDArray[np.bool_]:
 
 
 def _scales(bundle: Bundle, protocol: Protocol, _: History) -> Found:
+    """V08: a metric from 0 to 1 is not given in per cent; nothing is rescaled."""
     for name, declared in protocol.metrics.items():
         x = bundle.numbers.get(name, np.empty(0))
         for seed, subject, value in _where(bundle, name, _per_cent(x, declared.get("high", math.inf))):
@@ -225,6 +226,7 @@ def _scales(bundle: Bundle, protocol: Protocol, _: History) -> Found:
 
 
 def _cells(bundle: Bundle, _: Protocol, __: History) -> Found:
+    """V09: every planned seed has one record and no other has; all that measured have the same rows, each once."""
     seeds = [record["seed"] for record in bundle.records]
     planned = bundle.plan["seeds"]
     for seed in planned:
@@ -252,6 +254,7 @@ def _cells(bundle: Bundle, _: Protocol, __: History) -> Found:
 
 
 def _seeds(bundle: Bundle, protocol: Protocol, _: History) -> Found:
+    """V10: the planned seeds are those of the protocol, whole numbers from 0 on."""
     planned = bundle.plan["seeds"]
     if not all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in planned):
         yield Finding("V10", "reject", "a planned seed is no whole number from 0 on")
@@ -264,6 +267,7 @@ def _seeds(bundle: Bundle, protocol: Protocol, _: History) -> Found:
 
 
 def _data(bundle: Bundle, protocol: Protocol, _: History) -> Found:
+    """V11: the data sets and their fingerprints are those of the protocol."""
     if bundle.plan["datasets"] != protocol.datasets:
         told, wanted = (
             ", ".join(f"{name} {str(digest)[:12]}" for name, digest in sorted(sets.items())) or "none"
@@ -273,6 +277,7 @@ def _data(bundle: Bundle, protocol: Protocol, _: History) -> Found:
 
 
 def _terms(bundle: Bundle, protocol: Protocol, _: History) -> Found:
+    """V12: the experiment's version is the protocol's, and so are all parameters that it does not leave free."""
     if bundle.plan["version"] != protocol.version:
         yield Finding("V12", "reject", f"version {bundle.plan['version']}; the protocol is of {protocol.version}")
     told, wanted = (
@@ -286,17 +291,20 @@ def _terms(bundle: Bundle, protocol: Protocol, _: History) -> Found:
 
 
 def _enough(bundle: Bundle, _: Protocol, __: History) -> Found:
+    """V13: enough trials gave measurements for a verdict."""
     if len(bundle.ok) < stats.MIN_SEEDS:
         yield Finding("V13", "reject", f"{len(bundle.ok)} trials gave measurements; expected {stats.MIN_SEEDS} or more")
 
 
 def _failures(bundle: Bundle, protocol: Protocol, _: History) -> Found:
+    """V14: no more trials failed than the protocol allows; failed ones are in the bundle."""
     failed = [record for record in bundle.records if record["status"] != "ok"]
     if len(failed) > protocol.most_failed:
         yield Finding("V14", "reject", f"{len(failed)} trials failed; the protocol allows {protocol.most_failed}")
 
 
 def _tuning(bundle: Bundle, _: Protocol, __: History) -> Found:
+    """V15: how many configurations were tried and what chose among them is told; never the test data."""
     claim = bundle.claim
     if claim.tuned_trials < 0:
         yield Finding("V15", "reject", f"tuned_trials is {claim.tuned_trials}; expected a number from 0 on")

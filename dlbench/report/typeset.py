@@ -109,6 +109,7 @@ def paragraphs(text: str) -> list[Markup]:
             blocks.append(Markup("<pre>{}</pre>").format(visible(textwrap.dedent(block))))
             continue
         lead, *items = re.split(r"(?:^|\n)\s*- ", block)
+        lead = re.sub(r"\s*::\s*$", ":", lead)  # which announces an indented block
         parts = [Markup("<p>{}</p>").format(prose(" ".join(lead.split())))] if lead.strip() else []
         if items:
             parts.append(

@@ -38,7 +38,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -
 
 
 def expected_calibration_error(probabilities: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
-    """ECE: the mean over examples of |accuracy - confidence| of their bin (Naeini et al. 2015, Guo et al. 2017).
+    """ECE: the mean over examples of ``|accuracy - confidence|`` of their bin (Naeini et al. 2015, Guo et al. 2017).
 
     It is biased upwards where bins hold few examples: a perfectly calibrated model has a positive one, which
     :func:`resampled` gives.

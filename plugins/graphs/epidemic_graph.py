@@ -107,7 +107,6 @@ def worth(rows, task: str, other: str):
 @dataclass(frozen=True)
 class EpidemicGraph(Experiment):
     """Forecasts of new cases with the movements between regions, wrong ones and none, and with time and without.
-
     A stochastic SIR on a gravity graph; COVID-19 in England and France in spring 2020.
     """
 

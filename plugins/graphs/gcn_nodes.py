@@ -154,7 +154,6 @@ def most_extra_trials(rows):
 @dataclass(frozen=True)
 class GCNNodes(Experiment):
     """Node classification with the right neighbours, the wrong ones and none, as links stop telling the classes apart.
-
     A block model whose links are moved from within the classes to between them, and a citation network as in Kipf &
     Welling (2017).
     """

@@ -106,7 +106,6 @@ def most_extra_trials(rows):
 @dataclass(frozen=True)
 class MPNNMolecules(Experiment):
     """Message passing over bonds against composition and fingerprints: a property, a screening, and a drug's rank.
-
     Made molecules; the E. coli screen of Stokes et al. (2020), and where halicin stands in the drug repurposing hub.
     """
 

@@ -92,7 +92,6 @@ def worth(rows, minutes: int):
 @dataclass(frozen=True)
 class TrafficGraph(Experiment):
     """Forecasts of traffic with the right roads, the wrong ones and none: a ridge and a recurrent network.
-
     A ring road where jams spread against the traffic; METR-LA's published week.
     """
 

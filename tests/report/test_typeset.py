@@ -78,6 +78,7 @@ def test_paragraphs_and_lists():
         "<p>Last.</p>",
     ]
     assert typeset.paragraphs("") == []
+    assert str(typeset.paragraphs("Run it::\n\n    dlbench")[0]) == "<p>Run it:</p>"
     assert (
         str(typeset.paragraphs("Arms:\n\n    gcn   <two>\n      layers")[1]) == "<pre>gcn   &lt;two&gt;\n  layers</pre>"
     )
