@@ -22,7 +22,7 @@ KINDS = {
 def pages() -> Iterator[tuple[str, str]]:
     """(name, text) of every page; the index last."""
     told = {}
-    for plugin in plugins.discover(plugins.EXPERIMENTS)[0]:
+    for plugin in plugins.discover(*plugins.RUNNABLE)[0]:
         cls = experiment_class(plugin)
         told[plugin.name] = declarations(cls) | {"plugin": plugin, "datasets": _datasets(cls)}
         yield plugin.name, page(plugin.name, told[plugin.name])
