@@ -168,12 +168,11 @@ class FitWithoutGeneralization(Experiment):
         "quick": {},
         "mnist": {
             "dataset": "mnist",
-            "network": "mlp_1x512",
-            "train_sizes": (100, 400, 1600, 6400),
-            "examples": 1600,
-            "validation": 800,
-            "steps": 2000,
-            "pretraining_steps": 10_000,
+            "train_sizes": (100, 400, 1600),
+            "examples": 800,
+            "validation": 400,
+            "steps": 1000,
+            "pretraining_steps": 5000,
             "batch_size": 64,
         },
         "full": {
