@@ -143,6 +143,7 @@ class FitWithoutGeneralization(Experiment):
     members: int = between(2, 20, default=3)
     steps: int = between(1, 10**6, default=400)
     pretraining_steps: int = between(1, 10**6, default=2500)
+    pretraining_rate: float = between(1e-6, 1, default=RATES[-1])
     copies: int = between(1, 100, default=10)
     batch_size: int = between(1, 4096, default=40)
     points: int = between(8, 10**4, default=40)
@@ -173,6 +174,7 @@ class FitWithoutGeneralization(Experiment):
             "validation": 400,
             "steps": 1000,
             "pretraining_steps": 5000,
+            "pretraining_rate": 1e-3,  # at 1e-2 all units die, and the bad start fits nothing
             "batch_size": 64,
         },
         "full": {
@@ -532,7 +534,7 @@ class Images:
         x = x * torch.from_numpy(rng.random(x.shape, dtype=np.float32) > 1 / 3).to(x)
         y = torch.from_numpy(rng.integers(CLASSES, size=len(x))).to(x.device)
         net = self.net(0).train()
-        adam = torch.optim.Adam(net.parameters(), RATES[-1], fused=True)
+        adam = torch.optim.Adam(net.parameters(), experiment.pretraining_rate, fused=True)
         order = [self.context.generator("bad order")]
         for rows in batches([len(x)], experiment.batch_size, steps=experiment.pretraining_steps, generators=order):
             adam.zero_grad()
