@@ -472,7 +472,7 @@ def _(world):
 def _(world):
     name = "a/../../b"
     world.spoiled("plan.json", lambda p: p.update(experiment=name), "V06", name)
-    world.usage("show", name, says="there is no experiment, model or data set 'a/../../b'")
+    world.usage("show", name, says="a/../../b is not there")
     world.usage("leaderboard", "protocol", name, "--board", "b", says="cannot name a board")
     world.usage("leaderboard", "bundle", world.made.run, name, "--submitter", "me", "--out", "o.zip", says=name)
 
@@ -697,10 +697,10 @@ def _(world):
 
     world.patch.setattr(torch.cuda, "is_available", lambda: False)
     here = SimpleNamespace(call=lambda name, payload, timeout: run.cuda_problem(payload, None))
-    world.reader(lambda: run._check_cuda(here, "cuda"), "sees no CUDA device; use --device cpu")
+    world.reader(lambda: run.check_cuda(here, "cuda"), "sees no CUDA device; use --device cpu")
     world.patch.setattr(torch.cuda, "is_available", lambda: True)
     world.patch.setattr(torch.cuda, "device_count", lambda: 1)
-    world.reader(lambda: run._check_cuda(here, "cuda:7"), "there are 1 CUDA devices, numbered from 0")
+    world.reader(lambda: run.check_cuda(here, "cuda:7"), "there are 1 CUDA devices, numbered from 0")
 
 
 @group(47, "what a terminal would obey, in names and logs")

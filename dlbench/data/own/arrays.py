@@ -87,10 +87,10 @@ _FOUR = "train_x, train_y, test_x, test_y"
 def _meaning(key: str) -> tuple[str, str]:
     """The split ('' for none) and the role ('' for an unknown one) that a name stands for."""
     words = key.lower()
-    for pattern in (r"(?P<split>[a-z]+)[_-](?P<word>[a-z]+)", r"(?P<word>[a-z]+)[_-](?P<split>[a-z]+)"):
-        match = re.fullmatch(pattern, words)
-        if match and match["split"] in SPLITS and match["word"] in WORDS:
-            return SPLITS[match["split"]], WORDS[match["word"]]
+    parts = re.split("[_-]", words)
+    for split, word in (parts, parts[::-1]) if len(parts) == 2 else ():
+        if split in SPLITS and word in WORDS:
+            return SPLITS[split], WORDS[word]
     return "", WORDS.get(words, "")
 
 
