@@ -33,6 +33,7 @@ def reader(tmp_path, monkeypatch):
     """reader(page) → who follows it; what they change of the process is undone."""
     monkeypatch.setenv("DLBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("DLBENCH_OPS", "reference")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # a page's own pytest is none of these workers
     monkeypatch.setattr(sys, "path", [*sys.path])
     before, modules = dict(os.environ), set(sys.modules)
     folder = tmp_path / "empty"
