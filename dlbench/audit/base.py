@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,7 +17,7 @@ from dlbench.parameters import between
 
 
 @dataclass(frozen=True)
-class Audit(Experiment):
+class Audit(Experiment, ABC):
     """Base of audits: an experiment whose subjects are models that somebody brings.
 
     A subclass says in :meth:`measure` what is measured of one model, and in ``axes`` what a report card shows of it.
@@ -66,6 +67,7 @@ class Audit(Experiment):
                     raise
                 # a reference that lacks something keeps nobody else from being measured
 
+    @abstractmethod
     def measure(self, subject: Subject, shown: Examples, context: Context) -> Iterator[Measurement]:
         """What is measured of one model; rows without ``subject``.
 
@@ -74,4 +76,3 @@ class Audit(Experiment):
             shown: the examples of this seed.
             context: of the trial; its streams are the same for all models, so that all meet the same.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no measure")

@@ -14,7 +14,7 @@ from dlbench.audit.card import Card, Sample
 from dlbench.audit.picture import profile
 from dlbench.report import templates
 from dlbench.report.files import visible
-from dlbench.report.page import KINDS, SYMBOLS
+from dlbench.report.page import printed
 from dlbench.report.typeset import estimate
 
 FILE = "card.html"
@@ -28,7 +28,8 @@ def render(card: Card, report: str = "") -> str:
         report: the file of the full report beside it, to link to; empty where there is none.
     """
     mine = card.verdicts[card.verdicts.subject == card.subject]
-    claims = [_verdict(row) for row in mine.to_dict("records")]
+    records: list[dict[str, Any]] = mine.to_dict("records")
+    claims = [printed(row) | {"audit": row["audit"]} for row in records]
     return templates.fill(
         Path(__file__).parent / "card.html",
         subject=card.subject,
@@ -86,25 +87,6 @@ def _axes(card: Card) -> list[dict[str, Any]]:
             }
         )
     return table
-
-
-def _verdict(row: dict[str, Any]) -> dict[str, Any]:
-    text, interval = estimate(row["estimate"], row["low"], row["high"])
-    return {
-        "audit": row["audit"],
-        "statement": row["claim"],
-        "kind": row["kind"],
-        "label": KINDS.get(row["kind"], ""),
-        "outcome": row["verdict"],
-        "slug": row["verdict"].replace(" ", "-"),
-        "symbol": SYMBOLS[row["verdict"]],
-        "estimate": text,
-        "interval": interval,
-        "criterion": row["criterion"].partition(" at ")[0],
-        "where": row["criterion"].partition(" at ")[2],
-        "reason": row["reason"],
-        "n": row["n"],
-    }
 
 
 def _numbers(card: Card) -> list[dict[str, Any]]:

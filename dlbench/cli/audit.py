@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import click
 
-from dlbench.cli.run import carry_out, check_cuda, options_of, status_of
+from dlbench.cli.run import carry_out, check_cuda, limited, options_of, status_of
 from dlbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,11 +39,7 @@ PREFLIGHT_TIMEOUT = 600.0
 @click.option("--preset", metavar="NAME", help="quick (default) or full.")
 @click.option("--seeds", type=int, metavar="N", help="Parts of the examples, each measured apart. Default 6, full 10.")
 @click.option("--set", "sets", multiple=True, metavar="AUDIT.PARAM=VALUE", help="Set a parameter; repeatable.")
-@click.option("--device", metavar="cpu|cuda", help="Where to compute. Default cpu.")
-@click.option("--jobs", type=int, metavar="N", help="Trials at a time. Default: one a core on cpu, one on cuda.")
-@click.option("--threads", type=int, metavar="N", help="Threads a trial computes with. Default 1.")
-@click.option("--timeout", type=float, metavar="S", help="Seconds a trial may take. Default 3600.")
-@click.option("--memory", type=float, metavar="GIB", help="Memory a trial's processes may hold. Default: a fair share.")
+@limited
 @click.option("--out", metavar="DIR", help="The run folder. Default runs/audit-NAME.")
 @click.option("--fresh", is_flag=True, help="Measure again what the folder holds already.")
 @click.option("--quiet", is_flag=True, help="No progress; the result and errors only.")

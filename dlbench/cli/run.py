@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from dlbench.runner import Plan, Request, Summary
 
 
+def limited(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of commands that run trials: where, how many at a time, and within which limits."""
+    for option in (
+        click.option("--memory", type=float, metavar="GIB", help="Memory a trial may hold. Default: a fair share."),
+        click.option("--timeout", type=float, metavar="S", help="Seconds a trial may take. Default 3600."),
+        click.option("--threads", type=int, metavar="N", help="Threads a trial computes with. Default 1."),
+        click.option(
+            "--jobs", type=int, metavar="N", help="Trials at a time. Default: one a core on cpu, one on cuda."
+        ),
+        click.option("--device", metavar="cpu|cuda", help="Where trials compute. Default cpu."),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command("run", short_help="run experiments; the same command again resumes")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--preset", metavar="NAME", help="quick (default; minutes on two cores) or full (the paper's protocol).")
@@ -26,11 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("--set", "sets", multiple=True, metavar="NAME.PARAM=VALUE", help="Set a parameter; repeatable.")
 @click.option("--config", metavar="FILE.toml", help="Options, and a table of parameters for each experiment.")
-@click.option("--device", metavar="cpu|cuda", help="Where trials compute. Default cpu.")
-@click.option("--jobs", type=int, metavar="N", help="Trials at a time. Default: one a core on cpu, one on cuda.")
-@click.option("--threads", type=int, metavar="N", help="Threads a trial computes with. Default 1.")
-@click.option("--timeout", type=float, metavar="S", help="Seconds a trial may take. Default 3600.")
-@click.option("--memory", type=float, metavar="GIB", help="Memory a trial's processes may hold. Default: a fair share.")
+@limited
 @click.option("--out", metavar="DIR", help="The run folder. Default runs/PRESET.")
 @click.option("--fresh", is_flag=True, help="Run again what the folder holds already.")
 @click.option("--quiet", is_flag=True, help="No progress; verdicts and errors only.")

@@ -190,10 +190,10 @@ def _section(
     }
 
 
-def _verdict(claim: Mapping[str, Any]) -> dict[str, Any]:
+def printed(claim: Mapping[str, Any]) -> dict[str, Any]:
+    """What pages show of a verdict, of an experiment or of one subject: a row of claims in words."""
     estimate, interval = typeset.estimate(claim["estimate"], claim["low"], claim["high"])
     criterion, *where = claim["criterion"].split(" at ")
-    region = bars.wanted(criterion)
     return {
         "statement": claim["claim"],
         "kind": claim["kind"],
@@ -203,14 +203,20 @@ def _verdict(claim: Mapping[str, Any]) -> dict[str, Any]:
         "symbol": SYMBOLS[claim["verdict"]],
         "estimate": estimate,
         "interval": interval,
-        "exact": f"{claim['estimate']!r} [{claim['low']!r}, {claim['high']!r}]",
         "n": claim["n"],
-        "p": typeset.p_value(claim["p"]),
-        "p_holm": claim["p_holm"],
-        "p_adjusted": typeset.p_value(claim["p_holm"]),
         "criterion": criterion.replace("-", "−"),
         "where": ", ".join(where),
         "reason": claim["reason"],
+    }
+
+
+def _verdict(claim: Mapping[str, Any]) -> dict[str, Any]:
+    region = bars.wanted(claim["criterion"].partition(" at ")[0])
+    return printed(claim) | {
+        "exact": f"{claim['estimate']!r} [{claim['low']!r}, {claim['high']!r}]",
+        "p": typeset.p_value(claim["p"]),
+        "p_holm": claim["p_holm"],
+        "p_adjusted": typeset.p_value(claim["p_holm"]),
         "turning": turning_point(
             claim["verdict"], claim["estimate"], claim["low"], claim["high"], int(claim["n"]), region
         ),

@@ -16,8 +16,8 @@ whose labels are the same and whose cross-entropy has no digits left to descend 
 An image that nothing breaks costs, a radius of three, (1 + ``target_classes``) · ``steps`` gradients, as many forward
 passes, and ``queries`` more; the diagnosis, with the defaults, about 860 forward passes and 490 gradients. On one core
 a fold of 100 images of 3 × 32 × 32 took 80 seconds with a convolutional network of 11 million operations an image, of
-which nothing fell at two radii of three. A ResNet-18, with a hundred times as many, wants ``tested=20`` and
-``diagnosed=5`` there, or a GPU. What falls at once costs far less.
+which nothing fell at two radii of three; what falls at once costs far less. For larger networks there are ``tested``
+and ``diagnosed``, or a GPU.
 """
 
 from __future__ import annotations

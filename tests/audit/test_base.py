@@ -1,13 +1,16 @@
 """What all audits have: folds that do not overlap, subjects by label, and what cannot be measured."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
-from dlbench import Context
+from dlbench import Context, Metric
 from dlbench.audit import Audit, Subject
 from dlbench.audit.examples import dealt, examples
 from dlbench.audit.subject import CAPTIONS, MOST_SHOWN, SHOWN, WIDEST
+from dlbench.declarations import declaration_problems
 from dlbench.errors import NotApplicable, ParameterError
 from tests.audit import toys
 from tests.audit.conftest import CLASSES, Bright
@@ -84,11 +87,14 @@ def test_what_an_audit_does_not_take(bright):
         list(audit.trial(context(table)))
 
 
-def test_a_base_without_measure_says_so(bright):
-    with pytest.raises(NotImplementedError, match="Audit has no measure"):
-        list(
-            Audit(data="mine", models=("tests.audit.toys:build",)).trial(context(dict(zip("xy", bright, strict=True))))
-        )
+def test_an_audit_without_measure_is_told_before_anything_runs():
+    @dataclass(frozen=True)
+    class Empty(Audit):
+        title = "Nothing"
+        metrics = {"accuracy": Metric("nothing", main=True)}
+
+    assert [problem for problem in declaration_problems(Empty) if "measure" in problem]
+    assert not declaration_problems(toys.Right)
 
 
 def test_a_subject_answers_in_parts_and_is_left_as_it_was(bright):

@@ -1,6 +1,5 @@
 """A model in one line of text: what may stand behind its import path."""
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -77,4 +76,4 @@ def test_weights_that_cannot_be_used(tmp_path, file, message):
     safetensors.write(tmp_path / "other.safetensors", nn.Linear(2, 2).state_dict(), {})
     with pytest.raises(ParameterError, match=message) as caught:
         module_from(f"tests.audit.toys:build?weights={tmp_path / file}", "models", Context(seed=0))
-    assert "\n" not in str(caught.value) and np.isfinite(len(str(caught.value)))
+    assert "\n" not in str(caught.value)
