@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
+#include <functional>
+#include <memory>
+#include <type_traits>
 
 #include "aggregate/simd.h"
 #include "perturb/gradient_sums.h"
@@ -32,12 +34,12 @@ class Sample {
     if (!limits.by_channel()) period_ = 1;
     if (limits.by_channel() && batch.channels_last) period_ = batch.channels;
     const int64_t length = std::min(kBlock, batch.size()) + period_;
-    lower_.resize(length), upper_.resize(length);
+    lower_.reset(new Real[length]), upper_.reset(new Real[length]);
     for (int64_t channel = 0; channel < period_; ++channel) put(channel, 1, channel);
     for (int64_t written = period_; written > 0 && written < length; written *= 2) {
       const int64_t more = std::min(written, length - written);
-      std::copy_n(lower_.data(), more, lower_.data() + written);
-      std::copy_n(upper_.data(), more, upper_.data() + written);
+      std::copy_n(lower_.get(), more, lower_.get() + written);
+      std::copy_n(upper_.get(), more, upper_.get() + written);
     }
   }
 
@@ -46,15 +48,15 @@ class Sample {
     for (int64_t first = 0; first < batch_.size(); first += kBlock) {
       const int64_t size = std::min(kBlock, batch_.size() - first), shift = period_ > 0 ? first % period_ : 0;
       if (period_ == 0) write_planes(first, size);
-      f(Block<Real>{v_ + first, x_ + first, lower_.data() + shift, upper_.data() + shift, first, size});
+      f(Block<Real>{v_ + first, x_ + first, lower_.get() + shift, upper_.get() + shift, first, size});
     }
   }
 
  private:
   void put(int64_t i, int64_t count, int64_t channel) {
     const Limits<Real> here = limits_.at(sample_, channel);
-    std::fill_n(lower_.data() + i, count, here.lower);
-    std::fill_n(upper_.data() + i, count, here.upper);
+    std::fill_n(lower_.get() + i, count, here.lower);
+    std::fill_n(upper_.get() + i, count, here.upper);
   }
 
   void write_planes(int64_t first, int64_t size) {
@@ -72,7 +74,7 @@ class Sample {
   Real* v_;
   const Real* x_;
   int64_t period_ = 0;  // after which the box repeats itself; 0 for channels one after the other, written for each block
-  std::vector<Real> lower_, upper_;
+  std::unique_ptr<Real[]> lower_, upper_;
 };
 
 template <typename Real>
@@ -89,6 +91,9 @@ class Total {
     std::memcpy(parts, &wide, sizeof parts);
     for (int i = 0; i < kParts; ++i) sums_[i] += term(parts[i]);
   }
+  void add(typename Lanes<Real>::Vector numbers) {
+    add(numbers, [](Doubles part) { return part; });
+  }
 
   double value() const {
     double sum = 0;
@@ -103,6 +108,7 @@ class Total {
   Doubles sums_[kParts] = {};
 };
 
+// The sums of numbers of any kind.
 template <typename Ball, typename Real>
 [[gnu::always_inline]] inline Sums sums_of(const Block<Real>& block, Ball ball) {
   constexpr auto load = Lanes<Real>::load;
@@ -119,6 +125,38 @@ template <typename Ball, typename Real>
   Sums sums{cost.value(), slope.value(), reach.value()};
   for (; i < block.size; ++i)
     sums += sums_of<Ball>(part_of(ball, block.v[i], block.x[i], block.lower[i], block.upper[i]));
+  return sums;
+}
+
+// How many numbers are added in their own type before the sum goes on in double: in float, four rounding errors of a
+// square's are half of what lies between the radii.
+template <typename Real>
+constexpr int kRun = sizeof(Real) == 4 ? 4 : 1;
+
+// The sums of finite numbers, twice as fast. They are not finite where one of the numbers, or a square, is not.
+template <typename Ball, typename Real>
+[[gnu::always_inline]] inline Sums plain_sums_of(const Block<Real>& block, Ball ball) {
+  constexpr auto load = Lanes<Real>::load;
+  Total<Real> cost, slope, reach;
+  int64_t i = 0;
+  while (i + kRun<Real> * kLanes<Real> <= block.size) {
+    typename Lanes<Real>::Vector costs{}, slopes{}, reaches{};
+    for (const int64_t end = i + kRun<Real> * kLanes<Real>; i < end; i += kLanes<Real>) {
+      const auto x = load(block.x + i);
+      const auto part = part_of(ball, load(block.v + i) - x, load(block.lower + i) - x, load(block.upper + i) - x);
+      costs += Ball::cost(part.cost);
+      slopes += Ball::slope(part.slope);
+      reaches += Ball::cost(part.reach);
+    }
+    cost.add(costs);
+    slope.add(slopes);
+    reach.add(reaches);
+  }
+  Sums sums{cost.value(), slope.value(), reach.value()};
+  for (; i < block.size; ++i) {
+    const Real x = block.x[i];
+    sums += sums_of<Ball>(part_of(ball, block.v[i] - x, block.lower[i] - x, block.upper[i] - x));
+  }
   return sums;
 }
 
@@ -145,13 +183,18 @@ void step(Sample<Real>& sample, double eps, MoveBlock move) {
   Sums unchanged{};
   sample.each_block([&](const Block<Real>& block) {
     move(block);
-    unchanged += sums_of(block, Ball(Ball::kUnchanged));
+    unchanged += plain_sums_of(block, Ball(Ball::kUnchanged));
   });
-  const Ball ball(solve<Ball>(eps, unchanged, [&](Ball trial) {
+  const bool plain = eps >= Ball::kLeastPlain && std::isfinite(unchanged.reach);
+  const auto sums_at = [&](Ball trial) {
     Sums total{};
-    sample.each_block([&](const Block<Real>& block) { total += sums_of(block, trial); });
+    sample.each_block([&](const Block<Real>& block) {
+      total += plain ? plain_sums_of(block, trial) : sums_of(block, trial);
+    });
     return total;
-  }));
+  };
+  if (!plain) unchanged = sums_at(Ball(Ball::kUnchanged));
+  const Ball ball(solve<Ball>(eps, unchanged, sums_at));
   sample.each_block([&](const Block<Real>& block) { settle(block, ball); });
 }
 
@@ -164,6 +207,53 @@ L2Move l2_move(const typename Format::Bits* grad, int64_t size, double step) {
   return {squares > 0 ? step / std::sqrt(squares) : 0, scale};
 }
 
+// The sum of squares of a gradient of the state's own type; not finite where one of them is not.
+template <typename Real>
+double plain_squares(const Real* grad, int64_t size) {
+  Total<Real> total;
+  int64_t i = 0;
+  while (i + kRun<Real> * kLanes<Real> <= size) {
+    typename Lanes<Real>::Vector squares{};
+    for (const int64_t end = i + kRun<Real> * kLanes<Real>; i < end; i += kLanes<Real>) {
+      const auto slope = Lanes<Real>::load(grad + i);
+      squares += slope * slope;
+    }
+    total.add(squares);
+  }
+  double sum = total.value();
+  for (; i < size; ++i) sum += double(grad[i]) * double(grad[i]);
+  return sum;
+}
+
+// Whether gradients come in the state's own type.
+template <typename Real, typename Format>
+constexpr bool kOwn = std::is_same_v<Format, std::conditional_t<sizeof(Real) == 4, Binary32, Binary64>>;
+
+// Along a gradient of the state's own type, where its norm and the rate are numbers far from the ends of that type.
+template <typename Real>
+class PlainL2Move {
+ public:
+  PlainL2Move(const Real* grad, int64_t size, double step) : grad_(grad) {
+    const double squares = plain_squares(grad, size);
+    rate_ = static_cast<Real>(step / std::sqrt(squares));
+    holds_ = squares > kLeast && squares < 1 / kLeast && std::fabs(rate_) > kLeast;
+  }
+
+  explicit operator bool() const { return holds_; }
+
+  void operator()(const Block<Real>& block) const {
+    const Real* grad = grad_ + block.first;
+#pragma GCC ivdep
+    for (int64_t i = 0; i < block.size; ++i) block.v[i] += rate_ * grad[i];
+  }
+
+ private:
+  static constexpr double kLeast = sizeof(Real) == 4 ? 0x1p-80 : 0x1p-800;
+  const Real* grad_;
+  Real rate_;
+  bool holds_;
+};
+
 // ------------------------------------------------------------------------------------------------------ the L1 step
 
 template <typename Format, typename Real>
@@ -174,33 +264,45 @@ void write_keys(const Block<Real>& block, const typename Format::Bits* grad, boo
   for (int64_t i = 0; i < size; ++i) keys[i] = Move::template key<Format>(v[i], grad[i], descend, lower[i], upper[i]);
 }
 
-constexpr int kDigit = 11;  // bits looked at in one pass
+constexpr int kDigit = 8;     // bits looked at in one pass
+constexpr int kTables = 4;    // neighbours, which are often alike, are counted apart, so that none waits for the last
+constexpr int64_t kFew = 64;  // keys that are sorted out at once
+
+// How often each digit occurs.
+template <typename Bits>
+void count_digits(const Bits* keys, int64_t n, int shift, int64_t (&counts)[1 << kDigit]) {
+  int64_t tables[kTables][1 << kDigit] = {};
+  const auto digit = [&](int64_t i) { return (keys[i] >> shift) % (1 << kDigit); };
+  int64_t i = 0;
+  for (; i + kTables <= n; i += kTables)
+    for (int t = 0; t < kTables; ++t) ++tables[t][digit(i + t)];
+  for (; i < n; ++i) ++tables[0][digit(i)];
+  for (int d = 0; d < 1 << kDigit; ++d) counts[d] = tables[0][d] + tables[1][d] + tables[2][d] + tables[3][d];
+}
 
 // The k-th largest of n keys, digit by digit from the highest, and how many are positive and at least as large. After a
-// pass only the keys that share its digit are left, moved to the front.
+// pass only the keys that share its digit are left, moved to the front; a few are put in order as they are.
 template <typename Bits>
 L1Move<Bits> l1_move(Bits* keys, int64_t n, int64_t k, double step) {
-  Bits least = 0;
   int64_t larger = 0;
-  for (int end = 8 * sizeof(Bits); end > 0;) {
-    const int shift = std::max(0, end - kDigit);
-    const Bits mask = static_cast<Bits>((uint64_t(1) << (end - shift)) - 1);
-    int64_t counts[1 << kDigit] = {};
-    for (int64_t i = 0; i < n; ++i) ++counts[(keys[i] >> shift) & mask];
-    int digit = mask;
+  for (int shift = 8 * sizeof(Bits); shift > 0 && n > kFew;) {
+    shift -= kDigit;
+    int64_t counts[1 << kDigit];
+    count_digits(keys, n, shift, counts);
+    Bits digit = (1 << kDigit) - 1;
     while (larger + counts[digit] < k) larger += counts[digit--];
     int64_t left = 0;
     for (int64_t i = 0; i < n; ++i) {
       const Bits key = keys[i];
       keys[left] = key;
-      left += ((key >> shift) & mask) == static_cast<Bits>(digit);
+      left += (key >> shift) % (1 << kDigit) == digit;
     }
     n = left;
-    least |= static_cast<Bits>(digit) << shift;
-    end = shift;
   }
-  const int64_t moving = least > 0 ? larger + n : larger;
-  return {std::max(least, Bits(1)), moving > 0 ? step / double(moving) : 0};
+  std::nth_element(keys, keys + (k - larger - 1), keys + n, std::greater<Bits>());
+  const Bits least = std::max(keys[k - larger - 1], Bits(1));
+  const int64_t moving = larger + std::count_if(keys, keys + n, [&](Bits key) { return key >= least; });
+  return {least, moving > 0 ? step / double(moving) : 0};
 }
 
 }  // namespace
@@ -210,8 +312,12 @@ void l2_step_cpu(Real* x_adv, const Real* x, const typename Format::Bits* grad, 
                  int64_t sample) {
   const Limits<Real> own = limits.at(sample, 0);
   grad += sample * batch.size();
-  const L2Move move = l2_move<Format>(grad, batch.size(), own.step);
   Sample<Real> blocks(x_adv, x, batch, limits, sample);
+  if constexpr (kOwn<Real, Format>) {
+    const PlainL2Move<Real> move(reinterpret_cast<const Real*>(grad), batch.size(), own.step);
+    if (move) return step<L2<Real>>(blocks, own.eps, move);
+  }
+  const L2Move move = l2_move<Format>(grad, batch.size(), own.step);
   step<L2<Real>>(blocks, own.eps, [&](const Block<Real>& block) { move_by<Format>(block, move, grad + block.first); });
 }
 

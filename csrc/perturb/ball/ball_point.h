@@ -73,7 +73,7 @@ DLBENCH_SHARED Numbers towards(Numbers x, Numbers p) {
 // sample's norm, computed exactly, exceeds eps, and what has been projected once is accepted as it is.
 template <typename Real>
 struct Radius {
-  static constexpr double kUnit = sizeof(Real) == 4 ? 0x1p-22 : 0x1p-41;
+  static constexpr double kUnit = sizeof(Real) == 4 ? 0x1p-21 : 0x1p-41;
   double low, target, high, accepted;
 
   DLBENCH_SHARED explicit Radius(double eps)
@@ -102,6 +102,7 @@ template <typename Real_>
 struct L2 {
   using Real = Real_;
   static constexpr double kUnchanged = 1;  // the parameter, s, that leaves v where it is
+  static constexpr double kLeastPlain = sizeof(Real) == 4 ? 0x1p-30 : 0;  // radii whose squares float may not hold
   Real t;
 
   DLBENCH_SHARED explicit L2(double s) : t(static_cast<Real>(sqrt(s))) {}
@@ -135,6 +136,7 @@ template <typename Real_>
 struct L1 {
   using Real = Real_;
   static constexpr double kUnchanged = 0;  // theta
+  static constexpr double kLeastPlain = 0;
   Real theta, rest;  // what theta is more than a Real; many small coordinates notice
 
   DLBENCH_SHARED explicit L1(double whole)
@@ -169,7 +171,7 @@ DLBENCH_SHARED Numbers difference(Numbers v, Numbers x) {
   return held(v - x, Numbers() - kFarthest<Real>, Numbers() + kFarthest<Real>);
 }
 
-// One element's part in its sample's sums. One that is no number, or whose x is infinite, has none.
+// One element's part in its sample's sums.
 template <typename Numbers>
 struct Part {
   Numbers cost;   // how far from x it comes to lie
@@ -177,12 +179,21 @@ struct Part {
   Numbers reach;  // v - x where the box lets it move
 };
 
+// From d = v - x and the room in the box, lower - x and upper - x.
+template <typename Ball, typename Numbers>
+DLBENCH_SHARED Part<Numbers> part_of(Ball ball, Numbers d, Numbers down, Numbers up) {
+  const Numbers zero = {}, pulled = ball.pulled(d), p = held(pulled, down, up);
+  const auto moves = p != zero;
+  return {p, moves & (p == pulled) ? d : zero, moves ? d : zero};
+}
+
+// The same of any numbers: one that is none, or whose x is infinite, has no part.
 template <typename Ball, typename Numbers>
 DLBENCH_SHARED Part<Numbers> part_of(Ball ball, Numbers v, Numbers x, Numbers lower, Numbers upper) {
-  const Numbers zero = {}, d = difference<typename Ball::Real>(v, x), pulled = ball.pulled(d);
-  const Numbers p = held(pulled, lower - x, upper - x);
-  const auto moves = (v == v) & (x - x == zero) & (p != zero);
-  return {moves ? p : zero, moves & (p == pulled) ? d : zero, moves ? d : zero};
+  const Part<Numbers> part = part_of(ball, difference<typename Ball::Real>(v, x), lower - x, upper - x);
+  const Numbers zero = {};
+  const auto counts = (v == v) & (x - x == zero);
+  return {counts ? part.cost : zero, counts ? part.slope : zero, counts ? part.reach : zero};
 }
 
 template <typename Ball>

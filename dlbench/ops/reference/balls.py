@@ -15,7 +15,7 @@ from dlbench.ops.reference.steps import down, into_linf_ball, limit_tensors, obs
 
 PASSES = 72  # of a bisection by geometric means: from 2^-1000 it takes 10 to find an exponent, and 53 for the digits
 NEXT_TO_NOTHING = 2.0**-1000
-UNIT = {torch.float32: 2.0**-22, torch.float64: 2.0**-41}  # by which the radii that are accepted and aimed at differ
+UNIT = {torch.float32: 2.0**-21, torch.float64: 2.0**-41}  # by which the radii that are accepted and aimed at differ
 FARTHEST = {torch.float32: torch.finfo(torch.float32).max, torch.float64: 2.0**500}
 
 Pull = Callable[[Tensor, Tensor], Tensor]  # (v - x [N, D], multiplier [N, 1]) -> how far from x it is left
