@@ -1,13 +1,14 @@
-"""Networks for signals that differ in one thing at a time.
+"""Networks for signals, and for images, that differ in one thing at a time.
 
 All have three hidden layers, leaky ReLUs (with one filter, a plain one that is never active ends all learning) and a
-linear head. The convolution and the locally connected network have the same windows, 5, 3 and 3 wide and every second
-place, without padding and without pooling.
+linear head. The convolution and the locally connected network have the same windows, 5, 3 and 3 wide (of images also
+high) and every second place, without padding and without pooling.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,35 +23,41 @@ MIXER, POOLED = "mixer", "pooled convolution"
 PUBLISHED = ("logistic", "mlp", "cnn", "gru")  # of MNIST-1D's repository, as wide as they are there
 SIZES = (5, 3, 3)  # of windows
 STRIDE = 2
-PATCH = 5
+PATCH = {1: 5, 2: 4}  # places along a dimension, by the number of dimensions; they divide 40, 28 and 32
 
 
-def build(kind: str, length: int, width: int, outputs: int) -> nn.Module:
-    """An untrained network for signals [n, length].
+def build(kind: str, shape: Sequence[int], width: int, outputs: int) -> nn.Module:
+    """An untrained network for signals [n, length] or images [n, channels, height, columns].
 
     Args:
         kind: one of LADDER, MIXER or POOLED.
-        length: of a signal.
+        shape: of one of them, [length] or [channels, height, columns].
         width: filters of each layer; hidden units; features of the mixer's patches.
         outputs: how many scores.
     """
+    channels, *lengths = shape if len(shape) == 3 else (1, *shape)
+    dims = len(lengths)
+    layers: list[nn.Module]
     if kind == MIXER:
-        net: nn.Module = nn.Sequential(nn.Unflatten(1, (-1, PATCH)), Mixer(length // PATCH, width), Mean())
-        return initialised(nn.Sequential(net, nn.Linear(width, outputs)))
-    layers: list[nn.Module] = []
+        patch = PATCH[dims]
+        patches = math.prod(length // patch for length in lengths)
+        embedding = [Windows(channels, width, patch, patch, dims), nn.Flatten(1, -2)]
+        layers = [ChannelsLast(dims), *embedding, Mixer(patches, width), Mean()]
+        return initialised(nn.Sequential(nn.Sequential(*layers), nn.Linear(width, outputs)))
     if kind == FULL:
-        for features in (length, width, width):
+        layers = [nn.Flatten()]
+        for features in (math.prod(shape), width, width):
             layers += [nn.Linear(features, width), nn.LeakyReLU(0.1)]
         return initialised(nn.Sequential(nn.Sequential(*layers), nn.Linear(width, outputs)))
-    layers, channels = [nn.Unflatten(1, (length, 1))], 1
+    layers = [ChannelsLast(dims)]
     for size in SIZES:
         if kind == LOCAL:
-            layers.append(LocalWindows((length,), channels, width, size, STRIDE))
+            layers.append(LocalWindows(tuple(lengths), channels, width, size, STRIDE))
         else:
-            layers.append(Windows(channels, width, size, STRIDE, 1))
+            layers.append(Windows(channels, width, size, STRIDE, dims))
         layers.append(nn.LeakyReLU(0.1))
-        channels, length = width, (length - size) // STRIDE + 1
-    places = 1 if kind == POOLED else length
+        channels, lengths = width, [(length - size) // STRIDE + 1 for length in lengths]
+    places = 1 if kind == POOLED else math.prod(lengths)
     layers.append(Mean() if kind == POOLED else nn.Flatten())
     return initialised(nn.Sequential(nn.Sequential(*layers), nn.Linear(places * width, outputs)))
 
@@ -96,24 +103,33 @@ def widened(net: nn.Module, wide: nn.Module) -> nn.Module:
     return wide
 
 
-class Mean(nn.Module):
-    """The mean over places of [n, places, features]."""
+class ChannelsLast(nn.Module):
+    """[n, length] as [n, length, 1], and [n, channels, height, columns] as [n, height, columns, channels]."""
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        self.dims = dims
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.mean(1)
+        return x.unsqueeze(2) if self.dims == 1 else x.movedim(1, -1)
+
+
+class Mean(nn.Module):
+    """The mean over places of [n, places, ..., features]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1, -2).mean(1)
 
 
 class Mixer(nn.Module):
-    """Features of patches [n, patches, size], mixed between patches, then within each (Tolstikhin et al. 2021)."""
+    """Features of patches [n, patches, features], mixed between patches, then within each (Tolstikhin et al. 2021)."""
 
     def __init__(self, patches: int, width: int) -> None:
         super().__init__()
-        self.embedding = nn.Linear(PATCH, width)
         self.between = perceptron([patches, 2 * patches, patches])
         self.within = perceptron([width, 2 * width, width])
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.embedding(x)
         x = x + self.between(x.transpose(1, 2)).transpose(1, 2)
         out: Tensor = x + self.within(x)
         return out

@@ -24,7 +24,7 @@ from dlbench_plugins.convolutions.ladder import (
     published,
     widened,
 )
-from dlbench_plugins.convolutions.signals import MOVES, OLD, Signals, consistency, right_share
+from dlbench_plugins.convolutions.tasks import MOVES, OLD, PIXELS, consistency, of_images, of_signals, right_share
 from dlbench_plugins.networks import Examples, as_costly, flops
 
 from .drawing import drawn
@@ -43,21 +43,21 @@ def context(seed=100):
 
 @pytest.mark.parametrize("kind", [*LADDER, MIXER, POOLED])
 def test_networks_take_signals(kind):
-    assert build(kind, 40, 6, 10)(torch.zeros(3, 40)).shape == (3, 10)
+    assert build(kind, [40], 6, 10)(torch.zeros(3, 40)).shape == (3, 10)
 
 
 def test_parameters_by_hand():
     """Windows of 5, 3, 3 inputs at 18, 8 and 3 places; a window's weights and one bias, once or at every place."""
-    assert parameters(build(CONV, 40, 2, 10)) == 2 * 6 + 2 * 7 + 2 * 7 + 10 * 7
-    assert parameters(build(LOCAL, 40, 2, 10)) == 18 * 12 + 8 * 14 + 3 * 14 + 70
-    assert parameters(build(FULL, 40, 2, 10)) == 2 * 41 + 2 * 3 + 2 * 3 + 10 * 3
-    assert parameters(build(POOLED, 40, 2, 10)) == 12 + 14 + 14 + 10 * 3
+    assert parameters(build(CONV, [40], 2, 10)) == 2 * 6 + 2 * 7 + 2 * 7 + 10 * 7
+    assert parameters(build(LOCAL, [40], 2, 10)) == 18 * 12 + 8 * 14 + 3 * 14 + 70
+    assert parameters(build(FULL, [40], 2, 10)) == 2 * 41 + 2 * 3 + 2 * 3 + 10 * 3
+    assert parameters(build(POOLED, [40], 2, 10)) == 12 + 14 + 14 + 10 * 3
 
 
 def test_flops_by_hand():
     products = 18 * 5 * 2 + 8 * 6 * 2 + 3 * 6 * 2 + 6 * 10
-    assert flops(build(CONV, 40, 2, 10), [40]) == flops(build(LOCAL, 40, 2, 10), [40]) == 2 * products
-    assert flops(build(FULL, 40, 2, 10), [40]) == 2 * (80 + 4 + 4 + 20)
+    assert flops(build(CONV, [40], 2, 10), [40]) == flops(build(LOCAL, [40], 2, 10), [40]) == 2 * products
+    assert flops(build(FULL, [40], 2, 10), [40]) == 2 * (80 + 4 + 4 + 20)
 
 
 @pytest.mark.parametrize(("budget", "width"), [(1, 1), (2, 1), (11, 3), (13, 4), (100, 10)])
@@ -68,8 +68,8 @@ def test_the_width_that_costs_most_nearly_as_much(budget, width):
 @pytest.mark.parametrize("kind", [CONV, FULL])
 def test_a_widened_network_is_the_narrow_one_and_remains_so(kind):
     torch.manual_seed(0)
-    narrow = build(kind, 40, 2, 10)
-    wide = widened(narrow, build(kind, 40, 5, 10))
+    narrow = build(kind, [40], 2, 10)
+    wide = widened(narrow, build(kind, [40], 5, 10))
     x, y = torch.randn(30, 40), torch.arange(30) % 10
     assert torch.allclose(wide(x), narrow(x), atol=1e-6)
     for net in (narrow, wide):
@@ -85,7 +85,7 @@ def test_the_mean_over_places_makes_a_convolution_invariant():
     """Far from the ends a curve can move by the product of the strides, 8, and nothing changes."""
     x = torch.zeros(1, 120)
     x[0, 48:52] = torch.randn(4)
-    shared, own = build(POOLED, 120, 3, 10), build(CONV, 120, 3, 10)
+    shared, own = build(POOLED, [120], 3, 10), build(CONV, [120], 3, 10)
     assert torch.allclose(shared(x), shared(x.roll(8, 1)), atol=1e-5)
     assert not torch.allclose(own(x), own(x.roll(8, 1)), atol=1e-2)
 
@@ -99,18 +99,73 @@ def test_published_networks_have_their_published_numbers_of_parameters():
 
 
 def test_tasks():
-    signals = Signals(TINY.sizes, 20, 100, 50, context())
+    signals = of_signals(TINY.sizes, 20, 100, 50, context())
     assert [len(signals.train[f"n={size}"].y) for size in TINY.sizes] == [20, 60]
     assert torch.equal(signals.train["n=20"].x, signals.train["n=60"].x[:20])
     permuted, ordered = signals.train[study.PERMUTED].x, signals.train["n=60"].x
     assert not torch.equal(permuted, ordered) and torch.equal(permuted.sort(1)[0], ordered.sort(1)[0])
     order = [int((column == ordered.T).all(1).nonzero()) for column in permuted.T]
     assert torch.equal(signals.permuted_test.x, signals.test.x[:, order])
-    assert signals.train["old digits"].y.max() < OLD
-    held, train, test = signals.new_digits
+    assert signals.train["old classes"].y.max() < OLD
+    held, train, test = signals.new_classes
     assert all(set(part.y.tolist()) <= set(range(5)) for part in (held, train, test))
     assert len(test.y) == int((signals.test.y >= OLD).sum())
     assert set(signals.moved) == set(MOVES)
+
+
+IMAGES = np.random.default_rng(0).random((300, 28, 28), np.float32), np.arange(300) % 10
+
+
+def of_made_images(channels, tested=100):
+    x, y = IMAGES
+    made = context()
+    data = {"x": x} if channels == 1 else {"x": np.stack([x, 2 * x, 3 * x], 1)}
+    object.__setattr__(made, "data", lambda name: {**data, "y": y})
+    return of_images("made", (20, 60), 30, tested, 50, made)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tasks_of_images(channels):
+    images = of_made_images(channels)
+    assert images.shape == (channels, 28, 28) and len(images.test.y) == 100
+    assert torch.equal(images.train[study.STANDING].x, images.train["n=60"].x)
+    assert list(images.moved) == list(PIXELS)
+    assert torch.equal(images.moved[0].x, images.test.x)
+    moved = images.moved[4].x
+    assert torch.equal(moved[..., 4:], images.test.x[..., :-4]) and moved[..., :4].abs().max() == 0
+    mixed, ordered = images.permuted_test.x, images.test.x
+    assert not torch.equal(mixed, ordered)
+    assert torch.equal(mixed.flatten(2).sort(2)[0], ordered.flatten(2).sort(2)[0])
+    if channels == 3:  # the channels of a pixel stay together
+        assert torch.equal(mixed[:, 1], 2 * mixed[:, 0])
+    assert len(of_made_images(1, tested=10**6).test.y) == 300 - 90
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+@pytest.mark.parametrize("kind", [*LADDER, MIXER, POOLED])
+def test_networks_take_images(kind, shape):
+    assert build(kind, shape, 3, 10)(torch.zeros(2, *shape)).shape == (2, 10)
+
+
+def test_windows_of_images_are_those_of_a_convolution_by_torch():
+    net = build(CONV, (3, 32, 32), 4, 10)
+    own = nn.Conv2d(3, 4, 5, stride=2)
+    weight = net[0][1].weights.weight.detach().view(4, 5, 5, 3)
+    with torch.no_grad():  # of what a window shows, the last dimension comes first
+        own.weight.copy_(weight.permute(0, 3, 2, 1))
+        own.bias.zero_()
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.allclose(net[0][1](net[0][0](x)).movedim(-1, 1), own(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("preset", "shape"), [("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32))])
+def test_ladders_on_images_cost_the_same(preset, shape):
+    filters = CNNSpatial.presets[preset]["filters"]
+    convolution = build(CONV, shape, filters, 10)
+    for cost in (parameters, lambda net: flops(net, shape)):
+        for kind in (LOCAL, FULL):
+            width = as_costly(lambda width, kind=kind: build(kind, shape, width, 10), cost, cost(convolution))
+            assert cost(build(kind, shape, width, 10)) == pytest.approx(cost(convolution), rel=study.BUDGET)
 
 
 def test_a_roll_changes_no_answer_of_a_network_that_does_not_look():
@@ -164,7 +219,12 @@ def test_published_networks_are_measured_where_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("change", "match"), [({"sizes": (60, 20)}, "smallest to the largest"), ({"fewer": (1, 25)}, "less than the 25")]
+    ("change", "match"),
+    [
+        ({"sizes": (60, 20)}, "smallest to the largest"),
+        ({"fewer": (1, 25)}, "less than the 25"),
+        ({"dataset": "mnist", "compared": ("gru",)}, "for signals"),
+    ],
 )
 def test_settings_that_cannot_be(change, match):
     with pytest.raises(ParameterError, match=match):
