@@ -185,6 +185,11 @@ class Patches(nn.Module):
         windows = x.unfold(-2, self.size, self.size).unfold(-2, self.size, self.size)  # [n, c, rows, columns, s, s]
         return self.filters(windows.permute(0, 2, 3, 1, 4, 5).flatten(3)).flatten(1)
 
+    def stacked(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """[K, n, filters · windows], of the images of K networks."""
+        windows = x.unfold(-2, self.size, self.size).unfold(-2, self.size, self.size)  # [K, n, c, rows, ...]
+        return run(self.filters, windows.movedim(2, -3).flatten(-3).flatten(2, 3)).flatten(2)
+
 
 class Numbers(nn.Module):
     """Bytes as numbers from -1/2 to 1/2."""
@@ -272,11 +277,15 @@ class DBVAE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, 2 + 2 · LATENT + pixels]: logits, latent means and log variances, the reconstruction."""
-        h = self.encoder(x)
-        logits, latent = self.logits(h), self.latent(h)
+        return self.stacked(x, lambda child, x: child(x))  # type: ignore[no-any-return]
+
+    def stacked(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """The same, [K, n, ...], of the images of K networks."""
+        h = run(self.encoder, x)
+        logits, latent = run(self.logits, h), run(self.latent, h)
         mean, log_variance = latent.chunk(2, -1)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        return torch.cat([logits, latent, self.decoder(torch.cat([z, logits], -1))], -1)
+        return torch.cat([logits, latent, run(self.decoder, torch.cat([z, logits], -1))], -1)
 
 
 def db_vae(sample: Sample, pool: Tensor, valid: Sample, training: Training, context: Context) -> Predict:

@@ -473,6 +473,10 @@ class Around(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + self.module(x)
 
+    def stacked(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """The same of a stack's networks."""
+        return x + run(self.module, x)
+
 
 def noisy(net: nn.Module, noise: float) -> nn.Module:
     """A copy, each of its parameters multiplied by a normal variable of mean 1."""
