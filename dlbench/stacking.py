@@ -63,7 +63,11 @@ class Stack(nn.Module):
             self.register_buffer(f"_stacked_buffer_{number}", _stacked(nets, nn.Module.get_buffer, name))
         # The architecture alone, kept from being registered: its weights are none of the stack's.
         template = copy.deepcopy(nets[0]).to("meta")
-        self._template = (template, {module: name for name, module in template.named_modules()})
+        places = {
+            module: {own: f"{name}.{own}".lstrip(".") for own in module.state_dict()}
+            for name, module in template.named_modules()
+        }
+        self._template = (template, places)
         self._layered = _is_layered(template)
         self._length = len(nets)
 
@@ -74,11 +78,13 @@ class Stack(nn.Module):
         """A copy of the k-th network."""
         if not -self._length <= k < self._length:
             raise IndexError(f"network {k} of a stack of {self._length}")
-        net = copy.deepcopy(self._template[0]).to_empty(device=next(iter(self.state_dict().values())).device)
-        own = {**dict(net.named_parameters()), **dict(net.named_buffers())}
-        for name, stacked in {**self._values(), **self._buffers_by_name()}.items():
-            own[name].data = stacked[k].detach().clone()  # the stack may have been moved to another type
-        return net
+        template, values = self._template[0], {**self._values(), **self._buffers_by_name()}  # that may have been moved
+        own: dict[int, Tensor] = {
+            id(p): nn.Parameter(values[name][k].detach().clone(), p.requires_grad)
+            for name, p in template.named_parameters()
+        }
+        own |= {id(buffer): values[name][k].detach().clone() for name, buffer in template.named_buffers()}
+        return copy.deepcopy(template, own)
 
     def train(self, mode: bool = True) -> Stack:
         """Put all networks into training mode, or into evaluation mode."""
@@ -139,7 +145,7 @@ class Stack(nn.Module):
                 return x
             if _joins_in(module):
                 return module.stacked(x, run)  # type: ignore[no-any-return, operator]
-            own = {name: values[f"{places[module]}.{name}".lstrip(".")] for name in _state(module)}
+            own = {name: values[place] for name, place in places[module].items()}
             return LAYERS[type(module)](module, x, own)
 
         return run(template, x.expand(self._length, *x.shape) if shared else x)
@@ -263,10 +269,6 @@ def _joins_in(module: nn.Module) -> bool:
     return callable(getattr(type(module), "stacked", None))
 
 
-def _state(module: nn.Module) -> list[str]:
-    return [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
-
-
 def _stacked(nets: Sequence[nn.Module], get: Callable[[nn.Module, str], Tensor], name: str) -> Tensor:
     return torch.stack([get(net, name).detach() for net in nets])
 
@@ -307,4 +309,4 @@ def step_at(optimizer: torch.optim.Optimizer, rates: Tensor) -> None:
         for group in optimizer.param_groups:
             scale = rates / group["lr"]
             for parameter, before in zip(group["params"], group.pop("before"), strict=True):
-                parameter.copy_(before.lerp(parameter, scale.view(-1, *[1] * (parameter.ndim - 1))))
+                parameter.copy_(before.lerp_(parameter, scale.view(-1, *[1] * (parameter.ndim - 1))))

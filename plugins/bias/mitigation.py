@@ -44,6 +44,7 @@ INVARIANCE, ANNEALED = 1e4, 0.4  # irm: weight of the penalty, and from which sh
 SMOOTHING = (0.1, 0.01, 0.001)  # db_vae: what is added to the density; the less, the more the rare is drawn
 DRO_STEP = 0.1
 LATENT, BINS = 8, 10
+FILTERS = 12  # of a window
 AT_ONCE = 2**24  # numbers of inputs that are answered at once
 TRIALS = 3
 
@@ -121,13 +122,19 @@ def train(sample: Sample, arms: Sequence[Arm], training: Training, context: Cont
             shares = shares / shares.sum(1, keepdim=True)
             robust = torch.einsum("kbg,kg->kb", members, shares / members.sum(1).clamp_min(1))
             weights = torch.where(dro[:, None] > 0, robust, weights)
-        total = (weights * losses).sum(1) / weights.sum(1)
-        total = total + l2 * sum(p.flatten(1).square().sum(1) for p in nets.parameters())
         adam.param_groups[0]["lr"] = training.rate * (1 - step / training.steps)
         adam.zero_grad()
-        total.sum().backward()
+        ((weights * losses).sum(1) / weights.sum(1)).sum().backward()
+        decay(nets, l2)
         adam.step()
     return nets.eval()
+
+
+@torch.no_grad()
+def decay(nets: Stack, l2: Tensor) -> None:
+    """Add the gradient of l2 · |weights|² of each network, l2 [K]."""
+    for parameter in nets.parameters():
+        parameter.grad.addcmul_(parameter, 2 * l2.view(-1, *[1] * (parameter.ndim - 1)))  # type: ignore[union-attr]
 
 
 def repeated(sample: Sample, valid: Sample, times: int, training: Training, context: Context) -> Iterator[Predict]:
@@ -154,11 +161,10 @@ def irm(sample: Sample, pool: Tensor, valid: Sample, training: Training, context
         logits = nets(mine.x)
         losses = F.cross_entropy(logits.flatten(0, 1), mine.y.repeat(TRIALS), reduction="none").view(TRIALS, -1)
         risk = (torch.einsum("kb,kbe->ke", losses, environment) / sizes).mean(1)
-        weights = sum(p.flatten(1).square().sum(1) for p in nets.parameters())
         strength = INVARIANCE if step >= ANNEALED * training.steps else 1.0
-        total = risk + L2[1] * weights + strength * irm_penalty(logits, target, environment)
         adam.zero_grad()
-        (total / strength).sum().backward()
+        (risk / strength + irm_penalty(logits, target, environment)).sum().backward()
+        decay(nets, torch.full_like(rates, L2[1] / strength))
         step_at(adam, rates * (1 - step / training.steps))
     return best(nets.eval(), range(TRIALS), valid)
 
@@ -173,24 +179,6 @@ def irm_penalty(logits: Tensor, target: Tensor, environment: Tensor) -> Tensor:
     return by_environment.square().mean(1)
 
 
-class Patches(nn.Module):
-    """A convolution whose windows stand side by side: images [n, c, h, w] → [n, filters · windows]."""
-
-    def __init__(self, channels: int, size: int, filters: int) -> None:
-        super().__init__()
-        self.size = size
-        self.filters = nn.Linear(channels * size * size, filters)
-
-    def forward(self, x: Tensor) -> Tensor:
-        windows = x.unfold(-2, self.size, self.size).unfold(-2, self.size, self.size)  # [n, c, rows, columns, s, s]
-        return self.filters(windows.permute(0, 2, 3, 1, 4, 5).flatten(3)).flatten(1)
-
-    def stacked(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """[K, n, filters · windows], of the images of K networks."""
-        windows = x.unfold(-2, self.size, self.size).unfold(-2, self.size, self.size)  # [K, n, c, rows, ...]
-        return run(self.filters, windows.movedim(2, -3).flatten(-3).flatten(2, 3)).flatten(2)
-
-
 class Numbers(nn.Module):
     """Bytes as numbers from -1/2 to 1/2."""
 
@@ -199,19 +187,19 @@ class Numbers(nn.Module):
 
 
 def network(shape: torch.Size, hidden: int) -> nn.Sequential:
-    """A small network with two outputs: for images, of 4 × 4 windows; for features, a perceptron.
+    """A small network with two outputs: for images in windows, of some filters; for features, a perceptron.
 
     For colour pictures, which are bytes, of three convolutions.
     """
     if len(shape) == 3 and shape[0] == 3:
         return nn.Sequential(Numbers(), *networks.network("cnn", shape, 2, width=hidden))
     if len(shape) == 1:
-        first: nn.Module = nn.Linear(shape[0], hidden)
+        first: list[nn.Module] = [nn.Linear(shape[0], hidden)]
         width = hidden
     else:
-        channels, height, _ = shape
-        first, width = Patches(channels, height // 4, 12), 12 * 16
-    return nn.Sequential(first, nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+        windows, pixels = shape
+        first, width = [nn.Linear(pixels, FILTERS), nn.Flatten()], FILTERS * windows  # a convolution
+    return nn.Sequential(*first, nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2))
 
 
 # ------------------------------------------------------------------------------------------------------------ choice
