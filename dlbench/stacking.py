@@ -8,7 +8,7 @@ stacked, [K, ...], and every operation is mapped over the stack, so any module w
     optimizer = torch.optim.Adam(nets.parameters(), lr=1e-3)
     for rows in batches(sizes, 64, steps=1000, generators=orders):  # [K, 64]: each network's own order
         optimizer.zero_grad()
-        nets.losses(F.cross_entropy, nets.each(x[rows]), y[rows]).sum().backward()
+        nets.losses(F.cross_entropy, nets.each(rows_of(x, rows)), y[rows]).sum().backward()
         optimizer.step()
     logits = nets(test_x)                                           # [K, n, classes]
 
@@ -32,6 +32,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+
+AHEAD = 32  # for how many steps :func:`batches` draws at once
 
 
 class Stack(nn.Module):
@@ -204,13 +206,22 @@ def batches(
         raise ValueError(f"{len(sizes)} sizes and {len(generators)} generators; give one of each a network")
     if min(*sizes, batch_size, 1) < 1:
         raise ValueError(f"sizes {list(sizes)} in batches of {batch_size}; both must be at least 1")
-    waiting = [torch.empty(0, dtype=torch.int64) for _ in sizes]
-    for _ in range(steps):
+    left = [torch.empty(0, dtype=torch.int64) for _ in sizes]
+    for done in range(0, steps, AHEAD):
+        ahead = min(AHEAD, steps - done)
+        rows = []
         for k, (size, generator) in enumerate(zip(sizes, generators, strict=True)):
-            while len(waiting[k]) < batch_size:
-                waiting[k] = torch.cat([waiting[k], torch.randperm(size, generator=generator)])
-        yield torch.stack([rows[:batch_size] for rows in waiting])
-        waiting = [rows[batch_size:] for rows in waiting]
+            missing = ahead * batch_size - len(left[k])
+            orders = [torch.randperm(size, generator=generator) for _ in range(-(-missing // size))]
+            order = torch.cat([left[k], *orders])
+            rows.append(order[: ahead * batch_size])
+            left[k] = order[ahead * batch_size :]
+        yield from torch.stack([row.view(ahead, batch_size) for row in rows], 1)
+
+
+def rows_of(x: Tensor, rows: Tensor) -> Tensor:
+    """``x[rows]`` of x [n, ...] and rows [K, batch_size], in less time: examples are copied whole, not by numbers."""
+    return x.index_select(0, rows.flatten()).view(*rows.shape, *x.shape[1:])
 
 
 # -------------------------------------------------------------------------------------------- layers of all at once

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dlbench.stacking import Dropout, Stack, batches, step_at
+from dlbench.stacking import Dropout, Stack, batches, rows_of, step_at
+from dlbench.windows import Windows
 
 STEPS, BATCH = 12, 16
 SIZES = (40, 64, 23)
@@ -102,6 +103,10 @@ LAYERED = {
     "rows": lambda: nn.Sequential(
         nn.Unflatten(1, (2, 3)), nn.Linear(3, 4), nn.LayerNorm((2, 4)), nn.Flatten(), nn.Linear(8, 2)
     ),
+    "windows": lambda: nn.Sequential(
+        *(nn.Unflatten(1, (2, 3, 1)), Windows(1, 4, 2, 1, 2), nn.ReLU()),
+        *(nn.Flatten(2), Windows(8, 3, 1, 1, 1), nn.Flatten(), nn.Linear(3, 2)),
+    ),
     "nested": lambda: nn.Sequential(
         nn.Sequential(nn.Linear(6, 6), Residual(nn.Sequential(nn.ReLU(), nn.Linear(6, 6))))
     ),
@@ -122,8 +127,20 @@ def test_layer_by_layer_they_come_to_the_bits_of_mapped_ones(build, dtype):
             stack.zero_grad()
             outputs.square().sum().backward()
             found[how, layered] = [outputs.detach(), *(parameter.grad.clone() for parameter in stack.parameters())]
+    shared = []
+    for layered in (True, False):  # dropout left on
+        stack._layered = layered
+        torch.manual_seed(2)
+        shared.append(stack.train()(x[0]))
+    assert torch.equal(*shared)
     for how in ("own", "shared"):
         assert all(map(torch.equal, found[how, True], found[how, False])), how
+
+
+def test_rows_of_examples():
+    x, rows = torch.randn(7, 2, 3), torch.tensor([[6, 0, 0, 3], [1, 2, 6, 5]])
+    assert torch.equal(rows_of(x, rows), x[rows])
+    assert torch.equal(rows_of(x[:, 0, 0], rows), x[:, 0, 0][rows])
 
 
 def test_what_is_not_known_is_mapped():

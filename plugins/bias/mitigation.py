@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from dlbench import Context
-from dlbench.stacking import Stack, batches, step_at
+from dlbench.stacking import Stack, batches, rows_of, step_at
 from dlbench_plugins import networks
 from dlbench_plugins.bias.populations import Sample
 from dlbench_plugins.networks import logistic_regression
@@ -112,7 +112,7 @@ def train(sample: Sample, arms: Sequence[Arm], training: Training, context: Cont
     sizes, orders = [len(arm.pool) for arm in arms], [context.generator("order") for _ in arms]
     for step, places in enumerate(batches(sizes, training.batch, steps=training.steps, generators=orders)):
         rows = pools[each, places.to(device)]
-        logits = nets.each(sample.x[rows])
+        logits = nets.each(rows_of(sample.x, rows))
         losses = F.cross_entropy(logits.flatten(0, 1), sample.y[rows].flatten(), reduction="none").view_as(rows)
         weights = weight[each, rows]
         if (dro > 0).any():
@@ -292,7 +292,7 @@ def db_vae(sample: Sample, pool: Tensor, valid: Sample, training: Training, cont
                     means = nets(mine.x)[..., 2 : 2 + LATENT].cpu()
                 density = torch.stack([rarity(m, alpha) for m, alpha in zip(means, SMOOTHING, strict=True)])
             rows = torch.multinomial(density, training.batch, replacement=True, generator=order).to(context.device)
-            x, y = mine.x[rows], mine.y[rows]
+            x, y = rows_of(mine.x, rows), mine.y[rows]
             out = nets.each(x)
             logits, mean, log_variance, image = out.split([2, LATENT, LATENT, out.shape[-1] - 2 - 2 * LATENT], -1)
             divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(-1)
