@@ -10,6 +10,7 @@ one thread).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +63,11 @@ class Windows(nn.Module):
         """Every window through the same weights."""
         out: Tensor = self.weights(windows(x, self.size, self.stride, self.dims))
         return out
+
+    def stacked(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """The same for a :class:`dlbench.stacking.Stack`, [K, n, ...]."""
+        seen = windows(x.flatten(0, 1), self.size, self.stride, self.dims)
+        return run(self.weights, seen.view(*x.shape[:2], *seen.shape[1:]))
 
 
 class LocalWindows(nn.Module):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from dlbench.cost import count_flops
-from dlbench.stacking import Stack, batches, step_at
+from dlbench.stacking import Stack, batches, rows_of, step_at
 
 
 class Examples(NamedTuple):
@@ -194,12 +194,13 @@ def tuned(
     stack = Stack([start for start in starts for _ in rates]).to(device)
     own = torch.arange(len(stack), device=device) // len(rates)
     x, y = (pad_sequence(list(parts), batch_first=True) for parts in zip(*trains, strict=True))  # [V, n, ...]
+    first = own[:, None] * x.shape[1]  # example of each task, counted through
     adam = torch.optim.Adam(stack.parameters(), max(rates), fused=True)
     each = torch.tensor(rates, device=device).repeat(len(starts))
     sizes = [len(part.y) for part in trains for _ in rates]
     for step, rows in enumerate(batches(sizes, batch_size, steps=steps, generators=[order() for _ in sizes])):
-        chosen = own[:, None], rows.to(device)
-        logits, labels = stack.each(x[chosen]), y[chosen]
+        rows = first + rows.to(device)
+        logits, labels = stack.each(rows_of(x.flatten(0, 1), rows)), y.flatten()[rows]
         loss = losses(logits, labels, own) if losses else stack.losses(F.cross_entropy, logits, labels).sum()
         adam.zero_grad()
         loss.backward()

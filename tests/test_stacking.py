@@ -1,11 +1,14 @@
 """Stacked networks end up where each would have come to alone."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dlbench.stacking import Dropout, Stack, batches, step_at
+from dlbench.stacking import Dropout, Stack, batches, rows_of, step_at
+from dlbench.windows import Windows
 
 STEPS, BATCH = 12, 16
 SIZES = (40, 64, 23)
@@ -74,6 +77,90 @@ def test_together_they_come_to_where_each_comes_alone(build, optimizer):
         torch.testing.assert_close(together[k], net(x[0]), rtol=1e-9, atol=1e-9)
         for (name, value), (_, expected) in zip(stack[k].state_dict().items(), net.state_dict().items(), strict=True):
             torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9, msg=name)
+
+
+class Unknown(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+class Residual(Unknown):
+    def stacked(self, x, run):
+        return x + run(self.inner, x)
+
+
+LAYERED = {
+    "perceptron": lambda: nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 9), nn.ReLU(), nn.Linear(9, 2)),
+    "no bias": lambda: nn.Sequential(nn.Linear(6, 9, bias=False), nn.LeakyReLU(0.1), nn.Linear(9, 2, bias=False)),
+    "normalised": lambda: nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.GELU(), nn.Identity(), nn.Linear(8, 2)),
+    "bare norm": lambda: nn.Sequential(nn.LayerNorm(6, elementwise_affine=False), nn.Linear(6, 2)),
+    "dropout": lambda: nn.Sequential(nn.Linear(6, 9), Dropout(0.3), nn.SiLU(), nn.Linear(9, 2), nn.Sigmoid()),
+    "torch's dropout": lambda: nn.Sequential(nn.Dropout(0.2), nn.Linear(6, 9), nn.Dropout(0.3), nn.Linear(9, 2)),
+    "rows": lambda: nn.Sequential(
+        nn.Unflatten(1, (2, 3)), nn.Linear(3, 4), nn.LayerNorm((2, 4)), nn.Flatten(), nn.Linear(8, 2)
+    ),
+    "windows": lambda: nn.Sequential(
+        *(nn.Unflatten(1, (2, 3, 1)), Windows(1, 4, 2, 1, 2), nn.ReLU()),
+        *(nn.Flatten(2), Windows(8, 3, 1, 1, 1), nn.Flatten(), nn.Linear(3, 2)),
+    ),
+    "nested": lambda: nn.Sequential(
+        nn.Sequential(nn.Linear(6, 6), Residual(nn.Sequential(nn.ReLU(), nn.Linear(6, 6))))
+    ),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("build", LAYERED)
+def test_layer_by_layer_they_come_to_the_bits_of_mapped_ones(build, dtype):
+    stack = Stack(made(LAYERED[build], count=5)).to(dtype)
+    assert stack._layered
+    x = torch.randn(5, 33, 6, generator=torch.Generator().manual_seed(1), dtype=dtype)
+    found = {}
+    for layered in (True, False):
+        stack._layered = layered
+        torch.manual_seed(2)
+        for how, outputs in (("own", stack.train().each(x)), ("shared", stack.eval()(x[0]))):
+            stack.zero_grad()
+            outputs.square().sum().backward()
+            found[how, layered] = [outputs.detach(), *(parameter.grad.clone() for parameter in stack.parameters())]
+    shared = []
+    for layered in (True, False):  # dropout left on
+        stack._layered = layered
+        torch.manual_seed(2)
+        shared.append(stack.train()(x[0]))
+    assert torch.equal(*shared)
+    for how in ("own", "shared"):
+        assert all(map(torch.equal, found[how, True], found[how, False])), how
+
+
+def test_rows_of_examples():
+    x, rows = torch.randn(7, 2, 3), torch.tensor([[6, 0, 0, 3], [1, 2, 6, 5]])
+    assert torch.equal(rows_of(x, rows), x[rows])
+    assert torch.equal(rows_of(x[:, 0, 0], rows), x[:, 0, 0][rows])
+
+
+def test_what_is_not_known_is_mapped():
+    hooked = nn.Sequential(nn.Linear(6, 6))
+    hooked[0].register_forward_hook(lambda layer, inputs, output: 2 * output)
+    normalised = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(6, 6)))
+    for net in (cnn(), hooked, normalised, nn.Sequential(nn.BatchNorm1d(6)), Unknown(nn.Linear(6, 6))):
+        assert not Stack([net])._layered
+    x = data()[0][0].float()
+    assert torch.allclose(Stack([hooked] * 2)(x)[1], hooked(x))
+
+
+def test_a_copy_of_a_stack_has_weights_of_its_own():
+    stack = Stack(made(mlp))
+    other = copy.deepcopy(stack)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    x = data()[0][0]
+    assert stack(x).abs().sum() > 0 and other(x).abs().sum() == 0
 
 
 def test_one_taken_out_is_that_network_and_a_copy():

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from dlbench import Context
-from dlbench.stacking import Stack, batches, step_at
+from dlbench.stacking import Stack, batches, rows_of, step_at
 from dlbench_plugins import networks
 from dlbench_plugins.bias.populations import Sample
 from dlbench_plugins.networks import logistic_regression
@@ -44,6 +44,7 @@ INVARIANCE, ANNEALED = 1e4, 0.4  # irm: weight of the penalty, and from which sh
 SMOOTHING = (0.1, 0.01, 0.001)  # db_vae: what is added to the density; the less, the more the rare is drawn
 DRO_STEP = 0.1
 LATENT, BINS = 8, 10
+FILTERS = 12  # of a window
 AT_ONCE = 2**24  # numbers of inputs that are answered at once
 TRIALS = 3
 
@@ -111,7 +112,7 @@ def train(sample: Sample, arms: Sequence[Arm], training: Training, context: Cont
     sizes, orders = [len(arm.pool) for arm in arms], [context.generator("order") for _ in arms]
     for step, places in enumerate(batches(sizes, training.batch, steps=training.steps, generators=orders)):
         rows = pools[each, places.to(device)]
-        logits = nets.each(sample.x[rows])
+        logits = nets.each(rows_of(sample.x, rows))
         losses = F.cross_entropy(logits.flatten(0, 1), sample.y[rows].flatten(), reduction="none").view_as(rows)
         weights = weight[each, rows]
         if (dro > 0).any():
@@ -121,13 +122,19 @@ def train(sample: Sample, arms: Sequence[Arm], training: Training, context: Cont
             shares = shares / shares.sum(1, keepdim=True)
             robust = torch.einsum("kbg,kg->kb", members, shares / members.sum(1).clamp_min(1))
             weights = torch.where(dro[:, None] > 0, robust, weights)
-        total = (weights * losses).sum(1) / weights.sum(1)
-        total = total + l2 * sum(p.flatten(1).square().sum(1) for p in nets.parameters())
         adam.param_groups[0]["lr"] = training.rate * (1 - step / training.steps)
         adam.zero_grad()
-        total.sum().backward()
+        ((weights * losses).sum(1) / weights.sum(1)).sum().backward()
+        decay(nets, l2)
         adam.step()
     return nets.eval()
+
+
+@torch.no_grad()
+def decay(nets: Stack, l2: Tensor) -> None:
+    """Add the gradient of l2 · |weights|² of each network, l2 [K]."""
+    for parameter in nets.parameters():
+        parameter.grad.addcmul_(parameter, 2 * l2.view(-1, *[1] * (parameter.ndim - 1)))  # type: ignore[union-attr]
 
 
 def repeated(sample: Sample, valid: Sample, times: int, training: Training, context: Context) -> Iterator[Predict]:
@@ -154,11 +161,10 @@ def irm(sample: Sample, pool: Tensor, valid: Sample, training: Training, context
         logits = nets(mine.x)
         losses = F.cross_entropy(logits.flatten(0, 1), mine.y.repeat(TRIALS), reduction="none").view(TRIALS, -1)
         risk = (torch.einsum("kb,kbe->ke", losses, environment) / sizes).mean(1)
-        weights = sum(p.flatten(1).square().sum(1) for p in nets.parameters())
         strength = INVARIANCE if step >= ANNEALED * training.steps else 1.0
-        total = risk + L2[1] * weights + strength * irm_penalty(logits, target, environment)
         adam.zero_grad()
-        (total / strength).sum().backward()
+        (risk / strength + irm_penalty(logits, target, environment)).sum().backward()
+        decay(nets, torch.full_like(rates, L2[1] / strength))
         step_at(adam, rates * (1 - step / training.steps))
     return best(nets.eval(), range(TRIALS), valid)
 
@@ -173,19 +179,6 @@ def irm_penalty(logits: Tensor, target: Tensor, environment: Tensor) -> Tensor:
     return by_environment.square().mean(1)
 
 
-class Patches(nn.Module):
-    """A convolution whose windows stand side by side: images [n, c, h, w] → [n, filters · windows]."""
-
-    def __init__(self, channels: int, size: int, filters: int) -> None:
-        super().__init__()
-        self.size = size
-        self.filters = nn.Linear(channels * size * size, filters)
-
-    def forward(self, x: Tensor) -> Tensor:
-        windows = x.unfold(-2, self.size, self.size).unfold(-2, self.size, self.size)  # [n, c, rows, columns, s, s]
-        return self.filters(windows.permute(0, 2, 3, 1, 4, 5).flatten(3)).flatten(1)
-
-
 class Numbers(nn.Module):
     """Bytes as numbers from -1/2 to 1/2."""
 
@@ -194,19 +187,19 @@ class Numbers(nn.Module):
 
 
 def network(shape: torch.Size, hidden: int) -> nn.Sequential:
-    """A small network with two outputs: for images, of 4 × 4 windows; for features, a perceptron.
+    """A small network with two outputs: for images in windows, of some filters; for features, a perceptron.
 
     For colour pictures, which are bytes, of three convolutions.
     """
     if len(shape) == 3 and shape[0] == 3:
         return nn.Sequential(Numbers(), *networks.network("cnn", shape, 2, width=hidden))
     if len(shape) == 1:
-        first: nn.Module = nn.Linear(shape[0], hidden)
+        first: list[nn.Module] = [nn.Linear(shape[0], hidden)]
         width = hidden
     else:
-        channels, height, _ = shape
-        first, width = Patches(channels, height // 4, 12), 12 * 16
-    return nn.Sequential(first, nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+        windows, pixels = shape
+        first, width = [nn.Linear(pixels, FILTERS), nn.Flatten()], FILTERS * windows  # a convolution
+    return nn.Sequential(*first, nn.ReLU(), nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2))
 
 
 # ------------------------------------------------------------------------------------------------------------ choice
@@ -272,11 +265,15 @@ class DBVAE(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[n, 2 + 2 · LATENT + pixels]: logits, latent means and log variances, the reconstruction."""
-        h = self.encoder(x)
-        logits, latent = self.logits(h), self.latent(h)
+        return self.stacked(x, lambda child, x: child(x))  # type: ignore[no-any-return]
+
+    def stacked(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """The same, [K, n, ...], of the images of K networks."""
+        h = run(self.encoder, x)
+        logits, latent = run(self.logits, h), run(self.latent, h)
         mean, log_variance = latent.chunk(2, -1)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        return torch.cat([logits, latent, self.decoder(torch.cat([z, logits], -1))], -1)
+        return torch.cat([logits, latent, run(self.decoder, torch.cat([z, logits], -1))], -1)
 
 
 def db_vae(sample: Sample, pool: Tensor, valid: Sample, training: Training, context: Context) -> Predict:
@@ -295,7 +292,7 @@ def db_vae(sample: Sample, pool: Tensor, valid: Sample, training: Training, cont
                     means = nets(mine.x)[..., 2 : 2 + LATENT].cpu()
                 density = torch.stack([rarity(m, alpha) for m, alpha in zip(means, SMOOTHING, strict=True)])
             rows = torch.multinomial(density, training.batch, replacement=True, generator=order).to(context.device)
-            x, y = mine.x[rows], mine.y[rows]
+            x, y = rows_of(mine.x, rows), mine.y[rows]
             out = nets.each(x)
             logits, mean, log_variance, image = out.split([2, LATENT, LATENT, out.shape[-1] - 2 - 2 * LATENT], -1)
             divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(-1)

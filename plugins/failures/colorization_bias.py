@@ -57,7 +57,7 @@ from dlbench import (
     where,
 )
 from dlbench.colour import ciede2000, colourfulness, psnr, srgb_from_lab
-from dlbench.stacking import Stack, batches
+from dlbench.stacking import Stack, batches, rows_of
 from dlbench_plugins.failures.dogs import TONGUES, Dogs, draw
 from dlbench_plugins.networks import perceptron
 
@@ -159,18 +159,20 @@ class ColorizationBias(Experiment):
         test = draw(self.test_dogs, self.size, context.rng("test"))
         rank = torch.from_numpy(context.rng("open").permutation(self.dogs))
         seen, asked = Pixels.of(dogs, self.patch), Pixels.of(test, self.patch)
+        truth = seen_as(test)
         painted = []  # by the L2 head: what the picture shows
         for head in HEADS:
             context.progress(HEADS.index(head) / len(HEADS), f"{head} nets")
             arms = list(arms_of(head))
             for arm, ab in zip(arms, self.paint(head, arms, seen, asked, rank, context), strict=True):
-                yield arm.setting() | score(test, ab)
+                yield arm.setting() | score(test, ab, truth)
                 if arm in plain_arms("l2"):
                     painted.append(ab[dog_shown(test)])
         opened = torch.stack([rank < round(q * self.dogs) for q in SHARES])
         for subject, baseline in (("position_mean", position_mean), ("nearest_patches", nearest_patches)):
             for q, ab in zip(SHARES, baseline(seen, opened, asked), strict=True):
-                yield Arm(subject, q, UNSURE).setting() | score(test, ab.reshape(*test.closed.shape[:3], 2).numpy())
+                ab = ab.reshape(*test.closed.shape[:3], 2).numpy()
+                yield Arm(subject, q, UNSURE).setting() | score(test, ab, truth)
         shown = test.closed[dog_shown(test)]
         strip = [np.concatenate([shown[..., :1], ab], -1) for ab in painted]
         context.keep("truth", srgb_from_lab(shown).astype(np.float32))
@@ -197,14 +199,17 @@ class ColorizationBias(Experiment):
         weights = [pixel_weights(arm, o, targets, seen.per_dog) for arm, o in zip(arms, opened, strict=True)]
         weight = torch.stack(weights)  # [arms, 1 + tongues, pixels], or of one pixel a dog
 
+        arm = torch.arange(len(arms))[:, None]
         order = batches([seen.count], self.batch, steps=self.steps, generators=[context.generator("order")])
         for (pixels,) in order:
             dog = pixels // seen.per_dog
             out = opened[:, dog]  # [arms, batch]
-            x = seen.features(pixels)[torch.where(out, grey, 0), torch.arange(len(pixels))]
+            each = torch.arange(len(pixels))
+            x = rows_of(seen.features(pixels).flatten(0, 1), torch.where(out, grey, 0) * len(pixels) + each)
             x = torch.cat([x, (out & told)[..., None].to(x.dtype)], -1).to(device)
             state = torch.where(out, colour, 0)
-            y, w = targets[state, pixels].to(device), weight[torch.arange(len(arms))[:, None], state, pixels].to(device)
+            y = rows_of(targets.flatten(0, 1), state * seen.count + pixels).to(device)
+            w = weight[arm, state, pixels].to(device)
             optimizer.zero_grad()
             (w * LOSSES[head](stack.each(x), y)).mean(1).sum().backward()
             optimizer.step()
@@ -343,7 +348,8 @@ class Pixels(NamedTuple):
         dog, y, x = pixels // side**2, pixels // side % side, pixels % side
         offsets = (torch.arange(self.patch)[:, None] * across + torch.arange(self.patch)).flatten()
         corner = dog * across**2 + y * across + x
-        patches = self.grey.flatten(1)[:, corner[:, None] + offsets]
+        around = corner[:, None] + offsets
+        patches = self.grey.flatten(1).index_select(1, around.flatten()).unflatten(1, around.shape)
         place = torch.stack([y, x], -1) * (2 / (side - 1)) - 1
         return torch.cat([(patches - 50) / 25, place.expand(len(patches), -1, -1)], -1)
 
@@ -418,20 +424,26 @@ def nearest_patches(seen: Pixels, opened: Tensor, asked: Pixels) -> Tensor:
 # ---------------------------------------------------------------------------------------------------------- the scores
 
 
-def score(test: Dogs, ab: NDArray) -> dict[str, float]:
-    """Metrics of colours [n, h, w, 2] given to dogs whose mouths are closed."""
+def seen_as(test: Dogs) -> tuple[NDArray, NDArray]:
+    """The sRGB [n, h, w, 3] and the colourfulness [n] of dogs whose mouths are closed."""
+    rgb = srgb_from_lab(test.closed)
+    return rgb, colourfulness(rgb)
+
+
+def score(test: Dogs, ab: NDArray, truth: tuple[NDArray, NDArray]) -> dict[str, float]:
+    """Metrics of colours [n, h, w, 2] given to dogs whose mouths are closed, and what these are seen as."""
     muzzle, ear = test.tongue > 0.9, test.ear > 0.9  # what an open mouth would hide behind the tongue, wholly
     true = test.closed[..., 1]
     midway = (true + TONGUES["pink"][0]) / 2
     painted = np.concatenate([test.closed[..., :1], ab], -1)
-    rgb, true_rgb = srgb_from_lab(painted), srgb_from_lab(test.closed)
+    rgb, (true_rgb, true_colourfulness) = srgb_from_lab(painted), truth
     return {
         "false_colour": float((ab[..., 0] > midway)[muzzle].mean()),
         "delta_a": float((ab[..., 0] - true)[muzzle].mean()),
         "ear_delta_a": float((ab[..., 0] - true)[ear].mean()),
         "ciede2000": float(ciede2000(painted, test.closed).mean()),
         "psnr": float(psnr(rgb, true_rgb).mean()),
-        "colourfulness": float((colourfulness(rgb) - colourfulness(true_rgb)).mean()),
+        "colourfulness": float((colourfulness(rgb) - true_colourfulness).mean()),
     }
 
 

@@ -60,7 +60,7 @@ def train(
     order = context.generator("order", *axis)
     for update, rows in enumerate(batches([x.shape[1]], batch, steps=updates, generators=[order])):
         rows = rows.to(device).expand(k, -1)
-        logits = stack.each(x[each, rows])
+        logits = stack.each(x.index_select(1, rows[0]))
         loss = stack.losses(F.cross_entropy, logits, y[each, rows])
         if tent.any():
             entropy = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1).mean(1)
@@ -71,7 +71,7 @@ def train(
             loss = loss + elasticity / 2 * anchor.pull(parameters)
         adam.zero_grad()
         loss.sum().backward()
-        for p in others:
+        for p in others if tent.any() else []:
             p.grad[tent] = 0  # Tent moves the normalisation alone
         step_at(adam, (1 - update / updates) * rate)
     return stack

@@ -51,7 +51,7 @@ from dlbench import (
     where,
 )
 from dlbench.noisy_labels import throw
-from dlbench.stacking import Dropout, Stack, batches, step_at
+from dlbench.stacking import Dropout, Stack, batches, rows_of, step_at
 from dlbench_plugins.generalization.zhang import CHANCE, build, whiten
 from dlbench_plugins.images import CLASSES, divided
 
@@ -282,7 +282,7 @@ class FitWithoutGeneralization(Experiment):
             for step, rows in enumerate(batches(sizes, self.batch_size, steps=self.steps, generators=orders), 1):
                 rows = rows.to(device)
                 adam.zero_grad()
-                stack.losses(F.cross_entropy, stack.each(images.x[rows]), labels[net, rows]).sum().backward()
+                stack.losses(F.cross_entropy, stack.each(rows_of(images.x, rows)), labels[net, rows]).sum().backward()
                 step_at(adam, rates)
                 if decays.any():
                     shrink(stack, 1 - rates * decays)

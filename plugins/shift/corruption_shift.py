@@ -68,7 +68,7 @@ from dlbench.corruptions import (
 )
 from dlbench.data import cifar
 from dlbench.errors import ParameterError
-from dlbench.stacking import Stack
+from dlbench.stacking import Stack, rows_of
 from dlbench_plugins.images import CLASSES, Images, cifar10_c, images, rows_held_out
 from dlbench_plugins.networks import network, train
 from dlbench_plugins.shift.spoilt import ALL_NOISE, CLEAN, EIGHT_BITS, draw_map, judged, spoil
@@ -324,13 +324,13 @@ class CorruptionShift(Experiment):
         spoilers = {k: context.generator("augmentation", name, arm.ending) for k, arm in enumerate(arms) if arm.ending}
 
         def losses(rows: Tensor) -> Tensor:
-            chosen = rows.to(x.device)
-            batch = x[chosen]
+            rows = rows.to(x.device)
+            batch = rows_of(x, rows)
             for k, generator in spoilers.items():
                 batch[k, : self.batch_size // 2] = augmented(
                     batch[k, : self.batch_size // 2], arms[k].ending, generator
                 )
-            return stack.losses(F.cross_entropy, stack.each(batch), y[chosen])
+            return stack.losses(F.cross_entropy, stack.each(batch), y[rows])
 
         train(
             stack,

@@ -63,7 +63,7 @@ from dlbench import (
     within,
 )
 from dlbench import uncertainty as u
-from dlbench.stacking import Stack, batches
+from dlbench.stacking import Stack, batches, rows_of
 from dlbench_plugins import networks
 from dlbench_plugins.images import CLASSES
 from dlbench_plugins.uncertainty import noisy_regression as regression
@@ -266,7 +266,7 @@ class AleatoricUncertainty(Experiment):
         for rows in batches([len(x)] * len(nets), self.batch, steps=self.image_steps, generators=orders):
             rows = rows.to(context.device)
             adam.zero_grad()
-            stack.losses(F.cross_entropy, stack.each(x[rows]), labels.gather(1, rows)).sum().backward()
+            stack.losses(F.cross_entropy, stack.each(rows_of(x, rows)), labels.gather(1, rows)).sum().backward()
             adam.step()
             schedule.step()
         return stack

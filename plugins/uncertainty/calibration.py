@@ -61,7 +61,7 @@ from dlbench.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from dlbench.data import cifar
 from dlbench.data.mnist1d import mnist1d
 from dlbench.errors import ParameterError
-from dlbench.stacking import Dropout, Stack, batches
+from dlbench.stacking import Dropout, Stack, batches, rows_of
 from dlbench_plugins.images import CLASSES, cifar10_c, divided
 from dlbench_plugins.networks import logistic_regression
 
@@ -345,7 +345,7 @@ class Calibration(Experiment):
         orders = [context.generator("order", arm.member) for arm in arms]
         with context.seeded("dropout"):
             for rows in batches([len(x)] * len(arms), self.batch, steps=self.steps, generators=orders):
-                inputs, target = x[rows.to(x.device)], targets[rows.to(x.device)]
+                inputs, target = (rows_of(part, rows.to(x.device)) for part in (x, targets))
                 target = target * (1 - smoothing) + smoothing / CLASSES
                 if mixup.any():  # with the next of a random order, which is a random one
                     kept = [shares.beta(arm.mixup, arm.mixup) if arm.mixup else 1.0 for arm in arms]

@@ -7,6 +7,7 @@ outputs, of which each method reads as many as it has use for.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -162,6 +163,8 @@ def train(
     context: Context,
 ) -> dict[Arm, Tensor]:
     """The four outputs [len(x_new), 4] of each arm's network at x_new."""
+    counts = Counter(arm.loss for arm in arms)  # by loss, in the order of their first arms
+    arms = [arm for loss in counts for arm in arms if arm.loss is loss]
     nets = []
     for arm in arms:
         with context.seeded("init", arm.member):
@@ -178,12 +181,12 @@ def train(
     examples = torch.from_numpy(seen).to(context.device)
     orders = [context.generator("order", arm.member) for arm in arms]
     is_flat = torch.tensor([[arm.flat] for arm in arms], device=context.device)
-    places = {loss: [k for k, arm in enumerate(arms) if arm.loss is loss] for loss in {arm.loss: 0 for arm in arms}}
     for rows in batches([arm.n for arm in arms], batch, steps=steps, generators=orders):
         rows = examples.gather(1, rows.to(context.device))
         out, target = stack.each(scaled(x[rows])), torch.where(is_flat, flat[rows], y[rows])
         adam.zero_grad()
-        sum(loss(out[of], target[of]).mean(1).sum() for loss, of in places.items()).backward()
+        parts = zip(counts, out.split(list(counts.values())), target.split(list(counts.values())), strict=True)
+        sum(loss(of_loss, targets).mean(1).sum() for loss, of_loss, targets in parts).backward()
         adam.step()
         schedule.step()
     with torch.no_grad():

@@ -60,7 +60,7 @@ from dlbench import (
 )
 from dlbench.errors import ParameterError
 from dlbench.noisy_labels import throw
-from dlbench.stacking import Stack
+from dlbench.stacking import Stack, rows_of
 from dlbench.uncertainty import decompose, detection
 from dlbench.uncertainty.disentanglement import (
     dirichlet_decomposition,
@@ -258,8 +258,8 @@ class UncertaintyDisentanglement(Experiment):
         loss = LOSSES[method](self.steps)
 
         def losses(rows: Tensor) -> Tensor:
-            chosen = places[owner, rows]
-            return loss(stack.each(images.x[chosen.to(context.device)]), labels[owner, chosen].to(context.device))
+            rows = places[owner, rows]
+            return loss(stack.each(rows_of(images.x, rows.to(context.device))), labels[owner, rows].to(context.device))
 
         with context.seeded("noise", method):
             train(
