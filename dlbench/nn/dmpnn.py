@@ -57,10 +57,10 @@ class DMPNN(nn.Module):
                 "as reverse_edges gives it"
             )
         source = graph.edge_index[0]
-        first = self.start(torch.cat([x[source], edges], dim=1))  # [E, F']
+        first = self.start(torch.cat([x.index_select(0, source), edges], dim=1))  # [E, F']
         h = first.relu()
         for _ in range(self.steps - 1):
-            message = _into_nodes(h, graph)[source] - h[reverse]
+            message = _into_nodes(h, graph).index_select(0, source) - h.index_select(0, reverse)
             h = self.dropout((first + self.update(message)).relu())
         out: Tensor = self.dropout(self.finish(torch.cat([x, _into_nodes(h, graph)], dim=1)).relu())
         return out
@@ -88,4 +88,4 @@ def reverse_edges(graph: Graph) -> Tensor:
 
 def _into_nodes(h: Tensor, graph: Graph) -> Tensor:
     """The sum over the edges into every node, [n, F'], of h [E, F']."""
-    return segment_reduce(h if graph.edge_id is None else h[graph.edge_id], graph.rowptr)
+    return segment_reduce(h if graph.edge_id is None else h.index_select(0, graph.edge_id), graph.rowptr)

@@ -7,7 +7,7 @@ that a group of atoms gives, whatever else there is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,10 +34,17 @@ class Made(NamedTuple):
     def valid(self) -> bool:
         """Whether it is one piece and no atom has more bonds than its valence."""
         used = np.bincount(self.bonds.ravel(), np.tile(self.order, 2), minlength=len(self.element))
-        return bool(
-            (used <= VALENCE[self.element]).all()
-            and np.isfinite(distances(len(self.element), self.bonds, len(self.element))).all()
-        )
+        return bool((used <= VALENCE[self.element]).all()) and self.connected
+
+    @property
+    def connected(self) -> bool:
+        """Whether every atom is reached from the first."""
+        around, reached, waiting = self.neighbours(), {0}, [0]
+        while waiting:
+            new = {other for other, _ in around[waiting.pop()]} - reached
+            reached |= new
+            waiting += new
+        return len(reached) == len(self.element)
 
     def neighbours(self) -> list[list[tuple[int, int]]]:
         """For every atom, the atoms that it is bonded to and the orders of the bonds."""
@@ -54,6 +61,7 @@ def molecule(rng: np.random.Generator) -> Made:
     element = rng.choice(4, size=atoms, p=FREQUENCY)
     element[0] = CARBON
     free, bonds = [4], []
+    apart = [[0]]  # bonds on the shortest way between any two atoms
     for atom, where in enumerate(rng.random(atoms - 1).tolist(), start=1):
         if sum(free) == 1 and atom < atoms - 1 and element[atom] == FLUORINE:
             element[atom] = CARBON  # fluorine here would close the last open end
@@ -61,10 +69,19 @@ def molecule(rng: np.random.Generator) -> Made:
         free[parent] -= 1
         free.append(int(VALENCE[element[atom]]) - 1)
         bonds.append((parent, atom))
+        ways = [steps + 1 for steps in apart[parent]]
+        for row, steps in zip(apart, ways, strict=True):
+            row.append(steps)
+        apart.append([*ways, 0])
     for where in rng.random(rings).tolist():
-        if pairs := ring_closures(atoms, bonds, free):
+        if pairs := ring_closures(apart, free):
             a, b = picked(where, pairs)
             bonds.append((a, b))
+            apart = [
+                [min(steps, row[a] + 1 + from_b, row[b] + 1 + from_a) for steps, from_a, from_b in ways]
+                for row in apart
+                for ways in [zip(row, apart[a], apart[b], strict=True)]
+            ]
             free[a], free[b] = free[a] - 1, free[b] - 1
     order = [1] * len(bonds)
     for bond, chance in zip(rng.permutation(len(bonds)).tolist(), rng.random(len(bonds)).tolist(), strict=True):
@@ -80,20 +97,19 @@ def picked(where: float, options: list) -> Any:
     return options[int(where * len(options))]
 
 
-def ring_closures(atoms: int, bonds: list[tuple[int, int]], free: list[int]) -> list[tuple[int, int]]:
+def ring_closures(apart: list[list[int]], free: list[int]) -> list[tuple[int, int]]:
     """Pairs of atoms with open ends between which one more bond closes a ring of five or six."""
-    apart = distances(atoms, np.array(bonds).T, farthest=max(RING_SIZES) - 1)
-    close = np.isin(apart, [size - 1 for size in RING_SIZES])
-    return [(a, b) for a, b in np.argwhere(np.triu(close)).tolist() if free[a] and free[b]]
+    ends = [atom for atom, open_ends in enumerate(free) if open_ends]
+    return [(a, b) for a, b in combinations(ends, 2) if apart[a][b] + 1 in RING_SIZES]
 
 
-def distances(atoms: int, bonds: np.ndarray, farthest: int) -> np.ndarray:
-    """Bonds on the shortest way between any two atoms [n, n]; infinite where it is farther than that."""
+def distances(atoms: int, bonds: np.ndarray) -> np.ndarray:
+    """Bonds on the shortest way between any two atoms [n, n]; infinite where there is none."""
     linked = np.eye(atoms)
     linked[bonds[0], bonds[1]] = linked[bonds[1], bonds[0]] = 1
     reached = np.eye(atoms)
     apart = np.where(reached > 0, 0.0, np.inf)
-    for steps in range(1, farthest + 1):
+    for steps in range(1, atoms):
         reached = reached @ linked
         new = (reached > 0) & np.isinf(apart)
         if not new.any():

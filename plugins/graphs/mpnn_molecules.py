@@ -563,12 +563,16 @@ class Blocks(nn.Module):
         self.bias = nn.Parameter(torch.cat(biases)) if biases else None
 
     def forward(self, x: Tensor) -> Tensor:
-        common, own = x[:, : self.shared], x[:, self.shared :]
-        out = functional.linear(common, self.weight[:, :, : self.shared].flatten(0, 1), self.bias)  # [n, maps * out]
-        if not own.shape[1]:
-            return out
-        maps = zip(own.chunk(len(self.weight), dim=1), self.weight[:, :, self.shared :], strict=True)
-        return out + torch.cat([functional.linear(part, weight) for part, weight in maps], dim=1)
+        sizes = [self.shared, self.weight.shape[2] - self.shared]
+        if not sizes[1]:
+            return functional.linear(x, self.weight.flatten(0, 1), self.bias)  # [n, maps * out]
+        common, own = x.split([self.shared, x.shape[1] - self.shared], dim=1)
+        of_common, of_own = self.weight.split(sizes, dim=2)
+        maps = zip(own.chunk(len(self.weight), dim=1), of_own, strict=True)
+        out = torch.cat([functional.linear(part, weight) for part, weight in maps], dim=1)
+        if self.shared:
+            return out + functional.linear(common, of_common.flatten(0, 1), self.bias)
+        return out if self.bias is None else out + self.bias
 
 
 class Batch(NamedTuple):
@@ -842,7 +846,7 @@ def draw_first(figure, artefacts, name: str) -> None:
 
 def flat_layout(atoms: int, bonds: np.ndarray, rounds: int = 150) -> np.ndarray:
     """Positions [n, 2] whose distances are those along the bonds as nearly as may be: stress majorisation (SMACOF)."""
-    apart = made_molecules.distances(atoms, bonds, atoms)
+    apart = made_molecules.distances(atoms, bonds)
     apart = np.where(np.isinf(apart), np.sqrt(atoms) + 1, apart)  # of parts of a salt
     weight = 1 / np.maximum(apart, 1) ** 2 * (1 - np.eye(atoms))
     inverse = np.linalg.pinv(np.diag(weight.sum(axis=1)) - weight)

@@ -2,7 +2,7 @@
 
 The operations are these, for n examples of d features in k classes, a multiplication and an addition being two:
 
-- *logistic*: the products of matrices in training by L-BFGS, counted; 2dk an answer;
+- *logistic*: training 4ndk for the scores and the gradient, at every look that L-BFGS takes; 2dk an answer;
 - *neighbours*: nothing to train; 3d for a distance to each of the n examples, an answer;
 - *svm*: training a kernel matrix, n²(3d + 1) / 2, and 4 operations for each example of a pair of classes and step of
   the solver; an answer s(3d + 1) for the kernel at s support vectors and 2 for each of their k - 1 coefficients;
@@ -27,8 +27,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from torch import Tensor, nn
 
-from dlbench.cost import count_flops
-from dlbench_plugins.networks import logistic_regression
+from dlbench_plugins.networks import logistic_regression_in_looks
 
 CLASSICAL = ("logistic", "neighbours", "svm", "boosting")
 
@@ -87,10 +86,9 @@ def learnt(subject: str, x: Tensor, y: Tensor, *, trials: int, rounds: int) -> l
 
 
 def _logistic(x: Tensor, y: Tensor, ridge: float) -> Learnt:
-    found: list[nn.Module] = []
-    classes = int(y.max()) + 1
-    flops = count_flops(lambda: found.append(logistic_regression(x, y, classes, iterations=ITERATIONS, ridge=ridge)))
-    return Learnt(answers_of(found[0]), flops, 2 * x.shape[1] * classes, (x.shape[1] + 1) * classes)
+    (n, d), classes = x.shape, int(y.max()) + 1
+    layer, looks = logistic_regression_in_looks(x, y, classes, iterations=ITERATIONS, ridge=ridge)
+    return Learnt(answers_of(layer), looks * 4.0 * n * d * classes, 2 * d * classes, (d + 1) * classes)
 
 
 def _neighbours(x: NDArray[np.float32], y: NDArray[np.int64], k: int) -> Learnt:

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from dlbench import (
     Claim,
@@ -163,14 +163,26 @@ class ExpertTuning(Experiment):
     def trial(self, context: Context) -> Iterator[Measurement]:
         task = self.task(context)
         found, mean_of_trials = yield from self.searched(task, context)
-        context.progress(0.8, "trained anew")
-        accuracies_anew = self.several(list(found.values()), self.starts, ("anew", "anew"), task, context)[1].mean(1)
+        context.progress(0.8, "trained anew, and nothing to tune")
+        same = ([FIXED[EXPERT]], self.equal)  # whichever of such trials is chosen, its settings are the expert's
+        (_, tests_anew), of_equals, (_, equals_anew) = self.several(
+            [
+                Repeated(list(found.values()), self.starts, ("anew", "anew")),
+                Repeated(*same, ("equal", "equal")),
+                Repeated(*same, ("equal", "equal anew")),
+            ],
+            task,
+            context,
+        )
+        accuracies_anew = tests_anew.mean(1)
         marks = Marks(*accuracies_anew[:2])
         for subject, accuracy in zip(found, accuracies_anew, strict=True):
             gain = {"gain": accuracy - mean_of_trials} if subject == RANDOM else {}
             yield {"subject": subject, "over": "anew", **self.size, **marks.of(accuracy), **gain}
-        context.progress(0.9, "nothing to tune")
-        yield from self.nothing_to_tune(task, context)
+        validations, tests = (of[0] for of in of_equals)
+        for over, accuracy in (("search", tests[validations.argmax()]), ("anew", equals_anew.mean())):
+            gain = {"test_accuracy": accuracy, "gain": accuracy - tests.mean()}
+            yield {"subject": ONE_SETTING, "over": over, **self.size, **gain}
 
     def searched(self, task: Task, context: Context) -> Generator[Measurement, None, tuple[dict[str, Settings], float]]:
         """How the searches go; returns everybody's settings, and the mean test accuracy of random search's trials."""
@@ -211,17 +223,6 @@ class ExpertTuning(Experiment):
                 found[subject] = tried[best_so_far[-1]].settings
         return found, float(tests.mean())
 
-    def nothing_to_tune(self, task: Task, context: Context) -> Iterator[Measurement]:
-        """Trials that all have the expert's settings: the best at validation as it is, and those settings anew."""
-        validations, tests = (
-            of[0] for of in self.several([FIXED[EXPERT]], self.equal, ("equal", "equal"), task, context)
-        )
-        # Whichever is chosen, its settings are the expert's.
-        accuracies_anew = self.several([FIXED[EXPERT]], self.equal, ("equal", "equal anew"), task, context)[1]
-        for over, accuracy in (("search", tests[validations.argmax()]), ("anew", accuracies_anew.mean())):
-            gain = {"test_accuracy": accuracy, "gain": accuracy - tests.mean()}
-            yield {"subject": ONE_SETTING, "over": over, **self.size, **gain}
-
     @property
     def size(self) -> dict[str, int]:
         """What every row says of the training."""
@@ -246,28 +247,28 @@ class ExpertTuning(Experiment):
         return Training([start] * len(settings), settings, *task.train, torch.cat(list(rows)))
 
     def several(
-        self, settings: Sequence[Settings], count: int, axes: tuple[str, str], task: Task, context: Context
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """[settings, count]: validation and test accuracies from each of several starts, each with its own batches.
-
-        Args:
-            settings: trained from the same starts, on the same batches.
-            count: of starts.
-            axes: of the streams that starts and batches are drawn from.
-            task: what is learnt.
-            context: the trial's.
-        """
-        starts = []
-        for k in range(count):
-            with context.seeded("init", axes[0], k):
-                starts.append(conv_base(LENGTH, CLASSES, channels=self.channels))
-        orders = [context.generator("order", axes[1], k) for k in range(count)]
-        sizes = [self.train_size] * count
-        rows = torch.stack(list(batches(sizes, self.batch_size, steps=self.steps, generators=orders)))
-        each = [one for one in settings for _ in range(count)]
-        training = Training(starts * len(settings), each, *task.train, rows.repeat(1, len(settings), 1))
-        nets = training.to(self.steps).nets
-        return task.validated(nets).reshape(-1, count), task.tested(nets).reshape(-1, count)
+        self, groups: Sequence[Repeated], task: Task, context: Context
+    ) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Validation and test accuracies, [settings, count] each, of every group; all are trained at once."""
+        starts: list[nn.Module] = []
+        settings: list[Settings] = []
+        rows: list[Tensor] = []
+        for group in groups:
+            own = []
+            for k in range(group.count):
+                with context.seeded("init", group.axes[0], k):
+                    own.append(conv_base(LENGTH, CLASSES, channels=self.channels))
+            orders = [context.generator("order", group.axes[1], k) for k in range(group.count)]
+            sizes = [self.train_size] * group.count
+            each = torch.stack(list(batches(sizes, self.batch_size, steps=self.steps, generators=orders)))
+            rows.append(each.repeat(1, len(group.settings), 1))
+            starts += own * len(group.settings)
+            settings += [one for one in group.settings for _ in range(group.count)]
+        nets = Training(starts, settings, *task.train, torch.cat(rows, 1)).to(self.steps).nets
+        ends = np.cumsum([group.count * len(group.settings) for group in groups])[:-1]
+        validation, test = (np.split(judge(nets), ends) for judge in (task.validated, task.tested))
+        counts = [group.count for group in groups]
+        return [(v.reshape(-1, n), t.reshape(-1, n)) for v, t, n in zip(validation, test, counts, strict=True)]
 
     def by_optuna(self, levels: Sequence[Rung], task: Task, context: Context) -> dict[str, list[Tried]]:
         """What Optuna's searches find with as many steps."""
@@ -328,6 +329,14 @@ class ExpertTuning(Experiment):
 
 
 # --------------------------------------------------------------------------------------------------------------- parts
+
+
+class Repeated(NamedTuple):
+    """Settings that are each trained from the same starts, on the same batches."""
+
+    settings: list[Settings]
+    count: int  # of starts, each with its own batches
+    axes: tuple[str, str]  # of the streams that starts and batches are drawn from
 
 
 class Task(NamedTuple):

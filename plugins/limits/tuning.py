@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -69,35 +69,37 @@ class Training:
     ) -> None:
         self.nets, self.settings, self.step = Stack(starts).to(x.device), list(settings), 0
         self.x, self.y, self.rows = x, y, rows
-        parameters = list(self.nets.parameters())
-        self._first, self._second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+        self._first, self._second = (torch.zeros_like(_in_rows(self.nets.parameters())) for _ in range(2))
 
     def to(self, step: int) -> Training:
         """Train on until this many steps have been taken."""
-        adam = torch.tensor([s.optimizer == "adam" for s in self.settings], device=self.x.device)
+        adam = torch.tensor([[s.optimizer == "adam"] for s in self.settings], device=self.x.device)
         rate, momentum, decay, falls = (
-            torch.tensor([float(getattr(s, name)) for s in self.settings], device=self.x.device)
+            torch.tensor([[float(getattr(s, name))] for s in self.settings], device=self.x.device)
             for name in ("rate", "momentum", "decay", "falls")
-        )
+        )  # [networks, 1]
         share = torch.where(adam, 1 - momentum, torch.ones_like(momentum))  # of a gradient in the moving sum
         parameters = list(self.nets.parameters())
+        weights, first, second = _in_rows(parameters).detach(), self._first, self._second  # [networks, weights]
+        places = weights.split([p[0].numel() for p in parameters], 1)
+        parts = [part.unflatten(1, p.shape[1:]) for p, part in zip(parameters, places, strict=True)]
         while self.step < step:
             rows = self.rows[self.step].to(self.x.device)
             shared = rows.ndim == 1
             logits = self.nets(self.x[rows]) if shared else self.nets.each(self.x[rows])
             targets = self.y[rows].expand(len(self.settings), -1)
             losses = self.nets.losses(F.cross_entropy, logits, targets)
-            gradients = torch.autograd.grad(losses.sum(), parameters)
+            gradient = _in_rows(torch.autograd.grad(losses.sum(), parameters))
             now = rate * torch.where(falls > 0, 0.5 + 0.5 * math.cos(math.pi * self.step / len(self.rows)), 1.0)
             self.step += 1
             with torch.no_grad():
-                for p, gradient, first, second in zip(parameters, gradients, self._first, self._second, strict=True):
-                    a, r, m, s, d = (v.view(-1, *[1] * (p.ndim - 1)) for v in (adam, now, momentum, share, now * decay))
-                    first.mul_(m).add_(s * gradient)
-                    second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-                    size = (second / (1 - 0.999**self.step)).sqrt_().add_(1e-8)
-                    by = torch.where(a, first / ((1 - m**self.step) * size), first)
-                    p.mul_(1 - d).sub_(r * by)
+                first.mul_(momentum).add_(share * gradient)
+                second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+                size = (second / (1 - 0.999**self.step)).sqrt_().add_(1e-8)
+                by = torch.where(adam, first / ((1 - momentum**self.step) * size), first)
+                weights.mul_(1 - now * decay).sub_(now * by)
+                for p, part in zip(parameters, parts, strict=True):
+                    p.copy_(part)
         return self
 
     def only(self, kept: Sequence[int]) -> Training:
@@ -105,8 +107,13 @@ class Training:
         rows = self.rows if self.rows.ndim == 2 else self.rows[:, list(kept)]
         part = Training([self.nets[k] for k in kept], [self.settings[k] for k in kept], self.x, self.y, rows)
         part.step = self.step
-        part._first, part._second = ([v[list(kept)].clone() for v in vs] for vs in (self._first, self._second))
+        part._first, part._second = (moments[list(kept)] for moments in (self._first, self._second))
         return part
+
+
+def _in_rows(stacked: Iterable[Tensor]) -> Tensor:
+    """Tensors [networks, ...] as one, a row a network: a step is a few operations and not as many for each layer."""
+    return torch.cat([one.flatten(1) for one in stacked], 1)
 
 
 # ----------------------------------------------------------------------------------------------------------- searches

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from dlbench.cost import count_flops
 from dlbench_plugins.limits import classical
 from dlbench_plugins.limits.classical import CLASSICAL, learnt
+from dlbench_plugins.networks import logistic_regression
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,9 @@ def test_training_logistic_regression_costs_two_products_a_look(plain):
     a_look = 2 * 2 * 200 * 10 * 10
     flops = learnt("logistic", *plain, trials=1, rounds=8)[0].training
     assert flops % a_look == 0 and 2 <= flops / a_look <= 2 * classical.ITERATIONS
+    x, y = plain
+    iterations, ridge = classical.ITERATIONS, classical.RIDGES[0]
+    assert flops == count_flops(lambda: logistic_regression(x, y, 10, iterations=iterations, ridge=ridge))
 
 
 def test_fewer_rounds_are_another_model():

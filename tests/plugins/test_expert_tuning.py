@@ -17,6 +17,7 @@ from dlbench_plugins.limits.expert_tuning import (
     RANDOM,
     ExpertTuning,
     Marks,
+    Repeated,
 )
 
 from .drawing import drawn
@@ -70,15 +71,26 @@ def test_what_is_measured(trial):
 def test_several_starts_are_the_same_for_all_settings_and_differ_among_themselves():
     task = TINY.task(context())
     one = study.FIXED[EXPERT]
-    validation, test = TINY.several([one, one], 3, ("anew", "anew"), task, context())
+    frozen = one._replace(rate=0.0)  # the accuracy of the start itself
+    groups = [
+        Repeated([one, one], 3, ("anew", "anew")),
+        Repeated([frozen], 3, ("anew", "other")),
+        Repeated([frozen], 3, ("anew", "anew")),
+    ]
+    (validation, test), (_, other), (_, anew) = TINY.several(groups, task, context())
     assert validation.shape == test.shape == (2, 3)
     assert np.array_equal(test[0], test[1])
-    frozen = one._replace(rate=0.0)  # the accuracy of the start itself
-    assert np.array_equal(
-        TINY.several([frozen], 3, ("anew", "other"), task, context())[1],
-        TINY.several([frozen], 3, ("anew", "anew"), task, context())[1],
-    )
-    assert len(set(TINY.several([frozen], 3, ("anew", "anew"), task, context())[1][0])) > 1
+    assert np.array_equal(other, anew)
+    assert len(set(anew[0])) > 1
+
+
+def test_groups_trained_at_once_are_what_each_is_alone():
+    task = TINY.task(context())
+    groups = [Repeated([study.FIXED[EXPERT]], 2, ("anew", "anew")), Repeated([study.FIXED[EXPERT]], 3, ("one", "two"))]
+    together = TINY.several(groups, task, context())
+    for group, found in zip(groups, together, strict=True):
+        (alone,) = TINY.several([group], task, context())
+        assert np.abs(np.array(found) - np.array(alone)).max() <= 1 / 40  # of the fewest examples, one, by rounding
 
 
 def test_the_same_seed_gives_the_same_bits(trial):
