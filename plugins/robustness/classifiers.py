@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -65,6 +66,58 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.shortcut(x) + self.branch(x)
+
+
+# ------------------------------------------------------------------------------------------- the same, to be attacked
+
+FEW = 64  # pixels, up to which the matrix of a convolution is small
+
+
+@torch.no_grad()
+def as_matrices(net: nn.Module, shape: torch.Size) -> nn.Module:
+    """A network of this chapter as it is now, whose convolutions are products with a matrix: the same to a rounding.
+
+    For attacks, which ask thousands of times: on eight by eight pixels an answer with its gradient takes a third of the
+    time, although most numbers in the matrices are zeros. A network that is no stack of convolutions, or whose images
+    have more pixels, is returned as it is.
+
+    Args:
+        net: the network; what is made of it has a copy of its weights, but for linear layers, which are shared.
+        shape: [channels, height, width] of its images.
+    """
+    layers = list(net) if isinstance(net, nn.Sequential) else [net]
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
+    simple = all(isinstance(layer, nn.Conv2d | nn.Linear | nn.ReLU | nn.Flatten) for layer in layers)
+    if not convolutions or not simple or shape[1:].numel() > FEW:
+        return net
+    made: list[nn.Module] = [nn.Flatten()]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            linear, shape = as_matrix(layer, shape)
+            made.append(linear)
+        elif not isinstance(layer, nn.Flatten):
+            made.append(layer)
+    return nn.Sequential(*made).train(net.training)
+
+
+def as_matrix(convolution: nn.Conv2d, shape: torch.Size) -> tuple[nn.Linear, torch.Size]:
+    """A convolution of images of a shape as a linear layer between flattened ones, and the shape of what comes out."""
+    weight, bias, pixels = convolution.weight, convolution.bias, shape[1:].numel()
+    seen = sights(shape[1:], convolution.kernel_size, convolution.stride, convolution.padding).to(weight)
+    out = torch.Size((len(weight), *seen.shape[1:3]))
+    matrix = (weight.flatten(2) @ seen.flatten(1)).unflatten(2, (-1, pixels)).transpose(1, 2)  # [*channels, out, in]
+    linear = nn.Linear(shape.numel(), out.numel(), bias is not None, device="meta")
+    linear.weight = nn.Parameter(matrix.reshape(linear.weight.shape))
+    if bias is not None:
+        linear.bias = nn.Parameter(bias.repeat_interleave(out[1:].numel()))
+    return linear, out
+
+
+@lru_cache(maxsize=16)
+def sights(shape: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
+    """Which pixel each tap of a kernel sees, for each pixel that comes out: [taps, *out, pixels], of 0 and 1."""
+    pixels, taps = (torch.eye(math.prod(of)).view(-1, 1, *of) for of in (shape, size))
+    return F.conv2d(pixels, taps, stride=stride, padding=padding).permute(1, 2, 3, 0)
 
 
 # ---------------------------------------------------------------------------------------------------------- training
@@ -132,7 +185,7 @@ def pgd_images(net: nn.Module, context: Context, eps: float, steps: int, norm: s
 
     def perturb(batch: Tensor, labels: Tensor, update: int, ids: Tensor) -> Tensor:
         attack = {"eps": eps, "steps": steps, "norm": norm, "stop": "never", "seed": seed + update}
-        return attacks.pgd(net, batch, labels, **attack, sample_ids=ids).x_adv
+        return attacks.pgd(as_matrices(net, batch.shape[1:]), batch, labels, **attack, sample_ids=ids).x_adv
 
     return perturb
 

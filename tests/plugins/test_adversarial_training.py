@@ -92,7 +92,7 @@ def test_noise_fills_the_ball_and_standard_training_changes_nothing():
 
 @pytest.mark.parametrize(
     ("arm", "forwards", "backwards"),
-    [("standard", 1, 1), ("noise", 1, 1), ("fgsm", 3, 2), ("fgsm_rs", 4, 2), ("pgd", 7, 5)],
+    [("standard", 1, 1), ("noise", 1, 1), ("fgsm", 2, 2), ("fgsm_rs", 2, 2), ("pgd", 5, 5)],
 )
 def test_every_pass_is_counted(arm, forwards, backwards):
     """Of a wrapped network: its own forward passes, and the gradients that reach its images."""
@@ -108,11 +108,25 @@ def test_every_pass_is_counted(arm, forwards, backwards):
 
 def test_the_clock_stands_still_while_the_network_is_looked_at(monkeypatch):
     monkeypatch.setattr(study.time, "perf_counter", iter([0.0, 3.0, 10.0, 14.0, 30.0]).__next__)
-    training, *_ = trainer("fgsm")
+    training, *_ = trainer("fgsm", look_every=1)
     for _ in range(2):
         training.epoch_is_over()
     assert training.seconds == (3.0 - 0.0) + (14.0 - 10.0)
-    assert len(training.curve) == 2
+    assert [epoch for epoch, *_ in training.curve] == [1, 2]
+
+
+def test_the_network_is_looked_at_as_often_as_wanted():
+    training, *_ = trainer("pgd", look_every=3)
+    for _ in range(7):
+        training.epoch_is_over()
+    assert [epoch for epoch, *_ in training.curve] == [3, 6]
+
+
+def test_training_images_are_those_of_the_attack_of_that_name():
+    """From the same random points, PGD as evaluation has it ends where training's does."""
+    training, x, y = trainer("pgd", training_steps=3)
+    found = study.attacks.pgd(training.net, x, y, eps=0.1, steps=3, stop="never", keep="last", seed=training.seed + 4)
+    assert torch.equal(training.perturb(x, y, 4, torch.arange(3)), found.x_adv)
 
 
 def test_alignment_is_one_where_the_loss_is_linear_and_less_where_it_bends():
@@ -149,7 +163,7 @@ def test_what_must_be_so_in_any_run(run):
     assert [value(rows, arm, "none", "backwards") for arm in ARMS] == [1, 1, 2, 2, 4]
     assert value(rows, "pgd", "worst_case") > value(rows, "standard", "worst_case") + 0.1
     assert {name: curve.shape for name, curve in kept.items()} == {
-        f"cnn_{arm}": (SMALL["epochs"], 2) for arm in study.ATTACKS
+        f"cnn_{arm}": (SMALL["epochs"] // 5, 3) for arm in study.ATTACKS
     }
 
 
