@@ -13,6 +13,8 @@ import pandas as pd
 import psutil
 import pytest
 
+from dlbench.cli import main
+from dlbench.isolate import Forkserver
 from dlbench.store import read
 from dlbench.store.records import decode
 
@@ -281,6 +283,13 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(dlbench, toys, tmp_path,
     assert message in done.err
     assert len(done.err.splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_name_is_looked_for_before_a_process_is_started(monkeypatch, capsys):
+    monkeypatch.setattr(Forkserver, "__enter__", lambda server: pytest.fail("a process was started"))
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "helthy"])
+    assert (ended.value.code, "there is no experiment 'helthy'" in capsys.readouterr().err) == (2, True)
 
 
 def test_cuda_without_one(dlbench, toys, tmp_path):
