@@ -81,6 +81,7 @@ def test_several_starts_are_the_same_for_all_settings_and_differ_among_themselve
     assert len(set(TINY.several([frozen], 3, ("anew", "anew"), task, context())[1][0])) > 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert repr(measurements(TINY, context())) == repr(trial[0])
 
