@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import hypothesis
 import pytest
 
+from dlbench.cli import main
+
 # Two cores, often busy: no example may fail for being slow, and small tensors are not worth waking a second thread.
 hypothesis.settings.register_profile("dlbench", deadline=None)
 hypothesis.settings.load_profile("dlbench")
@@ -92,6 +94,20 @@ def dlbench(tmp_path):
 
     def run(*arguments, plugins=(), **more):
         return dlbench_in(tmp_path, *arguments, folders=[plugins] if isinstance(plugins, Path) else plugins, **more)
+
+    return run
+
+
+@pytest.fixture
+def dlbench_here(tmp_path, monkeypatch, capsys):
+    """The same in this process, which has imported torch and pandas already; for commands that start no other."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        done = capsys.readouterr()
+        return SimpleNamespace(status=ended.value.code, out=done.out, err=done.err)
 
     return run
 

@@ -1,5 +1,6 @@
 """``dlbench run`` from start to end: statuses, resume, kills at any moment, full disks, bad input."""
 
+import functools
 import json
 import random
 import resource
@@ -13,6 +14,8 @@ import pandas as pd
 import psutil
 import pytest
 
+from dlbench.cli import main
+from dlbench.isolate import Forkserver
 from dlbench.store import read
 from dlbench.store.records import decode
 
@@ -144,7 +147,7 @@ def test_json_on_standard_output_is_only_json(calm_run):
     assert calm_run.done.err == ""
 
 
-@pytest.mark.parametrize("moment", [0, 1, *(pytest.param(i, marks=pytest.mark.slow) for i in range(2, 6))])
+@pytest.mark.parametrize("moment", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 6))])
 def test_a_driver_killed_at_any_moment_loses_only_what_was_in_flight(dlbench, toys, environment, tmp_path, moment):
     """SIGKILL at a random moment, then the same command: all results there, each stored once, equal to a calm run's."""
     arguments = ["run", "healthy", "--set", "healthy.sleep=0.15", "--jobs", 2, "--out", "o"]
@@ -242,6 +245,9 @@ main(["run", "healthy", "--seeds", "8", "--out", "o"])
     assert len(read(calm).results) == 6
 
 
+# Whose message is known only once torch is imported, and held by tests/test_parameters.py.
+slow = functools.partial(pytest.param, marks=pytest.mark.slow)
+
 BAD = [
     (["run", "helthy"], r"there is no experiment 'helthy'; did you mean 'healthy'?"),
     (["run", "healthy", "--preset", "slow"], "healthy has no preset 'slow'"),
@@ -249,8 +255,8 @@ BAD = [
         ["run", "healthy", "--set", "healthy.efect=1"],
         "healthy.efect: there is no such parameter; did you mean 'effect'?",
     ),
-    (["run", "healthy", "--set", "healthy.effect=big"], "healthy.effect: 'big' is not a number between -5 and 5"),
-    (["run", "healthy", "--set", "healthy.effect=9"], "healthy.effect: 9.0 is not between -5 and 5"),
+    slow(["run", "healthy", "--set", "healthy.effect=big"], "healthy.effect: 'big' is not a number between -5 and 5"),
+    slow(["run", "healthy", "--set", "healthy.effect=9"], "healthy.effect: 9.0 is not between -5 and 5"),
     (["run", "healthy", "--set", "healthyeffect=9"], "expected NAME.PARAM=VALUE"),
     (["run", "healthy", "--set", "raises.x=9"], "'raises', which is not among the experiments to run"),
     (["run", "healthy", "--set", "helthy.effect=9"], "there is no experiment 'helthy'"),
@@ -283,6 +289,13 @@ def test_bad_input_is_one_clear_line_and_writes_nothing(dlbench, toys, tmp_path,
     assert sorted(tmp_path.iterdir()) == before
 
 
+def test_a_name_is_looked_for_before_a_process_is_started(monkeypatch, capsys):
+    monkeypatch.setattr(Forkserver, "__enter__", lambda server: pytest.fail("a process was started"))
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "helthy"])
+    assert (ended.value.code, "there is no experiment 'helthy'" in capsys.readouterr().err) == (2, True)
+
+
 def test_cuda_without_one(dlbench, toys, tmp_path):
     import torch
 
@@ -300,7 +313,7 @@ CONFIGS = [
     ("sedes = 3\n", "c.toml: unknown key 'sedes'; did you mean 'seeds'?"),
     ('seeds = "3"\n', "c.toml: seeds is '3'; expected a whole number"),
     ("[healthy]\nefect = 1\n", "c.toml, line 2: healthy.efect: there is no such parameter"),
-    ("[healthy]\neffect = 'big'\n", "c.toml, line 2: healthy.effect: 'big' is not a number"),
+    slow("[healthy]\neffect = 'big'\n", "c.toml, line 2: healthy.effect: 'big' is not a number"),
     ("experiments = [1]\n", "c.toml: experiments is [1]; expected a list of names"),
     ("[helthy]\neffect = 1\n", "there is no experiment 'helthy'"),
 ]

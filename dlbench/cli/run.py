@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,13 +112,17 @@ def options_of(given: Mapping[str, Any]) -> Options:
 
 def _run(options: Options) -> int:
     from dlbench.isolate import Forkserver
+    from dlbench.runner.plan import choose, make_plan
     from dlbench.store.run import check_folder
 
-    check_folder(options.out)  # before anything is started
+    check_folder(options.out)  # before anything is started, as are the names
+    with _located(options):
+        choose(options.request)
     with Forkserver(options.threads) as server:
         if options.request.device != "cpu":
             check_cuda(server, options.request.device)
-        plan = _plan(options, server)
+        with _located(options):
+            plan = make_plan(options.request, server)
         return _conclude(options, plan, carry_out(options, plan, server), server)
 
 
@@ -150,13 +155,13 @@ def carry_out(options: Options, plan: Plan, server: Forkserver) -> Summary:
         writer.close()
 
 
-def _plan(options: Options, server: Forkserver) -> Plan:
-    """The plan; what is wrong with a value from the config file is told with its file and line."""
-    from dlbench.runner import make_plan
+@contextmanager
+def _located(options: Options) -> Iterator[None]:
+    """What is wrong with a value from the config file is told with its file and line."""
     from dlbench.runner.plan import locate
 
     try:
-        return make_plan(options.request, server)
+        yield
     except UsageError as error:
         place = locate(options.config, str(error)) if options.config else ""
         raise UsageError(f"{place}{error}") from None

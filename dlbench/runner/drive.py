@@ -20,7 +20,8 @@ from dlbench.runner.plan import Plan, Trial
 from dlbench.store import Run, Writer
 
 TRIAL_MODULES = ("torch.optim", "torch._dynamo")
-"""What most trials import first thing: torch's first optimizer alone pulls in dynamo, a second of a processor."""
+"""What most trials import first thing: torch's first optimizer alone pulls in dynamo, a second of a processor.
+One trial alone imports it if it needs it."""
 
 SOME_IMPORT = ("scipy.stats", "sklearn.ensemble", "sklearn.linear_model", "sklearn.svm")
 """What some trials import, for a second and a half of a processor each; worth it once in a run of many."""
@@ -125,7 +126,8 @@ class _Loop:
 
     def run(self, waiting: deque[Trial]) -> None:
         """Until nothing waits and nothing runs."""
-        self.server.preload(*TRIAL_MODULES, *(SOME_IMPORT if len(waiting) >= MANY else ()))
+        if len(waiting) > 1:
+            self.server.preload(*TRIAL_MODULES, *(SOME_IMPORT if len(waiting) >= MANY else ()))
         self.session = f"{now()}-{secrets.token_hex(3)}"
         self.environment = self.writer.environment(self.facts)
         left = TimeLeft(self.jobs)

@@ -65,8 +65,7 @@ def default_seeds(preset: str) -> int:
 
 def make_plan(request: Request, server: Forkserver) -> Plan:
     """Resolve a request. UsageError or PluginError for what the user can mend; a plugin nobody named is left out."""
-    chosen, broken = _choose(request)
-    _check_overrides(request, chosen)
+    chosen, broken = choose(request)
     seeds = default_seeds(request.preset) if request.seeds is None else request.seeds
     experiments = {}
     for plugin, told in describe_all(chosen, request, server):
@@ -102,21 +101,24 @@ def trial_key(name: str, told: Mapping[str, Any], seed: int, device: str) -> str
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
-def _choose(request: Request) -> tuple[list[Plugin], list[Broken]]:
+def choose(request: Request) -> tuple[list[Plugin], list[Broken]]:
+    """The plugins that a request names, and those that cannot be used; errors as of :func:`make_plan`.
+
+    Nothing is imported, so that a misspelt name is told at once, before a process is started.
+    """
+    broken: list[Broken] = []
     if request.names:
-        return [plugins.find(plugins.RUNNABLE, name) for name in dict.fromkeys(request.names)], []
-    healthy, broken = plugins.discover(plugins.EXPERIMENTS)
-    if not healthy:
-        raise PluginError("no experiment is installed (entry points of the group dlbench.experiments)")
-    return healthy, broken
-
-
-def _check_overrides(request: Request, chosen: Sequence[Plugin]) -> None:
+        chosen = [plugins.find(plugins.RUNNABLE, name) for name in dict.fromkeys(request.names)]
+    else:
+        chosen, broken = plugins.discover(plugins.EXPERIMENTS)
+        if not chosen:
+            raise PluginError("no experiment is installed (entry points of the group dlbench.experiments)")
     names = [plugin.name for plugin in chosen]
     for name in request.overrides:
         if name not in names:
             plugins.find(plugins.RUNNABLE, name)  # unknown: says so, with the nearest name
             raise UsageError(f"parameters are set for {name!r}, which is not among the experiments to run: {names}")
+    return chosen, broken
 
 
 def describe_all(

@@ -27,32 +27,33 @@ SEEDS = 6
 
 
 def check(payload: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> dict[str, str]:
-    """Every check by name with the problem it found; see :data:`dlbench.testing.CHECKS` for what they ask.
+    """Checks by name with the problem that each found; see :data:`dlbench.testing.CHECKS` for what they ask.
 
     Args:
-        payload: ``plugin``, ``parameters``, the results ``first`` and ``second`` of two trials with the same seed,
-            what the first ``printed``, and the files ``left_behind``.
+        payload: ``plugin``, ``parameters``, the ``checks`` to make, the ``results`` of trials with the same seed (two
+            for ``determinism``), what the first ``printed``, and the files ``left_behind``.
         send: unused.
     """
     cls = experiment_class(payload["plugin"])
     experiment = cls(**payload["parameters"])
-    first, second = payload["first"], payload["second"]
+    results = payload["results"]
+    first = results[0]
     frame = frame_of(cls, first)
     arrays = {name: np.load(io.BytesIO(base64.b64decode(npy))) for name, npy in first["artefacts"].items()}
     artefacts = dict.fromkeys(range(SEEDS), arrays)
-    found = {
+    found: dict[str, Callable[[], str]] = {
         "imports": lambda: "",
         "controls": lambda: controls(cls),
         "trial": lambda: trial(first),
         "metrics": lambda: metrics(cls, first["rows"]),
-        "determinism": lambda: determinism(cls, first, second),
+        "determinism": lambda: determinism(cls, *results),
         "silence": lambda: silence(payload["printed"], payload["left_behind"]),
         "parameters": lambda: text_parameters(experiment, payload["plugin"].name),
         "claims": lambda: claims(cls, frame),
         "hostile": lambda: hostile(experiment, frame, artefacts),
         "plot": lambda: plot(experiment, frame, artefacts),
     }
-    return {name: _guarded(made) for name, made in found.items()}
+    return {name: _guarded(found[name]) for name in payload["checks"]}
 
 
 def frame_of(cls: type[Experiment], result: Mapping[str, Any]) -> pd.DataFrame:

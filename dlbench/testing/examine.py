@@ -1,10 +1,10 @@
-"""Run an experiment's trial twice in fresh processes, then hold what came out against what it declares."""
+"""Run an experiment's trial in fresh processes, then hold what came out against what it declares."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,17 @@ def examine(
     preset: str = "quick",
     overrides: Mapping[str, Any] | None = None,
     *,
+    checks: Collection[str] = CHECKS.keys(),
     timeout: float = 1800,
     server: Forkserver | None = None,
 ) -> list[Finding]:
-    """All checks of an experiment, in the order of :data:`CHECKS`; one that could not be made says why.
+    """Checks of an experiment, in the order of :data:`CHECKS`; one that could not be made says why.
 
     Args:
         plugin: the experiment.
         preset: the preset whose trial is run.
         overrides: parameter → value.
+        checks: which; the trial runs a second time only for ``determinism``.
         timeout: seconds a trial, and seconds for the checks of what came out.
         server: where they run; one of its own where none is given, which takes seconds to start.
     """
@@ -60,35 +62,36 @@ def examine(
         request = Request([plugin.name], preset, overrides={plugin.name: overrides or {}})
         [(_, told)] = describe_all([plugin], request, server)
         if isinstance(told, Broken):
-            return _all_blocked("imports", f"{told}\n{told.details}".rstrip())
+            return _all_blocked(checks, "imports", f"{told}\n{told.details}".rstrip())
         if "usage" in told:
-            return _all_blocked("imports", told["usage"])
+            return _all_blocked(checks, "imports", told["usage"])
         if told["missing"]:
-            return _all_blocked("trial", f"it cannot run here: {told['missing']}")
-        first, second = _two_trials(plugin, told, server, Path(folder), timeout)
+            return _all_blocked(checks, "trial", f"it cannot run here: {told['missing']}")
+        results = _trials(2 if "determinism" in checks else 1, plugin, told, server, Path(folder), timeout)
         left_behind = sorted(path.name for path in Path(folder, "work").iterdir())
         printed = Path(folder, "log-0").read_text(errors="replace")
         payload = {
             "plugin": plugin,
             "parameters": told["parameters"],
-            "first": _result(first),
-            "second": _result(second),
+            "checks": [check for check in CHECKS if check in checks],
+            "results": [_result(ended) for ended in results],
             "printed": printed,
             "left_behind": left_behind,
         }
         task = server.start("dlbench.testing.checks:check", payload, timeout=timeout)
         ended = _ends(server, [task])[task]
     if ended.how != "returned":
-        return _all_blocked("claims", f"the checks ended early: {ended.reason}")
-    return [Finding(check, ended.value[check]) for check in CHECKS]
+        return _all_blocked(checks, "claims", f"the checks ended early: {ended.reason}")
+    return [Finding(check, problem) for check, problem in ended.value.items()]
 
 
-def _two_trials(
-    plugin: Plugin, told: Mapping[str, Any], server: Forkserver, folder: Path, timeout: float
-) -> tuple[Ended, Ended]:
+def _trials(
+    count: int, plugin: Plugin, told: Mapping[str, Any], server: Forkserver, folder: Path, timeout: float
+) -> list[Ended]:
+    """How as many trials with one seed ended, all at once."""
     (folder / "work").mkdir()
     tasks = []
-    for number in range(2):
+    for number in range(count):
         payload = {
             "plugin": plugin,
             "parameters": told["parameters"],
@@ -101,7 +104,7 @@ def _two_trials(
         log = folder / f"log-{number}"
         tasks.append(server.start("dlbench.testing.examine:trial_in", payload, timeout=timeout, log=log))
     ended = _ends(server, tasks)
-    return ended[tasks[0]], ended[tasks[1]]
+    return [ended[task] for task in tasks]
 
 
 def trial_in(payload: dict[str, Any], send: Any) -> dict[str, Any]:
@@ -127,6 +130,7 @@ def _result(ended: Ended) -> dict[str, Any]:
     return {"status": ended.how, "reason": ended.reason, "details": ended.details, "rows": [], "artefacts": {}}
 
 
-def _all_blocked(check: str, problem: str) -> list[Finding]:
+def _all_blocked(checks: Collection[str], check: str, problem: str) -> list[Finding]:
     """The check that failed, and all others not made."""
-    return [Finding(name, problem if name == check else f"not checked, because of {check!r}") for name in CHECKS]
+    reason = f"not checked, because of {check!r}" + ("" if check in checks else f": {problem}")
+    return [Finding(name, problem if name == check else reason) for name in CHECKS if name in checks]

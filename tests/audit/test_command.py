@@ -1,12 +1,16 @@
 """``dlbench audit`` as a user runs it: a module in the working folder, data in a file."""
 
+import contextlib
 import json
 import os
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from dlbench.isolate import Forkserver
 
 SOURCE = """
 from torch import nn
@@ -23,13 +27,28 @@ def flat():
 """
 
 
+def bring(folder, bright):
+    """The folder, with a module ``nets`` and a file ``bright.npz`` in it."""
+    (folder / "nets.py").write_text(SOURCE)
+    x, y = bright
+    np.savez(folder / "bright.npz", x=x, y=y)
+    return folder
+
+
 @pytest.fixture
 def brought(tmp_path, bright):
-    """A module ``nets`` and a file ``bright.npz`` in the folder where the test's dlbench runs."""
-    (tmp_path / "nets.py").write_text(SOURCE)
-    x, y = bright
-    np.savez(tmp_path / "bright.npz", x=x, y=y)
-    return tmp_path
+    """Both in the folder where the test's dlbench runs."""
+    return bring(tmp_path, bright)
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory, bright):
+    """Both in a folder where nothing is written, and one server for all commands that are refused."""
+    folder = bring(tmp_path_factory.mktemp("refusing"), bright)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        with Forkserver() as server:
+            yield SimpleNamespace(folder=folder, server=server)
 
 
 def test_a_card_is_made_and_the_same_command_resumes(dlbench, brought):
@@ -64,14 +83,13 @@ def test_a_card_is_made_and_the_same_command_resumes(dlbench, brought):
         (("digits_maens",), "did you mean 'digits_means'"),
     ],
 )
-def test_what_cannot_be_audited_is_one_line_and_leaves_nothing(brought, monkeypatch, capsys, arguments, message):
-    from dlbench.cli import main
-
-    monkeypatch.chdir(brought)
+def test_what_cannot_be_audited_is_one_line_and_leaves_nothing(refusing, dlbench_here, monkeypatch, arguments, message):
+    monkeypatch.setattr("dlbench.isolate.Forkserver", lambda threads: contextlib.nullcontext(refusing.server))
+    monkeypatch.chdir(refusing.folder)
     monkeypatch.setattr(sys, "path", list(sys.path))  # to which the command adds
     monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
-    with pytest.raises(SystemExit) as caught:
-        main(["audit", *arguments, "--out", "o"])
-    said = capsys.readouterr().err.strip()
-    assert caught.value.code == 2 and message in said and "\n" not in said, said
-    assert not (brought / "o").exists()
+    before = sorted(refusing.folder.iterdir())
+    done = dlbench_here("audit", *arguments, "--out", "o")
+    said = done.err.strip()
+    assert done.status == 2 and message in said and "\n" not in said, said
+    assert sorted(refusing.folder.iterdir()) == before

@@ -3,11 +3,8 @@
 import csv
 import json
 from html.parser import HTMLParser
-from types import SimpleNamespace
 
 import pytest
-
-from dlbench.cli import main
 
 from .conftest import bench
 
@@ -22,17 +19,8 @@ def rows(shift=0.0, slower=1.0):
 
 
 @pytest.fixture
-def dlbench(tmp_path, monkeypatch, capsys):
-    """The command in this process, which has imported pandas already."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        done = capsys.readouterr()
-        return SimpleNamespace(status=ended.value.code, out=done.out, err=done.err)
-
-    return run
+def dlbench(dlbench_here):
+    return dlbench_here
 
 
 @pytest.fixture

@@ -211,9 +211,9 @@ def test_a_cache_that_cannot_be_written(registered, monkeypatch, tmp_path):
 # ------------------------------------------------------------------------------------------------------- command line
 
 
-def test_the_command_line(dlbench, site):
+def test_the_command_line(dlbench_here, registered, site, monkeypatch):
     def said(*arguments):
-        done = dlbench(*arguments, plugins=site)
+        done = dlbench_here(*arguments)
         return done.status, done.out + done.err
 
     cache = site.parent / "cache"
@@ -234,7 +234,8 @@ def test_the_command_line(dlbench, site):
     assert status == 0 and "data set: digits_split" in text and "accuracy: 0.5" in text
     assert "is not trained yet; make it with" in said("show", "fails")[1]
     assert "every third image tests" in said("show", "digits_split")[1]
-    assert "set it" in dlbench("show", "mnist", plugins=site, DLBENCH_DATA="").out
+    monkeypatch.setenv("DLBENCH_DATA", "")
+    assert "set it" in said("show", "mnist")[1]
     status, text = said("show", "nobody")
     assert status == 2 and "there is no experiment, model or data set 'nobody'" in text
 

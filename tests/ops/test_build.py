@@ -1,8 +1,9 @@
 """How the operators come to be: built on first use, once, whatever is killed, missing, damaged or in the way.
 
 A build takes two minutes of two cores, so all but one of these tests give the builder a compiler of their own: it
-checks what it is asked for, counts, waits, fails or hands out the library that this process has already loaded. Each
-still starts a Python or two that imports torch, so half of them are marked slow.
+checks what it is asked for, counts, waits, fails or hands out the library that this process has already loaded. Where
+no process of its own is needed, this one asks the builder. What is left still starts a Python or two that imports torch
+for each test, so half of them are marked slow.
 """
 
 from __future__ import annotations
@@ -103,6 +104,20 @@ def cache(tmp_path):
 
 
 @pytest.fixture
+def obtained(cache, monkeypatch):
+    """obtained(**variables) asks this process's builder for a library, and hands it out without loading it."""
+
+    def ask(insist=False, **variables):
+        with monkeypatch.context() as patch:
+            for name, value in ({"DLBENCH_CACHE": cache} | variables).items():
+                patch.setenv(name, str(value))
+            root = recipe.sources_root()
+            return build.obtain(root, recipe.identity(root, with_cuda=False), insist)
+
+    return ask
+
+
+@pytest.fixture
 def start(installed, cache, tmp_path):
     """start(**variables) starts a process that loads the operators and reports."""
     running = []
@@ -164,20 +179,17 @@ def test_a_real_build_in_folders_with_spaces(start, cache, installed):
     assert "warning:" not in log
 
 
-def test_it_is_built_once_and_then_found(start, cache, compiler):
-    first, second = (report(start(CXX=compiler())) for _ in range(2))
-    assert first["implementation"] == second["implementation"] == "native"
-    assert compiler.links() == 1 and "compiling" in first["stderr"] and second["stderr"] == ""
-    made = json.loads(recipe.sidecar(Path(first["path"])).read_text())
-    assert {"torch", "python", "processor", "march", "source_hash", "with_cuda", "compiler"} <= made.keys()
-
-
-def test_two_processes_at_once_build_once(start, cache, compiler):
+def test_two_processes_at_once_build_once_and_then_it_is_found(start, obtained, compiler, capsys):
     slow = compiler("sleep 5")
     told = [report(process) for process in [start(CXX=slow), start(CXX=slow)]]
     assert [t["implementation"] for t in told] == ["native", "native"]
-    assert compiler.links() == 1
+    assert all("compiling" in t["stderr"] or "waiting" in t["stderr"] for t in told)
     assert sorted("waiting" in t["stderr"] for t in told) == [False, True]
+    made = json.loads(recipe.sidecar(Path(told[0]["path"])).read_text())
+    assert {"torch", "python", "processor", "march", "source_hash", "with_cuda", "compiler"} <= made.keys()
+
+    assert obtained(CXX=slow).origin == "built on first use"
+    assert compiler.links() == 1 and capsys.readouterr().err == ""
 
 
 @pytest.mark.slow
@@ -217,30 +229,46 @@ def test_an_interrupted_builder_clears_up(start, cache, compiler):
 
 
 def test_without_a_compiler_the_reference_serves(start, tmp_path):
-    nothing = tmp_path / "nothing"
-    nothing.mkdir()
-    told = report(start(PATH=nothing))
+    told = report(start(PATH=tmp_path / "nothing"))
     assert told["implementation"] == "reference" and "no C++ compiler (c++) on the PATH" in told["reason"]
     (warning,) = told["warnings"]
     assert "plain torch" in warning and "install g++" in warning
 
 
-def test_a_failed_build_is_remembered_until_something_changes(start, cache, compiler):
-    broken = compiler("echo 'x.cpp:1: error: out of luck' >&2; exit 1")
-    first = report(start(CXX=broken))
-    assert first["implementation"] == "reference" and "error: out of luck" in first["reason"]
-    assert len(first["warnings"]) == 1 and str(cache) in first["warnings"][0]  # where the log is
+def test_where_a_build_fails_the_reference_serves(start, cache, compiler):
+    told = report(start(CXX=compiler("echo 'x.cpp:1: error: out of luck' >&2; exit 1")))
+    assert told["implementation"] == "reference" and "error: out of luck" in told["reason"]
+    (warning,) = told["warnings"]
+    assert "error: out of luck" in warning and str(cache) in warning  # where the log is
     assert not list(cache.glob("ops/*.building-*")) and built(cache) == []
 
-    again = report(start(CXX=broken))
-    assert again["implementation"] == "reference" and compiler.links() == 1
-    assert "error: out of luck" in again["reason"] and "DLBENCH_OPS=native tries again" in again["reason"]
 
-    assert "error: out of luck" in refusal(start(CXX=broken, DLBENCH_OPS="native"))
-    assert compiler.links() == 2
+def test_a_failed_build_is_remembered_until_something_changes(obtained, cache, compiler, library, monkeypatch):
+    tries = []
 
-    assert report(start(CXX=compiler(name="another")))["implementation"] == "native"  # another compiler, another chance
-    assert not list(cache.glob("ops/*.failed.json"))
+    def out_of_luck(*_):
+        tries.append("failed")
+        raise build.BuildError("x.cpp is out of luck")
+
+    def in_luck(folder, root, identity, log):
+        shutil.copy(library, folder)
+        recipe.write_sidecar(folder / recipe.LIBRARY, identity)
+
+    monkeypatch.setattr(build, "_compile", out_of_luck)
+    first = compiler()
+    with pytest.raises(build.BuildError, match=r"^x\.cpp is out of luck$"):
+        obtained(CXX=first)
+    assert not list(cache.glob("ops/*.building-*")) and built(cache) == []
+    with pytest.raises(build.BuildError, match=r"x\.cpp is out of luck \(remembered; DLBENCH_OPS=native tries again\)"):
+        obtained(CXX=first)
+    assert len(tries) == 1
+    with pytest.raises(build.BuildError, match=r"^x\.cpp is out of luck$"):
+        obtained(CXX=first, insist=True)
+    assert len(tries) == 2
+
+    monkeypatch.setattr(build, "_compile", in_luck)
+    assert obtained(CXX=compiler(name="another")).library.is_file()  # another compiler, another chance
+    assert len(built(cache)) == 1 and not list(cache.glob("ops/*.failed.json"))
 
 
 def test_a_failure_is_not_remembered_for_ever(tmp_path):
@@ -352,20 +380,28 @@ def test_what_is_in_a_read_only_cache_is_used(start, cache, compiler):
     assert told["origin"] == "built on first use" and compiler.links() == 1
 
 
-def refusal(process):
-    _, err = process.communicate(timeout=120)
-    assert process.returncode != 0
-    assert err.strip().splitlines()[-1].startswith("dlbench.ops.loader.OpsError: "), err
-    return err.strip().splitlines()[-1]
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"DLBENCH_OPS": "bogus"}, "DLBENCH_OPS='bogus' is unknown; give native, reference, or nothing"),
+        ({"DLBENCH_OPS": "native", "PATH": "/nowhere"}, r"DLBENCH_OPS=native, but .*no C\+\+ compiler"),
+        ({"DLBENCH_MARCH": "native; rm -rf"}, "'native; rm -rf' is not an architecture"),
+    ],
+)
+def test_what_the_variables_cannot_demand(monkeypatch, cache, variables, says):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(recipe, "LIBRARY", "nothing was built ahead of time")
+    for name, value in ({"DLBENCH_OPS": "", "DLBENCH_CACHE": str(cache)} | variables).items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ops.OpsError, match=says):
+        loader._load(loader._wanted())
+    assert not cache.exists()
 
 
-def test_what_the_variable_demands(start, cache, compiler, tmp_path):
+def test_the_reference_is_served_where_it_is_demanded(start, cache, compiler):
     told = report(start(DLBENCH_OPS="reference", CXX=compiler()))
     assert (told["implementation"], told["reason"], told["warnings"]) == ("reference", "DLBENCH_OPS=reference", [])
     assert not cache.exists()
-    assert "DLBENCH_OPS='bogus' is unknown; give native, reference, or nothing" in refusal(start(DLBENCH_OPS="bogus"))
-    assert "no C++ compiler" in refusal(start(DLBENCH_OPS="native", PATH=tmp_path / "nothing"))
-    assert report(start(DLBENCH_OPS="native", CXX=compiler()))["implementation"] == "native"
 
 
 def test_another_identity_is_another_build(monkeypatch):
@@ -375,10 +411,6 @@ def test_another_identity_is_another_build(monkeypatch):
     identities += [recipe.identity(root, with_cuda=False)]
     identities += [identities[0] | {name: "another"} for name in ("torch", "python", "processor", "source_hash")]
     assert len({build._key(identity) for identity in identities}) == len(identities) == 7
-
-
-def test_an_architecture_is_a_name(start):
-    assert "'native; rm -rf' is not an architecture" in refusal(start(DLBENCH_MARCH="native; rm -rf"))
 
 
 def test_importing_dlbench_builds_nothing(start, cache):

@@ -1,4 +1,8 @@
-"""What all tests of experiments share."""
+"""What all tests of experiments share.
+
+That the same seed gives the same rows is held for each of them by the conformance suite, in two processes; the tests
+that hold it within this one are slow.
+"""
 
 import pytest
 import torch

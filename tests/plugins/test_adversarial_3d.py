@@ -219,6 +219,7 @@ def test_what_is_kept_is_a_turtle_and_a_disc(run):
         assert len(kept[f"{part}_eot"]) == len(kept[f"{part}_single_view"]) == 12 * SMALL["objects"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows():
     first, again, other = (repr(list(Adversarial3D(**TINY).trial(Context(seed=seed)))) for seed in (3, 3, 4))
     assert first == again != other

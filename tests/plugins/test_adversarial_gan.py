@@ -224,6 +224,7 @@ def test_what_is_kept_is_an_image_of_each_class(run):
     assert np.array_equal(kept["mlp_1_images"][0], kept["mlp_2_images"][0])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows():
     tiny = AdversarialGAN(**TINY)
     first, again, other = (pd.DataFrame(tiny.trial(context(seed))).drop(columns=TIMED) for seed in (3, 3, 4))

@@ -122,6 +122,7 @@ def test_what_is_kept_is_one_fooled_image(run):
         assert labels[0] != labels[1] and (kept[f"{model}_confidence"] > 0.1).all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows():
     tiny = AdversarialGradient(**SMALL | {"models": ("mlp",), "epochs": 1, "attacked": 10})
     first, again, other = (list(tiny.trial(context(seed))) for seed in (3, 3, 4))

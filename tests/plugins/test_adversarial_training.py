@@ -191,6 +191,7 @@ def test_validation_images_are_not_those_that_are_attacked(monkeypatch):
     assert len(torch.unique(torch.cat(list(seen.values())).flatten(1), dim=0)) == 1797
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows():
     def rows(seed):
         where = context(seed)

@@ -334,6 +334,7 @@ def trial():
     return measurements(TINY, of), of.kept
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert measurements(TINY, context()) == trial[0]
 

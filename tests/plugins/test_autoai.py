@@ -163,6 +163,7 @@ def test_what_is_measured(trial):
     assert full.xs(study.TUNED, level=1).tolist() == [1, 1]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert repr(measurements(TINY, context())) == repr(trial)
 

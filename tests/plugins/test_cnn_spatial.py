@@ -206,6 +206,7 @@ def test_what_is_measured(trial):
     assert rows.shift_consistency.notna().sum() == 6 * len(study.ROLLED)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert repr(measurements(TINY, context())) == repr(trial)
 

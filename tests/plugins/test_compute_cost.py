@@ -78,6 +78,7 @@ def test_the_front_is_that_of_the_rows(trial):
             assert one.on_front == float(not beaten.any())
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_untimed_rows(trial):
     again = pd.DataFrame(measurements(ComputeCost(**TINY), context()))
     pd.testing.assert_frame_equal(again[UNTIMED], trial[UNTIMED])

@@ -1,6 +1,12 @@
-"""All first-party experiments pass the suite that third parties use; those of long trials in a shorter form."""
+"""All first-party experiments pass the suite that third parties use; those of long trials in a shorter form.
 
-from dlbench.testing import conformance
+Drawing takes as long as the trials, and each experiment's own tests draw it on full, empty and one-seed frames. So the
+check of the picture is slow here.
+"""
+
+import pytest
+
+from dlbench.testing import CHECKS, conformance
 
 SHORTER = {
     "audit_data_hunger": {"most": 200, "steps": 3, "rates": (1e-2,)},
@@ -74,4 +80,5 @@ SHORTER = {
     "uncertainty_disentanglement": {"members": 2, "steps": 10, "train_size": 128, "test_size": 100, "width": 8},
 }
 
-TestConformance = conformance("dlbench", overrides=SHORTER)
+TestConformance = conformance("dlbench", overrides=SHORTER, checks=CHECKS.keys() - {"plot"})
+TestPictures = pytest.mark.slow(conformance("dlbench", overrides=SHORTER, checks={"plot"}))

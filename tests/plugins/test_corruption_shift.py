@@ -65,6 +65,7 @@ def test_sums_are_those_of_the_rows(trial):
         assert summed.relative_robustness[name] == pytest.approx(corrupted.accuracy[name].mean() / clean)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows():
     small = CorruptionShift(**TINY | {"models": ("mlp", "mlp_noise"), "steps": 3, "tested": 10})
     first, again, other = (repr(measurements(small, context(seed))) for seed in (100, 100, 101))

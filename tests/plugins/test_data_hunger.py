@@ -170,6 +170,7 @@ def test_no_error_is_taken_for_half_an_example():
     assert law["exponent"] == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert repr(measurements(TINY, Context(seed=100))) == repr(trial)
 

@@ -164,6 +164,7 @@ def test_every_net_is_measured(trial):
     assert deep.units_needed.tolist() == [4, 6, 8]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert measurements(TINY, Context(seed=100)) == trial
 

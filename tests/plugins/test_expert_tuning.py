@@ -93,6 +93,7 @@ def test_groups_trained_at_once_are_what_each_is_alone():
         assert np.abs(np.array(found) - np.array(alone)).max() <= 1 / 40  # of the fewest examples, one, by rounding
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert repr(measurements(TINY, context())) == repr(trial[0])
 

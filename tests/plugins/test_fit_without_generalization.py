@@ -181,6 +181,7 @@ def test_every_arm_and_method_is_measured(trial):
     assert (sine[(sine.subject == "features") & (sine.width > 40)].train_rmse < 1e-3).all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert measurements(TINY, context()) == trial
 

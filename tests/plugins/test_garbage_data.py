@@ -127,6 +127,7 @@ def test_every_cell_is_measured(trial):
     assert len(repairs) == 2 * 2 * len(study.LABEL_NOISE)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert repr(measurements(TINY, context())) == repr(trial)
 

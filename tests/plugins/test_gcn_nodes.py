@@ -259,6 +259,7 @@ def test_the_right_neighbours_help_and_the_wrong_ones_do_not(rows):
     assert nothing.label_propagation == pytest.approx(1 / 3, abs=0.15)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(rows):
     pd.testing.assert_frame_equal(pd.DataFrame(list(TINY.trial(Context(seed=3)))), rows, check_exact=True)
 

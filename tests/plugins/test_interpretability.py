@@ -58,6 +58,7 @@ def test_edges_are_the_same_whatever_the_network_is(trial):
     assert edges.rank_accuracy.nunique() == 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     again = pd.DataFrame(measurements(Interpretability(**TINY), context()))
     pd.testing.assert_frame_equal(again, trial[0], check_exact=True)

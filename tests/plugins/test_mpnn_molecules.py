@@ -211,6 +211,7 @@ def test_rows_are_complete_and_lie_in_range(run):
     assert (rows.leaked == 0).all() and (rows.unread == 0).all() and (rows.tuned_trials == 2).all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows(run):
     again = pd.DataFrame(TINY.trial(Context(seed=0)))
     pd.testing.assert_frame_equal(run[0], again, check_exact=True)

@@ -91,6 +91,7 @@ def test_what_is_kept(trial):
     assert all(kept[f"rewards {landscape} {RANDOM} "].shape == (20,) for landscape in TINY.landscapes)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert repr(measurements(TINY, context())) == repr(trial[0])
 

@@ -145,6 +145,7 @@ def test_what_is_measured(trial):
         assert len(values) and values.between(metric.low, metric.high).all(), name
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert repr(measurements(TINY, context())) == repr(trial)
 

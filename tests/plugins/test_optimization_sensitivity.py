@@ -147,6 +147,7 @@ def test_what_is_measured(trial):
     assert kept[f"way {PLAIN} other start"].shape == (2, study.POINTS)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert repr(measurements(TINY, context())) == repr(trial[0])
 

@@ -168,6 +168,7 @@ def test_averages_cost_four_times_as_much(trial):
     assert rows.flops[AVERAGED] == 4 * rows.flops[PLAIN] and rows.parameters[AVERAGED] == rows.parameters[PLAIN]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     assert repr(measurements(TINY, context())) == repr(trial[0])
 

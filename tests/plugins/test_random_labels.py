@@ -225,6 +225,7 @@ def trial():
     return measurements(TINY, of), of.kept
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bits(trial):
     again = context(seed=100)
     assert measurements(TINY, again) == trial[0]

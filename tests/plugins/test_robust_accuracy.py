@@ -107,6 +107,7 @@ def test_what_is_rounded_to_8_bits():
         assert study.withstands_in_8_bits(Above(), y, found).tolist() == [withstands]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows():
     first, again, other = (audit(("mlp",), seed) for seed in (3, 3, 4))
     assert repr(first) == repr(again) != repr(other)

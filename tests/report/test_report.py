@@ -215,47 +215,53 @@ class Tags(HTMLParser):
         self.links += [value for name, value in attributes if name in ("href", "src", "action")]
 
 
-@settings(max_examples=60, deadline=None)
+def tags_with(text):
+    """Of a page where every text of others is this one."""
+    metric = {"description": text, "unit": text, "better": "higher", "main": True}
+    reference = {"metric": "x", "value": 1.0, "source": text, "where": {}, "note": text, "sd": None, "n": None}
+    claims = [{"statement": text, "kind": "claim", "source": text, "reference": reference}]
+    claims.append({"statement": text + "2", "kind": "gate", "source": text, "reference": None})
+    plan = {
+        "title": text,
+        "doc": text,
+        "chapter": text,
+        "version": 1,
+        "preset": text,
+        "device": text,
+        "seeds": [0, 1, 2],
+    }
+    plan |= {"metrics": {"x": metric}, "claims": claims, "references": [reference], "sources": [text]}
+    plan |= {"parameters": {text: text}, "plugin": {"distribution": text, "version": text}}
+    ok = {
+        "status": "ok",
+        "rows": [{"subject": text, "setting": text, "x": 1.0}],
+        "environment": "e",
+        "finished": text,
+    }
+    failed = {"status": "error", "reason": text, "details": text, "rows": [], "environment": "e", "finished": text}
+    one = Measured(text, text, plan, [ok | {"seed": 0}, ok | {"seed": 1}, failed | {"seed": 2}], {"e": {text: text}})
+    judgement = report.judge.failed(plan, text)
+    for verdict in judgement["verdicts"]:
+        verdict |= {"criterion": text, "estimate": 1.0}
+    references = published.references([one])
+    claims = report._claims([one], [judgement], references)
+    sections = page.sections([one], [judgement], claims, references, board.leaderboard([one]))
+    return Tags(page.render([one], sections, claims, [text]))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """The page where every text of others is a word."""
+    return tags_with("plain")
+
+
+@settings(max_examples=40)
 @given(
     text=st.text(max_size=40)
     | st.sampled_from([*HOSTILE, "\0", "<!--", "]]>", "&lt;", "</style>", "</title>", "`<b>`"])
 )
-def test_no_text_of_others_becomes_markup(text):
-    def render(text):
-        metric = {"description": text, "unit": text, "better": "higher", "main": True}
-        reference = {"metric": "x", "value": 1.0, "source": text, "where": {}, "note": text, "sd": None, "n": None}
-        claims = [{"statement": text, "kind": "claim", "source": text, "reference": reference}]
-        claims.append({"statement": text + "2", "kind": "gate", "source": text, "reference": None})
-        plan = {
-            "title": text,
-            "doc": text,
-            "chapter": text,
-            "version": 1,
-            "preset": text,
-            "device": text,
-            "seeds": [0, 1, 2],
-        }
-        plan |= {"metrics": {"x": metric}, "claims": claims, "references": [reference], "sources": [text]}
-        plan |= {"parameters": {text: text}, "plugin": {"distribution": text, "version": text}}
-        ok = {
-            "status": "ok",
-            "rows": [{"subject": text, "setting": text, "x": 1.0}],
-            "environment": "e",
-            "finished": text,
-        }
-        failed = {"status": "error", "reason": text, "details": text, "rows": [], "environment": "e", "finished": text}
-        one = Measured(
-            text, text, plan, [ok | {"seed": 0}, ok | {"seed": 1}, failed | {"seed": 2}], {"e": {text: text}}
-        )
-        judgement = report.judge.failed(plan, text)
-        for verdict in judgement["verdicts"]:
-            verdict |= {"criterion": text, "estimate": 1.0}
-        references = published.references([one])
-        claims = report._claims([one], [judgement], references)
-        sections = page.sections([one], [judgement], claims, references, board.leaderboard([one]))
-        return Tags(page.render([one], sections, claims, [text]))
-
-    plain, made = render("plain"), render(text)
+def test_no_text_of_others_becomes_markup(plain, text):
+    made = tags_with(text)
     known = {attributes for tag, attributes in plain.found} | {("href", "rel"), ()}
     assert {tag for tag, _ in made.found} <= {tag for tag, _ in plain.found} | {
         "a",
