@@ -2,7 +2,8 @@
 
 A step of a small network is mostly overhead: fifty perceptrons take a third or a quarter of their time one by one when
 each of their layers is one batched product (convolutions gain less, as they are large to begin with). Their weights are
-stacked, [K, ...], and every operation is mapped over the stack, so any module will do that torch.func can map::
+stacked, [K, ...], and every operation is mapped over the stack, so any module will do that torch.func can map; of a
+perceptron the batched products are taken as they are, without the mapping, which takes as long as small ones do::
 
     nets = Stack([mlp(arm) for arm in arms])                        # K independent networks, initialised one by one
     optimizer = torch.optim.Adam(nets.parameters(), lr=1e-3)
@@ -26,6 +27,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn import functional as F
+
+_ALONE = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Softplus, nn.Sigmoid, nn.Tanh, nn.Identity)
+"""Layers that act on each feature alone, and so on batches side by side as on one."""
 
 
 class Stack(nn.Module):
@@ -57,6 +62,7 @@ class Stack(nn.Module):
             self.register_buffer(f"_stacked_buffer_{number}", _stacked(nets, nn.Module.get_buffer, name))
         # The architecture alone, kept from being registered: its weights are none of the stack's.
         self._template = (copy.deepcopy(nets[0]).to("meta"),)
+        self._layers = _perceptron(self._template[0], self._names)
         self._length = len(nets)
 
     def __len__(self) -> int:
@@ -119,11 +125,34 @@ class Stack(nn.Module):
         return {name: getattr(self, f"_stacked_buffer_{number}") for number, name in enumerate(self._buffer_names)}
 
     def _mapped(self, x: Tensor, *, shared: bool) -> Tensor:
+        dims = x.dim() - (not shared)
+        if self._layers and (dims == 2 or (dims > 2 and isinstance(self._layers[0][1], nn.Flatten))):
+            return self._multiplied(x, shared=shared)
+
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(self._template[0], (parameters, buffers), (x,))  # type: ignore[no-any-return]
 
         mapped = vmap(one, in_dims=(0, 0, None if shared else 0), randomness="different")
         return mapped(self._values(), self._buffers_by_name(), x)
+
+    def _multiplied(self, x: Tensor, *, shared: bool) -> Tensor:
+        """The same of perceptrons: their products, with what is done to each feature between them."""
+        values = self._values()
+        for name, layer in self._layers:
+            if isinstance(layer, nn.Flatten):
+                x = x.flatten(1 if shared else 2)
+            elif not isinstance(layer, nn.Linear):
+                x = layer(x)
+            else:
+                weight, bias = values[f"{name}.weight"], values.get(f"{name}.bias")
+                if shared:  # one product of the batch with the weights of all
+                    x = F.linear(x, weight.flatten(0, 1), None if bias is None else bias.flatten())
+                    x, shared = x.view(len(x), *weight.shape[:2]).transpose(0, 1), False
+                elif bias is None:
+                    x = torch.bmm(x, weight.mT)
+                else:
+                    x = torch.baddbmm(bias[:, None], x, weight.mT)
+        return x
 
 
 class Dropout(nn.Dropout):
@@ -179,6 +208,35 @@ def batches(
                 waiting[k] = torch.cat([waiting[k], torch.randperm(size, generator=generator)])
         yield torch.stack([rows[:batch_size] for rows in waiting])
         waiting = [rows[batch_size:] for rows in waiting]
+
+
+def _perceptron(net: nn.Module, names: Sequence[str]) -> list[tuple[str, nn.Module]]:
+    """Names and layers of a perceptron, in their order; none of any other module."""
+    if type(net) is not nn.Sequential:
+        return []
+    found: list[tuple[str, nn.Module]] = []
+    for name, layer in net.named_modules():
+        plain = type(layer) in (nn.Sequential, nn.Linear, *_ALONE) or _is_flattening(layer)
+        if not plain or layer._forward_hooks or layer._forward_pre_hooks:
+            return []
+        if type(layer) is not nn.Sequential:
+            found.append((name, layer))
+    own = [f"{name}.{key}" for name, layer in found for key, _ in layer.named_parameters()]
+    # A layer that comes twice, or that shares its weights with another, has no name of its own.
+    return found if own and own == list(names) and sum(1 for _ in _leaves(net)) == len(found) else []
+
+
+def _is_flattening(layer: nn.Module) -> bool:
+    return type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1)
+
+
+def _leaves(net: nn.Sequential) -> Iterator[nn.Module]:
+    """All layers, one that comes twice twice."""
+    for layer in net:
+        if isinstance(layer, nn.Sequential):
+            yield from _leaves(layer)
+        else:
+            yield layer
 
 
 def _stacked(nets: Sequence[nn.Module], get: Callable[[nn.Module, str], Tensor], name: str) -> Tensor:

@@ -22,6 +22,11 @@ def cnn() -> nn.Module:
     )  # fmt: skip
 
 
+def perceptron() -> nn.Module:
+    hidden = nn.Sequential(nn.Linear(6, 12, bias=False), nn.LeakyReLU(0.1), nn.Linear(12, 8), nn.Tanh())
+    return nn.Sequential(nn.Flatten(), hidden, nn.Linear(8, 3))
+
+
 def made(build, count=3):
     nets = []
     for seed in range(count):
@@ -52,7 +57,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("build", [mlp, cnn])
+@pytest.mark.parametrize("build", [mlp, cnn, perceptron])
 def test_together_they_come_to_where_each_comes_alone(build, optimizer):
     x, y = data()
     stack = Stack(made(build))
@@ -74,6 +79,35 @@ def test_together_they_come_to_where_each_comes_alone(build, optimizer):
         torch.testing.assert_close(together[k], net(x[0]), rtol=1e-9, atol=1e-9)
         for (name, value), (_, expected) in zip(stack[k].state_dict().items(), net.state_dict().items(), strict=True):
             torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("shape", [(5, 6), (5, 2, 3)])
+def test_a_perceptron_says_what_its_networks_say_alone(shape):
+    nets, x = made(perceptron), torch.randn(3, *shape, dtype=torch.float64)
+    stack = Stack(nets)
+    torch.testing.assert_close(stack.each(x), torch.stack([net(part) for net, part in zip(nets, x, strict=True)]))
+    torch.testing.assert_close(stack(x[0]), torch.stack([net(x[0]) for net in nets]))
+
+
+def test_a_linear_layer_acts_on_the_last_dimension_and_may_come_twice():
+    def build() -> nn.Module:
+        layer = nn.Linear(6, 6)
+        return nn.Sequential(layer, nn.ReLU(), layer)
+
+    for nets in (made(build), made(lambda: nn.Sequential(nn.Linear(6, 6), nn.ReLU()))):
+        x = torch.randn(3, 5, 4, 6, dtype=torch.float64)
+        torch.testing.assert_close(
+            Stack(nets).each(x), torch.stack([net(part) for net, part in zip(nets, x, strict=True)])
+        )
+        torch.testing.assert_close(Stack(nets)(x[0]), torch.stack([net(x[0]) for net in nets]))
+
+
+def test_hooks_of_a_networks_layers_are_called():
+    nets = made(lambda: nn.Sequential(nn.Linear(6, 3)))
+    for net in nets:
+        net[0].register_forward_hook(lambda layer, inputs, output: 2 * output)
+    x = torch.randn(5, 6, dtype=torch.float64)
+    torch.testing.assert_close(Stack(nets)(x), torch.stack([net(x) for net in nets]))
 
 
 def test_one_taken_out_is_that_network_and_a_copy():
