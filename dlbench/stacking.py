@@ -64,13 +64,18 @@ class Stack(nn.Module):
         for number, name in enumerate(self._buffer_names):
             self.register_buffer(f"_stacked_buffer_{number}", _stacked(nets, nn.Module.get_buffer, name))
         # The architecture alone, kept from being registered: its weights are none of the stack's.
-        template = copy.deepcopy(nets[0]).to("meta")
+        bare: dict[int, Tensor] = {
+            id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in nets[0].parameters()
+        }
+        bare |= {id(buffer): buffer.detach().to("meta") for buffer in nets[0].buffers()}
+        template = copy.deepcopy(nets[0], bare)  # not .to("meta"), after which no layers would share a weight
         places = {
             module: {own: f"{name}.{own}".lstrip(".") for own in module.state_dict()}
             for name, module in template.named_modules()
         }
         self._template = (template, places)
-        self._layered = _is_layered(template)
+        names = {*self._names, *self._buffer_names}  # a value that two layers share has the name of the first
+        self._layered = _is_layered(template) and all(names.issuperset(own.values()) for own in places.values())
         self._length = len(nets)
 
     def __len__(self) -> int:
@@ -256,12 +261,16 @@ def _dropout(layer: nn.Module, x: Tensor, own: dict[str, Tensor]) -> Tensor:
     return x * (torch.rand_like(x) >= rate) / (1 - rate) if layer.training else x
 
 
+_ACTIVATIONS = (nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid)
+
 LAYERS: dict[type[nn.Module], Callable[[Any, Tensor, dict[str, Tensor]], Tensor]] = {
     nn.Linear: _linear,
     nn.LayerNorm: _layer_norm,
     Dropout: _dropout,
     nn.Dropout: _elementwise,
-    **dict.fromkeys((nn.Identity, nn.ReLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU), _elementwise),
+    **dict.fromkeys(
+        (nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid), _elementwise
+    ),
     **dict.fromkeys((nn.Flatten, nn.Unflatten), _by_example),
 }
 """What a layer of all networks makes of x, [K, n, ...], with its values by name, [K, ...] each."""

@@ -97,22 +97,22 @@ def logistic_regression(x: Tensor, y: Tensor, classes: int, *, iterations: int, 
         iterations: of L-BFGS at most.
         ridge: of a penalty ridge / n · |weights|².
     """
-    return logistic_regression_in_looks(x, y, classes, iterations=iterations, ridge=ridge)[0]
+    return counted_logistic_regression(x, y, classes, iterations=iterations, ridge=ridge)[0]
 
 
-def logistic_regression_in_looks(
+def counted_logistic_regression(
     x: Tensor, y: Tensor, classes: int, *, iterations: int, ridge: float = 0.0
 ) -> tuple[nn.Linear, int]:
-    """The same, and at how many weights the loss and its gradient were looked at on the way."""
-    looks = 0
+    """The same as :func:`logistic_regression`, and how often its loss and gradient were computed."""
+    evaluations = 0
     layer = nn.Linear(x.shape[1], classes).to(x.device)
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=iterations, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
-        nonlocal looks
-        looks += 1
+        nonlocal evaluations
+        evaluations += 1
         optimizer.zero_grad()
         value = F.cross_entropy(layer(x), y)
         if ridge:
@@ -121,7 +121,7 @@ def logistic_regression_in_looks(
         return value
 
     optimizer.step(loss)
-    return layer.requires_grad_(False), looks
+    return layer.requires_grad_(False), evaluations
 
 
 def train(

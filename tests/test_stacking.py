@@ -25,6 +25,11 @@ def cnn() -> nn.Module:
     )  # fmt: skip
 
 
+def perceptron() -> nn.Module:
+    hidden = nn.Sequential(nn.Linear(6, 12, bias=False), nn.LeakyReLU(0.1), nn.Linear(12, 8), nn.Tanh())
+    return nn.Sequential(nn.Flatten(), hidden, nn.Linear(8, 3))
+
+
 def made(build, count=3):
     nets = []
     for seed in range(count):
@@ -55,7 +60,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("build", [mlp, cnn])
+@pytest.mark.parametrize("build", [mlp, cnn, perceptron])
 def test_together_they_come_to_where_each_comes_alone(build, optimizer):
     x, y = data()
     stack = Stack(made(build))
@@ -161,6 +166,29 @@ def test_a_copy_of_a_stack_has_weights_of_its_own():
             parameter.zero_()
     x = data()[0][0]
     assert stack(x).abs().sum() > 0 and other(x).abs().sum() == 0
+
+
+def test_a_linear_layer_acts_on_the_last_dimension_and_may_come_twice():
+    def build() -> nn.Module:
+        layer = nn.Linear(6, 6)
+        return nn.Sequential(layer, nn.ReLU(), layer)
+
+    for nets in (made(build), made(lambda: nn.Sequential(nn.Linear(6, 6), nn.ReLU()))):
+        x = torch.randn(3, 5, 4, 6, dtype=torch.float64)
+        torch.testing.assert_close(
+            Stack(nets).each(x), torch.stack([net(part) for net, part in zip(nets, x, strict=True)])
+        )
+        torch.testing.assert_close(Stack(nets)(x[0]), torch.stack([net(x[0]) for net in nets]))
+
+
+def test_weights_that_layers_share_are_shared_in_a_stack():
+    def build() -> nn.Module:
+        net = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
+        net[2].weight = net[0].weight
+        return net
+
+    nets, x = made(build), torch.randn(5, 6, dtype=torch.float64)
+    torch.testing.assert_close(Stack(nets)(x), torch.stack([net(x) for net in nets]))
 
 
 def test_one_taken_out_is_that_network_and_a_copy():

@@ -34,6 +34,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import sklearn
 from numpy.typing import NDArray
 
 from dlbench import (
@@ -145,6 +146,12 @@ class AutoAI(Experiment):
         return self.tables
 
     def trial(self, context: Context) -> Iterator[Measurement]:
+        # Thousands of small fits, of tables that are known to be finite: half as long again with the library's checks.
+        with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+            yield from self.measured(context)
+
+    def measured(self, context: Context) -> Iterator[Measurement]:
+        """Every table, and the made one."""
         for done, name in enumerate(self.tables):
             context.progress(done / len(self.tables), name)
             yield from self.on_table(name, self.split(name, context), context)

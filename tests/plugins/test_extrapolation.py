@@ -30,7 +30,7 @@ def wave(n, seed=0):
 
 
 def trained(samples, seeds, activation=torch.relu, steps=60):
-    stack = Stack([study.initial(16, generator(seed)) for seed in seeds], activation, "cpu")
+    stack = Stack([study.initial(16, generator(seed)) for seed in seeds], [activation] * len(seeds), "cpu")
     stack.fit(samples, steps, batch=8, rate=0.01, generator=generator(7))
     return stack
 
@@ -44,6 +44,15 @@ def test_each_network_of_a_stack_trains_as_if_alone(name):
         alone = trained([sample], [seed], activation).predict(study.GRID)[0]
         np.testing.assert_allclose(together[i], alone, atol=2e-4)
     assert np.abs(together[0] - together[2]).max() > 0.01  # the sample matters
+
+
+def test_networks_of_different_activations_train_side_by_side_as_if_alone():
+    names, samples, seeds = list(study.ACTIVATIONS), [wave(30), wave(50, 1), wave(41, 2)], [5, 6, 5]
+    stack = Stack([study.initial(16, generator(seed)) for seed in seeds], list(study.ACTIVATIONS.values()), "cpu")
+    stack.fit(samples, 60, batch=8, rate=0.01, generator=generator(7))
+    for name, sample, seed, mean in zip(names, samples, seeds, stack.predict(study.GRID), strict=True):
+        alone = trained([sample], [seed], study.ACTIVATIONS[name]).predict(study.GRID)[0]
+        np.testing.assert_allclose(mean, alone, atol=2e-4, err_msg=name)
 
 
 def test_a_stack_of_one_is_the_network_that_torch_would_train():
