@@ -17,9 +17,10 @@ Where that takes long, a second class can make some of the checks apart, marked 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from dlbench import plugins
 from dlbench.errors import UsageError, did_you_mean
 from dlbench.isolate import Forkserver
 from dlbench.runner.drive import MANY, SOME_IMPORT
@@ -34,6 +35,7 @@ def conformance(
     preset: str = "quick",
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     checks: Collection[str] = CHECKS.keys(),
+    groups: Sequence[str] = plugins.RUNNABLE,
 ) -> type:
     """A test class for pytest with one test for each experiment of an installed distribution and each check.
 
@@ -42,18 +44,17 @@ def conformance(
         preset: the preset whose trial is run.
         overrides: experiment → parameter → value, to make a trial short.
         checks: which of :data:`CHECKS`; without ``determinism`` a trial runs only once.
+        groups: entry-point groups; both those of studies and of audits, if none is given.
 
     Raises:
         UsageError: there is no such check.
     """
     import pytest
 
-    from dlbench import plugins
-
     for name in checks:
         if name not in CHECKS:
             raise UsageError(f"checks: there is no check {name!r}{did_you_mean(name, CHECKS)}")
-    healthy, broken = plugins.discover(*plugins.RUNNABLE)
+    healthy, broken = plugins.discover(*groups)
     mine = [plugin for plugin in healthy if plugin.distribution == distribution]
     reasons = {record.plugin.name: str(record) for record in broken if record.plugin.distribution == distribution}
 
@@ -79,7 +80,7 @@ def conformance(
         def test_registered(self) -> None:
             """The distribution registers experiments, and none of them is broken or clashes."""
             assert not reasons, "\n".join(reasons.values())
-            assert mine, f"{distribution} registers no experiment (entry points of the group {plugins.EXPERIMENTS})"
+            assert mine, f"{distribution} registers no experiment (entry points of {' or '.join(groups)})"
 
         @pytest.mark.parametrize("check", [check for check in CHECKS if check in checks])
         @pytest.mark.parametrize("experiment", [plugin.name for plugin in mine])

@@ -1,11 +1,12 @@
 """All first-party experiments pass the suite that third parties use; those of long trials in a shorter form.
 
-Drawing takes as long as the trials, and each experiment's own tests draw it on full, empty and one-seed frames. So the
-check of the picture is slow here.
+Drawing takes as long as the trials, and each study's own tests draw it, on a full frame and on none. So the check of
+their pictures is slow here.
 """
 
 import pytest
 
+from dlbench.plugins import AUDITS, EXPERIMENTS
 from dlbench.testing import CHECKS, conformance
 
 SHORTER = {
@@ -80,5 +81,6 @@ SHORTER = {
     "uncertainty_disentanglement": {"members": 2, "steps": 10, "train_size": 128, "test_size": 100, "width": 8},
 }
 
-TestConformance = conformance("dlbench", overrides=SHORTER, checks=CHECKS.keys() - {"plot"})
-TestPictures = pytest.mark.slow(conformance("dlbench", overrides=SHORTER, checks={"plot"}))
+TestStudies = conformance("dlbench", overrides=SHORTER, checks=CHECKS.keys() - {"plot"}, groups=[EXPERIMENTS])
+TestPictures = pytest.mark.slow(conformance("dlbench", overrides=SHORTER, checks={"plot"}, groups=[EXPERIMENTS]))
+TestAudits = conformance("dlbench", overrides=SHORTER, groups=[AUDITS])
