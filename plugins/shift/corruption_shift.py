@@ -19,6 +19,8 @@ Errors are summed up as in the paper: mCE, the mean over kinds of a model's erro
 baseline (AlexNet there, ``baseline`` here), and relative mCE, the same of what corruption adds to the clean error.
 Confidence and its calibration (ECE) stand beside accuracy, as a model that knew what it cannot read would do no harm.
 Claims were written before anything was looked at; there, "falls" is a least-squares slope over the severities.
+Version 2 takes 250 updates in ``quick`` for 350, after which clean images are known as well (0.976 on seeds 100 to
+105).
 
 ``full`` takes MNIST, ``cifar10`` CIFAR-10 with the files of CIFAR-10-C in the data folder, in place of what is spoilt
 here. Not covered: adversarially trained networks (they can be brought), and, but for those files, frost and glass blur.
@@ -205,12 +207,13 @@ class CorruptionShift(Experiment):
     tested: int = between(10, 10_000, default=400)  # held-out images
     width: int = between(8, 4096, default=64)
     members: int = between(2, 100, default=5)
-    steps: int = between(1, 10**6, default=350)
+    steps: int = between(1, 10**6, default=250)
     batch_size: int = between(2, 4096, default=32)
     learning_rate: float = between(1e-6, 1.0, default=3e-3)
 
     title = "What a network knows of clean images it does not know of spoilt ones"
     chapter = "shift"
+    version = 2
     sources = (
         "Hendrycks & Dietterich, Benchmarking neural network robustness to common corruptions, ICLR 2019, "
         "arXiv:1903.12261",
