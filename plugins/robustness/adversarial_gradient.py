@@ -56,7 +56,7 @@ from dlbench import (
 )
 from dlbench.errors import ParameterError
 from dlbench_plugins.images import CLASSES, images
-from dlbench_plugins.robustness.classifiers import Recipe, fit, mean, network, pgd_images
+from dlbench_plugins.robustness.classifiers import Recipe, as_matrices, fit, mean, network, pgd_images
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -252,15 +252,10 @@ class AdversarialGradient(Experiment):
         for model in self.models:
             for name in (model, model + PGD_TRAINED):
                 with context.seeded("init", model):  # the two arms start from the same weights
-                    nets[name] = network(model, x.shape[1:]).to(context.device)
-                fit(
-                    nets[name],
-                    x,
-                    y,
-                    recipe,
-                    context,
-                    perturb=None if name == model else pgd_images(nets[name], context, self.eps, self.training_steps),
-                )
+                    net = network(model, x.shape[1:]).to(context.device)
+                perturb = None if name == model else pgd_images(net, context, self.eps, self.training_steps)
+                fit(net, x, y, recipe, context, perturb=perturb)
+                nets[name] = as_matrices(net, x.shape[1:])
                 context.progress(len(nets) / len(self.models) / 3, f"{name} is trained")
         for name, net in nets.items():
             for row in measured(name, net, nets, test, self, context):

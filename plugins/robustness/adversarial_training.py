@@ -262,7 +262,7 @@ class AdversarialTraining(Experiment):
             training = Training(arm, net, recipe.updates(len(x)), validation, self, context)
             fit(net, x, y, recipe, context, perturb=training.perturb, after_epoch=training.epoch_is_over)
             if arm in ATTACKS:
-                context.keep(f"{model}_{arm}", np.array(training.curve))
+                context.keep(f"{model}_{arm}", np.array(training.curve).reshape(-1, 3))
             net = as_matrices(net, x.shape[1:])
             yield {"subject": arm, "model": model} | clean(net, test, self, context) | training.cost()
             for row in attacked(net, test, self, context):

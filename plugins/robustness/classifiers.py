@@ -185,7 +185,7 @@ def pgd_images(net: nn.Module, context: Context, eps: float, steps: int, norm: s
 
     def perturb(batch: Tensor, labels: Tensor, update: int, ids: Tensor) -> Tensor:
         attack = {"eps": eps, "steps": steps, "norm": norm, "stop": "never", "seed": seed + update}
-        return attacks.pgd(as_matrices(net, batch.shape[1:]), batch, labels, **attack, sample_ids=ids).x_adv
+        return attacks.pgd(net, batch, labels, **attack, sample_ids=ids).x_adv
 
     return perturb
 
