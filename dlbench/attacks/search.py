@@ -229,10 +229,20 @@ class Search:
 
         before, kept = self.success[now], self.score[now]
         better = going & self._better(before, reached, kept, score)
-        self.x_adv[now] = torch.where(_beside(better, points), points.detach(), self.x_adv[now])
-        self.labels[now] = torch.where(better, labels, self.labels[now])
-        self.score[now] = torch.where(better, score.detach().to(kept.dtype), kept)
-        self.loss[now] = torch.where(better, losses.detach().to(kept.dtype), self.loss[now])
+        best = (
+            (self.x_adv, points.detach()),
+            (self.labels, labels),
+            (self.score, score.detach().to(kept.dtype)),
+            (self.loss, losses.detach().to(kept.dtype)),
+        )
+        if better.device.type == "cpu":  # where it costs nothing to look, and most points are often not better
+            found = better.nonzero().squeeze(1)
+            at = now[found]
+            for values, new in best if len(found) else ():
+                values[at] = new[found]
+        else:
+            for values, new in best:
+                values[now] = torch.where(_beside(better, new), new, values[now])
         self.success[now] = torch.where(going, reached, before) if self.keep == "last" else before | reached
         first = self.first_step[now]
         self.first_step[now] = torch.where(reached & (first < 0), steps, first)
