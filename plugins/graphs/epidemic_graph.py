@@ -176,12 +176,13 @@ class EpidemicGraph(Experiment):
         nodes = context.rng("permutation", name).permutation(task.cases.shape[1])
         wirings = {"given": task.moves, "permuted": task.moves.over(nodes), "none": task.moves.none()}
         came = targets(task.cases, last_days, LEADS)  # [T, leads, n]
+        seen = [task.until(last) for last in last_days]
         for i, subject in enumerate(subjects):
             context.progress(i / len(subjects), f"{name}: {subject}")
             wiring = wirings[ARMS[subject].wiring]
             with context.seeded("fit", name):  # the same first weights for every arm of one shape
                 forecaster = ARMS[subject].start(self, context.rng("order", name))
-            results = [forecaster(task.until(last), wiring.until(last)) for last in last_days]
+            results = [forecaster(known, wiring.until(last)) for known, last in zip(seen, last_days, strict=True)]
             forecast = np.stack([task.to_cases(result.logs) for result in results])
             quantiles = spread(task.to_logs(forecast), task.to_logs(came), last_days)
             if name == SIR and subject == "graph_lstm":
@@ -339,6 +340,11 @@ class Task:
     def logs(self) -> NDArray:
         return self.to_logs(self.cases)
 
+    @cached_property
+    def alone(self) -> NDArray:
+        """What ``ar`` says from every day that ends a week, [origins, leads, n]; networks start from it."""
+        return linear(self.logs)
+
 
 def made_epidemic(rng: np.random.Generator, days: int, *, regions: int = 40, travel: float = TRAVEL) -> Task:
     """A stochastic SIR: people meet others at home and, in the share ``travel``, where the gravity graph takes them.
@@ -408,8 +414,8 @@ def ridge(task: Task, moves: Links) -> Result:
 
     Without a graph it is an ARIMA(6, 1, 0) whose coefficients all regions share, fitted to each lead directly.
     """
-    series = [task.logs] + ([moves.mean(task.logs)] if moves.weight.size else [])
-    return Result(linear(*series)[-1], len(LEADS) * (LENGTH * len(series) + 1))
+    said, series = (linear(task.logs, moves.mean(task.logs)), 2) if moves.weight.size else (task.alone, 1)
+    return Result(said[-1], len(LEADS) * (LENGTH * series + 1))
 
 
 def linear(logs: NDArray, *others: NDArray) -> NDArray:
@@ -526,7 +532,7 @@ class Network:
         graph = Graph.from_edge_index(torch.from_numpy(np.ascontiguousarray(moves.ends)), num_nodes=n)
         total = np.maximum(moves.arriving(n), 1e-9)
         shares = as_input(windows(moves.weight / total[:, moves.ends[1]], origins, LENGTH))  # [E, origins, 7]
-        usual = linear(task.logs)  # [origins, leads, n]
+        usual = task.alone
 
         def forecast(net: nn.Module, some: NDArray) -> Tensor:
             return net(shape[:, some], level[:, some], graph, shares[:, some]).permute(1, 2, 0)  # [B, leads, n]

@@ -133,7 +133,7 @@ def enough(losses: Sequence[float], patience: int) -> bool:
 
 def loss(scores: Tensor, task: Task, nodes: Tensor) -> Tensor:
     """Mean cross-entropy over the nodes."""
-    return functional.cross_entropy(scores[nodes], task.y[nodes])
+    return functional.cross_entropy(scores.index_select(0, nodes), task.y.index_select(0, nodes))
 
 
 def accuracy(fit: Fit, task: Task, nodes: Tensor) -> float:

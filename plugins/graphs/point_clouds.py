@@ -180,7 +180,7 @@ class PointClouds(Experiment):
             svm = make_pipeline(StandardScaler(), SVC(C=10.0))
             svm.fit(histograms(train.x), train.y.cpu().numpy())
             return lambda x: functional.one_hot(torch.from_numpy(svm.predict(histograms(x))), classes).double(), np.nan
-        neighbours = random_neighbours if subject == "edge_conv_random" else nearest_neighbours
+        neighbours = NEIGHBOURS.get(subject, no_neighbours)
         with context.seeded("fit"):
             net = self.network(subject, classes).to(context.device)
             batches = Batches(self.neighbours, neighbours, context.generator("random neighbours"))
@@ -375,6 +375,14 @@ def random_neighbours(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
     n, points, _ = x.shape
     steps = torch.randint(1, points, (n, points, k), generator=generator).to(x.device)
     return (torch.arange(points, device=x.device)[:, None] + steps) % points
+
+
+def no_neighbours(x: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """Of a network that takes no graph: [n, points, 0]."""
+    return torch.empty(*x.shape[:2], 0, dtype=torch.int64, device=x.device)
+
+
+NEIGHBOURS = {"edge_conv": nearest_neighbours, "edge_conv_random": random_neighbours}
 
 
 def rowptr(clouds: int, points: int, device: torch.device) -> Tensor:
