@@ -235,14 +235,12 @@ class Search:
             (self.score, score.detach().to(kept.dtype)),
             (self.loss, losses.detach().to(kept.dtype)),
         )
-        if better.device.type == "cpu":  # where it costs nothing to look, and most points are often not better
-            found = better.nonzero().squeeze(1)
-            at = now[found]
-            for values, new in best if len(found) else ():
-                values[at] = new[found]
-        else:
-            for values, new in best:
+        found = rows_seen(better)
+        for values, new in best:
+            if found is None:
                 values[now] = torch.where(_beside(better, new), new, values[now])
+            elif len(found):
+                values[now[found]] = new[found]
         self.success[now] = torch.where(going, reached, before) if self.keep == "last" else before | reached
         first = self.first_step[now]
         self.first_step[now] = torch.where(reached & (first < 0), steps, first)
@@ -322,6 +320,11 @@ class Search:
             cycled=self.cycled,
             nonfinite=int(self.nonfinite),
         )
+
+
+def rows_seen(mask: Tensor) -> Tensor | None:
+    """The rows where a mask [n] holds, often few; None on a GPU, which would have to be waited for."""
+    return mask.nonzero().squeeze(1) if mask.device.type == "cpu" else None
 
 
 # ----------------------------------------------------------------------------------------------------------- losses

@@ -7,7 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dlbench import attacks
-from dlbench.attacks import census, hyperplane, replay, restarts
+from dlbench.attacks import census, hyperplane, replay, restarts, search
 
 ASKS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "item", "_unique2", "masked_select")
 
@@ -64,6 +64,7 @@ def recorded(monkeypatch):
     begin = census.Census.__init__
     monkeypatch.setattr(census.Census, "__init__", lambda self, device: begin(self, device) or setattr(self, "lag", 2))
     monkeypatch.setattr(hyperplane, "settled", lambda later, time: False)
+    monkeypatch.setattr(search, "rows_seen", lambda mask: None)
     return tapes
 
 
@@ -188,6 +189,7 @@ def test_a_step_that_cannot_be_recorded_leaves_no_trace(problem, monkeypatch):
 
     monkeypatch.setattr(replay, "can_record", lambda device: True)
     monkeypatch.setattr(replay, "record", record)
+    monkeypatch.setattr(search, "rows_seen", lambda mask: None)
     assert torch.equal(attacks.apgd(model, x, y, eps=0.02, steps=20).x_adv, want.x_adv)
 
 
@@ -205,6 +207,7 @@ def test_where_one_kind_of_step_cannot_be_recorded_none_is_replayed(problem, mon
 
     monkeypatch.setattr(replay, "can_record", lambda device: True)
     monkeypatch.setattr(replay, "record", record)
+    monkeypatch.setattr(search, "rows_seen", lambda mask: None)
     assert torch.equal(attacks.apgd(model, x, y, **settings).x_adv, want.x_adv)
     assert len(kinds) == 3
 
