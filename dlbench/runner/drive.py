@@ -23,8 +23,11 @@ TRIAL_MODULES = ("torch.optim", "torch._dynamo")
 """What most trials import first thing: torch's first optimizer alone pulls in dynamo, a second of a processor.
 One trial alone imports it if it needs it."""
 
-SOME_IMPORT = ("scipy.stats", "sklearn.ensemble", "sklearn.linear_model", "sklearn.svm")
-"""What some trials import, for a second and a half of a processor each; worth it once in a run of many."""
+SOME_IMPORT = (
+    *("scipy.stats", "sklearn.datasets", "sklearn.ensemble", "sklearn.linear_model", "sklearn.svm"),
+    *("dlbench.attacks", "dlbench.cost"),
+)
+"""What some trials import, for about two seconds of a processor each; worth it once in a run of many."""
 
 MANY = 30
 """Trials from which on that is worth it."""
