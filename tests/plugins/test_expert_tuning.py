@@ -46,6 +46,33 @@ def test_parts_do_not_overlap():
     assert len(np.unique(np.concatenate([x.numpy() for x, _ in task]), axis=0)) == 150
 
 
+def of_images(channels):
+    """The study on made images, and its context."""
+    made = context()
+    x, y = np.random.default_rng(0).random((200, 9, 9), np.float32), np.arange(200) % 10
+    data = {"x": x if channels == 1 else np.stack([x] * 3, 1), "y": y}
+    object.__setattr__(made, "data", lambda name: data)
+    return ExpertTuning(**{**vars(TINY), "dataset": "mnist", "channels": 4}), made
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_take_the_place_of_curves(channels):
+    images, made = of_images(channels)
+    task = images.task(made)
+    assert [tuple(x.shape) for x, _ in task] == [(n, channels, 9, 9) for n in (60, 40, 50)]
+    assert len(np.unique(np.concatenate([x.flatten(1).numpy() for x, _ in task]), axis=0)) == 150
+    assert images.untrained(task)(task.test[0]).shape == (50, 10)
+    rows = pd.DataFrame(measurements(images, made))
+    assert set(rows.data) == {"mnist"} and {EXPERT, DEFAULTS, RANDOM, HALVING} < set(rows.subject)
+
+
+def test_the_recipe_of_residual_networks_decays_as_much_beside_the_gradient_as_within():
+    """SGD with momentum 0.9: what a gradient of decay 1e-4 adds up to over all steps to come is ten times as much."""
+    recipe = study.OF_IMAGES[EXPERT]
+    assert recipe.decay == pytest.approx(1e-4 / (1 - recipe.momentum))
+    assert ExpertTuning().fixed[EXPERT].optimizer == "adam" and of_images(1)[0].fixed[EXPERT].optimizer == "sgd"
+
+
 def test_marks_by_hand():
     marks = Marks(expert=0.8, defaults=0.4, best=0.9)
     assert marks.of(0.7) == pytest.approx({"test_accuracy": 0.7, "gap_closed": 0.75, "regret": 0.2})
@@ -70,7 +97,7 @@ def test_what_is_measured(trial):
 
 def test_several_starts_are_the_same_for_all_settings_and_differ_among_themselves():
     task = TINY.task(context())
-    one = study.FIXED[EXPERT]
+    one = study.OF_CURVES[EXPERT]
     frozen = one._replace(rate=0.0)  # the accuracy of the start itself
     groups = [
         Repeated([one, one], 3, ("anew", "anew")),
@@ -86,7 +113,10 @@ def test_several_starts_are_the_same_for_all_settings_and_differ_among_themselve
 
 def test_groups_trained_at_once_are_what_each_is_alone():
     task = TINY.task(context())
-    groups = [Repeated([study.FIXED[EXPERT]], 2, ("anew", "anew")), Repeated([study.FIXED[EXPERT]], 3, ("one", "two"))]
+    groups = [
+        Repeated([study.OF_CURVES[EXPERT]], 2, ("anew", "anew")),
+        Repeated([study.OF_CURVES[EXPERT]], 3, ("one", "two")),
+    ]
     together = TINY.several(groups, task, context())
     for group, found in zip(groups, together, strict=True):
         (alone,) = TINY.several([group], task, context())

@@ -209,10 +209,10 @@ def test_asha_stops_most_and_counts_their_steps():
 
 def test_the_library_s_defaults_are_the_library_s():
     """What the experiment calls defaults is what torch.optim sets."""
-    from dlbench_plugins.limits.expert_tuning import DEFAULT_SGD, DEFAULTS, FIXED
+    from dlbench_plugins.limits.expert_tuning import DEFAULT_SGD, DEFAULTS, LIBRARY
 
     layer = nn.Linear(1, 1)
     adam, sgd = torch.optim.Adam(layer.parameters()).defaults, torch.optim.SGD(layer.parameters()).defaults
-    assert FIXED[DEFAULTS] == Settings("adam", adam["lr"], adam["betas"][0], adam["weight_decay"], False)
-    assert FIXED[DEFAULT_SGD] == Settings("sgd", sgd["lr"], sgd["momentum"], sgd["weight_decay"], False)
+    assert LIBRARY[DEFAULTS] == Settings("adam", adam["lr"], adam["betas"][0], adam["weight_decay"], False)
+    assert LIBRARY[DEFAULT_SGD] == Settings("sgd", sgd["lr"], sgd["momentum"], sgd["weight_decay"], False)
     assert adam["betas"][1] == 0.999 and tuning.OPTIMIZERS == ("adam", "sgd")
