@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 AHEAD = 32  # for how many steps :func:`batches` draws at once
+METHODS = ("stacked", "forward")  # of a module that joins in
 
 
 class Stack(nn.Module):
@@ -261,8 +262,6 @@ def _dropout(layer: nn.Module, x: Tensor, own: dict[str, Tensor]) -> Tensor:
     return x * (torch.rand_like(x) >= rate) / (1 - rate) if layer.training else x
 
 
-_ACTIVATIONS = (nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid)
-
 LAYERS: dict[type[nn.Module], Callable[[Any, Tensor, dict[str, Tensor]], Tensor]] = {
     nn.Linear: _linear,
     nn.LayerNorm: _layer_norm,
@@ -278,15 +277,23 @@ LAYERS: dict[type[nn.Module], Callable[[Any, Tensor, dict[str, Tensor]], Tensor]
 
 def _is_layered(module: nn.Module) -> bool:
     """Whether all that it is made of is known, and is what it was when torch made it."""
-    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or "forward" in vars(module):
         return False
     if type(module) is nn.Sequential or _joins_in(module):
         return all(map(_is_layered, module.children()))
+    if isinstance(module, nn.Flatten | nn.Unflatten) and 0 in (
+        getattr(module, "start_dim", 1),
+        getattr(module, "dim", 1),
+    ):
+        return False  # it would take examples apart
     return type(module) in LAYERS and not getattr(module, "inplace", False)
 
 
 def _joins_in(module: nn.Module) -> bool:
-    return callable(getattr(type(module), "stacked", None))
+    """It has a method ``stacked``, and no class that came later has another ``forward``."""
+    kinds = type(module).__mro__
+    stacked, forward = (next((k for k, kind in enumerate(kinds) if name in vars(kind)), None) for name in METHODS)
+    return stacked is not None and (forward is None or stacked <= forward)
 
 
 def _stacked(nets: Sequence[nn.Module], get: Callable[[nn.Module, str], Tensor], name: str) -> Tensor:
@@ -308,8 +315,16 @@ def _check_alike(nets: Sequence[nn.Module]) -> None:
         ]
         if frozen:
             raise ValueError(f"{frozen[0]} is frozen in one of networks 0 and {number}; freeze it in all or in none")
+        if _shared(net) != _shared(nets[0]):
+            raise ValueError(f"layers share a weight in one of networks 0 and {number}; share it in all or in none")
         if net.training != nets[0].training:
             raise ValueError(f"network {number} is in another mode than network 0; call train() or eval() on all")
+
+
+def _shared(net: nn.Module) -> dict[str, str]:
+    """Each parameter's name, and the first name that it has."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(p), name) for name, p in net.named_parameters(remove_duplicate=False)}
 
 
 def _shapes(net: nn.Module) -> dict[str, list[int]]:

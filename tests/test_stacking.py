@@ -181,6 +181,36 @@ def test_a_linear_layer_acts_on_the_last_dimension_and_may_come_twice():
         torch.testing.assert_close(Stack(nets)(x[0]), torch.stack([net(x[0]) for net in nets]))
 
 
+def test_a_weight_is_shared_in_all_networks_or_in_none():
+    def build(tied: bool) -> nn.Module:
+        net = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
+        if tied:
+            net[2].weight = net[0].weight
+        return net
+
+    for order in ((True, False), (False, True)):
+        with pytest.raises(ValueError, match="share a weight in one of networks 0 and 1"):
+            Stack([build(tied) for tied in order])
+
+
+class Doubled(Windows):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_what_is_computed_otherwise_than_by_its_class_is_mapped():
+    """A later class's forward, one put on an instance, and layers that would take examples apart."""
+    replaced = nn.Linear(6, 6)
+    replaced.forward = lambda x: 3 * x
+    windows = nn.Sequential(nn.Unflatten(1, (6, 1)), Doubled(1, 2, 3, 1, 1), nn.Flatten())
+    x = torch.randn(5, 6)
+    for net in (nn.Sequential(replaced), windows):
+        stack = Stack([net] * 2)
+        assert not stack._layered
+        torch.testing.assert_close(stack(x)[1], net(x))
+    assert not Stack([nn.Sequential(nn.Linear(6, 6), nn.Flatten(0))])._layered
+
+
 def test_weights_that_layers_share_are_shared_in_a_stack():
     def build() -> nn.Module:
         net = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))

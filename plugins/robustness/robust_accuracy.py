@@ -16,6 +16,7 @@ Three measurements, none of which means much without the others:
   Square, which sees no gradient. An image counts as robust if it withstands all of them; their order says which one
   broke it first. PGD with 40 steps stands beside it, since that alone is what many papers report.
 - The masking diagnosis: twenty rules that ask whether gradients lead attacks astray (:func:`dlbench.attacks.diagnose`).
+  ``quick`` draws 200 noises for an image, which is less than the 1,000 at least that are advised, and ``full`` draws.
 - Robust accuracy over a grid of eps, by the same attacks without FAB, which costs most and finds least.
 
 Two references hide their gradients on purpose, and are the positive control of the diagnosis. Both are the plain

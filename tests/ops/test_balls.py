@@ -708,3 +708,21 @@ class TestPeers:
         theirs = utils.projection(d.numpy(), eps, 1, suboptimal=False)
         ours = project_(x + d, x, eps=eps, norm="l1", **UNBOUNDED) - x
         torch.testing.assert_close(ours.numpy(), theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("state", "size", "step"), [(torch.float32, 1e-12, 1e28), (torch.float64, 1e-118, 1e200)])
+def test_a_step_of_which_a_unit_overflows_moves_no_element_without_a_gradient(state, size, step):
+    x, grad = torch.full((1, 100), 0.5, dtype=state), torch.zeros(1, 100, dtype=state)
+    grad[0, :40] = size
+    got = l2_step_(x.clone(), x, grad, eps=0.5, step_size=step)
+    assert torch.equal(got[0, 40:], x[0, 40:])
+    assert float((got - x).double().norm()) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_one_element_far_outside_of_the_box_does_not_pull_the_others():
+    x = torch.full((1, 100), 0.5)
+    v = x.clone()
+    v[0, 1:] = 0.9
+    x[0, 0] = v[0, 0] = -1e20
+    got = project_(v.clone(), x, eps=1e25, norm="l2")
+    assert torch.equal(got[0, 1:], v[0, 1:]) and got[0, 0] == 0

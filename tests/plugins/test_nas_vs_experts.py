@@ -56,6 +56,14 @@ def test_signals_are_the_trials_own():
     assert float(task.train[0].std(correction=0)) == pytest.approx(1, abs=1e-4)
 
 
+def test_perceptrons_have_starts_of_their_own_number(trial):
+    recipe = study.Recipe(SEARCHED, (0.01,), 3, 64, falls=True)
+    runs = [TINY.run(context(), CONVOLUTIONS, subject, 0, 1300, recipe) for subject in (PERCEPTRON, AGAIN, CONV_BASE)]
+    assert [len(run.nets) for run in runs] == [8, 8, 2] == [len(set(run.orders)) for run in runs]
+    starts = {tuple(net[0].weight.flatten()[:3].tolist()) for run in runs[:2] for net in run.nets}
+    assert len(starts) == 16
+
+
 def test_lenet_has_the_published_layers():
     """Parameters of LeNet-5 in one dimension: 5 -> 6, 6 x 5 -> 16, 7 x 16 -> 120 -> 84 -> 10."""
     net = study.lenet(120)

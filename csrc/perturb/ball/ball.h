@@ -8,7 +8,8 @@
 //
 // The nearest point is that of ball and box together, not of one after the other. Both hold in real arithmetic: no
 // result is outside the box, and no sample's norm, computed exactly, exceeds eps. Where ball and box do not meet,
-// because x lies too far outside the box, the box wins. What lies in both is not changed by a projection.
+// because x lies too far outside the box, the box wins. What lies in the box and, by a few parts in a million, within the
+// ball is not changed by a projection; what lies on the ball may be drawn in by as much (see Radius).
 //
 // Gradients that are infinite or NaN count as 0, and a sample without any other does not move. A NaN in x_adv stays; a
 // NaN or an infinity in x gives NaN; neither counts in its sample's norm. An infinity in x_adv is a very large number.

@@ -185,7 +185,7 @@ void step(Sample<Real>& sample, double eps, MoveBlock move) {
     move(block);
     unchanged += plain_sums_of(block, Ball(Ball::kUnchanged));
   });
-  const bool plain = eps >= Ball::kLeastPlain && std::isfinite(unchanged.reach);
+  const bool plain = eps >= Ball::kLeastPlain && std::isfinite(unchanged.reach) && std::isfinite(unchanged.cost);
   const auto sums_at = [&](Ball trial) {
     Sums total{};
     sample.each_block([&](const Block<Real>& block) {
@@ -236,7 +236,7 @@ class PlainL2Move {
   PlainL2Move(const Real* grad, int64_t size, double step) : grad_(grad) {
     const double squares = plain_squares(grad, size);
     rate_ = static_cast<Real>(step / std::sqrt(squares));
-    holds_ = squares > kLeast && squares < 1 / kLeast && std::fabs(rate_) > kLeast;
+    holds_ = squares > kLeast && squares < 1 / kLeast && std::fabs(rate_) > kLeast && std::fabs(rate_) < 1 / kLeast;
   }
 
   explicit operator bool() const { return holds_; }
