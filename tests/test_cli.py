@@ -29,13 +29,13 @@ print(sorted(set(sys.modules) & {HEAVY!r}), file=sys.stderr)
     assert done.stdout or done.stderr
 
 
-def test_help_names_every_command_and_its_own(dlbench_here):
+def test_help_names_every_command_and_its_own(dlbench):
     from dlbench.cli import COMMANDS
 
-    out = dlbench_here("--help").out
+    out = dlbench("--help").out
     for command in COMMANDS:
         assert command in out
-        done = dlbench_here(command, "--help")
+        done = dlbench(command, "--help")
         assert done.status == 0
         assert "Usage: dlbench " + command in done.out
 
