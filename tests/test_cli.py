@@ -1,5 +1,6 @@
 """The command line's promises: quick answers, nothing heavy imported, help for everything."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -29,15 +30,21 @@ print(sorted(set(sys.modules) & {HEAVY!r}), file=sys.stderr)
     assert done.stdout or done.stderr
 
 
-def test_help_names_every_command_and_its_own(dlbench):
+def test_help_names_every_command_and_its_own(dlbench_here):
     from dlbench.cli import COMMANDS
 
-    out = dlbench("--help").out
+    out = dlbench_here("--help").out
     for command in COMMANDS:
         assert command in out
-        done = dlbench(command, "--help")
+        done = dlbench_here(command, "--help")
         assert done.status == 0
         assert "Usage: dlbench " + command in done.out
+
+
+def test_help_after_the_command_whose_name_is_a_builtin(dlbench_here):
+    """Importing ``dlbench.cli.list`` makes ``list`` a module within ``dlbench.cli``."""
+    importlib.import_module("dlbench.cli.list")
+    assert "leaderboard" in dlbench_here("--help").out
 
 
 def test_list_and_show(dlbench, toys):

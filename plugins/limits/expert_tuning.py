@@ -60,7 +60,7 @@ from dlbench import (
 )
 from dlbench.data.mnist1d import mnist1d
 from dlbench.stacking import Stack, batches
-from dlbench_plugins.images import divided
+from dlbench_plugins.limits.examples import examples
 from dlbench_plugins.limits.tuning import (
     Rung,
     Settings,
@@ -263,13 +263,11 @@ class ExpertTuning(Experiment):
     def task(self, context: Context) -> Task:
         """Curves, or images, to train with, to choose with and to test with."""
         sizes = (self.train_size, self.validation, self.test_size)
-        if self.dataset == "mnist1d":
-            x, y = mnist1d(sum(sizes), context.rng("data"))
-            cuts = np.cumsum(sizes)[:-1]
-            parts = list(zip(np.split(x, cuts), np.split(y, cuts), strict=True))
-        else:
-            *parts, (x, y) = divided(self.dataset, sizes[:2], context)
-            parts.append((x[: self.test_size], y[: self.test_size]))
+        if self.dataset != "mnist1d":
+            return Task(*examples(self.dataset, sizes[:2], self.test_size, context))
+        x, y = mnist1d(sum(sizes), context.rng("data"))
+        cuts = np.cumsum(sizes)[:-1]
+        parts = zip(np.split(x, cuts), np.split(y, cuts), strict=True)
         return Task(
             *((torch.from_numpy(a).to(context.device), torch.from_numpy(b).to(context.device)) for a, b in parts)
         )
