@@ -428,9 +428,6 @@ def filters_of(rows: pd.DataFrame, filters: int) -> pd.Series:
     return where(rows, subject=CONV, budget=OWN, filters=filters).test_accuracy
 
 
-# -------------------------------------------------------------------------------------------------------------- parts
-
-
 # ----------------------------------------------------------------------------------------------------------- picture
 
 

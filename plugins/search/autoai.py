@@ -146,7 +146,7 @@ class AutoAI(Experiment):
         return self.tables
 
     def trial(self, context: Context) -> Iterator[Measurement]:
-        # Thousands of small fits, of tables that are known to be finite: half as long again with the library's checks.
+        # Thousands of small fits, of tables that are known to be finite: a sixth longer with the library's checks.
         with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
             yield from self.measured(context)
 

@@ -133,7 +133,7 @@ template <typename Ball, typename Real>
 template <typename Real>
 constexpr int kRun = sizeof(Real) == 4 ? 4 : 1;
 
-// The sums of finite numbers, twice as fast. They are not finite where one of the numbers, or a square, is not.
+// The sums of finite numbers, with fewer operations. They are not finite where one of the numbers, or a square, is not.
 template <typename Ball, typename Real>
 [[gnu::always_inline]] inline Sums plain_sums_of(const Block<Real>& block, Ball ball) {
   constexpr auto load = Lanes<Real>::load;
