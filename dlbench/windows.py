@@ -40,6 +40,26 @@ def windows(x: Tensor, size: int, stride: int, dims: int) -> Tensor:
     return x
 
 
+class ChannelsLast(nn.Module):
+    """Inputs as the layers here take them: [n, length] as [n, length, 1], or images with their channels last.
+
+    Args:
+        dims: 1, or 2 for images [n, channels, height, width], which become [n, height, width, channels].
+    """
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same numbers."""
+        return x.unsqueeze(2) if self.dims == 1 else x.movedim(1, -1)
+
+    def stacked(self, x: Tensor, run: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """The same for a :class:`dlbench.stacking.Stack`, [K, n, ...]."""
+        return x.unsqueeze(3) if self.dims == 1 else x.movedim(2, -1)
+
+
 class Windows(nn.Module):
     """A convolution of inputs [n, ..., channels] in one or two dimensions.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -68,23 +69,24 @@ def perceptron(sizes: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def conv_base(length: int, outputs: int, *, channels: int = 25) -> nn.Sequential:
-    """The three strided convolutions that MNIST-1D was published with (ConvBase), for signals [n, length].
+def conv_base(shape: Sequence[int], outputs: int, *, channels: int = 25) -> nn.Sequential:
+    """The three strided convolutions that MNIST-1D was published with (ConvBase), also in two dimensions, for images.
 
     Their published recipe (arXiv:2011.14439; github.com/greydanus/mnist1d, Apache-2.0) is Adam at 0.01 with batches of
     100 for 8000 steps.
 
     Args:
-        length: of a signal.
+        shape: of an example, [length] or [channels, height, columns].
         outputs: how many scores.
         channels: of every convolution; 25 as published.
     """
-    layers: list[nn.Module] = [nn.Unflatten(1, (1, length))]
-    fan_in = 1
+    fan_in, *lengths = shape if len(shape) == 3 else (1, *shape)
+    layers: list[nn.Module] = [nn.Unflatten(1, (1, *shape))] if len(shape) == 1 else []
+    conv = nn.Conv1d if len(lengths) == 1 else nn.Conv2d
     for kernel in (5, 3, 3):
-        layers += [nn.Conv1d(fan_in, channels, kernel, stride=2, padding=1), nn.ReLU()]
-        fan_in, length = channels, (length + 2 - kernel) // 2 + 1
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * length, outputs))
+        layers += [conv(fan_in, channels, kernel, stride=2, padding=1), nn.ReLU()]
+        fan_in, lengths = channels, [(length + 2 - kernel) // 2 + 1 for length in lengths]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * math.prod(lengths), outputs))
 
 
 def logistic_regression(x: Tensor, y: Tensor, classes: int, *, iterations: int, ridge: float = 0.0) -> nn.Linear:

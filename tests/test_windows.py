@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from dlbench.stacking import Stack
-from dlbench.windows import LocalWindows, Windows, windows
+from dlbench.windows import ChannelsLast, LocalWindows, Windows, windows
 
 
 def test_windows_by_hand():
@@ -24,6 +24,15 @@ def test_windows_are_a_convolution(dims):
     weight = weight.permute(0, dims + 1, *range(dims, 0, -1))
     theirs = convolve(x.movedim(-1, 1), weight, module.weights.bias, stride=2).movedim(1, -1)
     assert torch.allclose(module(x), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dims", "order"), [(1, "nl->nl"), (2, "nchw->nhwc")])
+def test_channels_come_last_also_in_a_stack(dims, order):
+    x = torch.randn(2, 3, *[9, 7][: 2 * dims - 2])
+    expected = torch.einsum(order, x).view(2, *x.shape[dims:], -1)
+    layers = [ChannelsLast(dims), ChannelsLast(dims)]
+    assert torch.equal(layers[0](x), expected)
+    assert torch.equal(Stack(layers).each(torch.stack([x, -x])), torch.stack([expected, -expected]))
 
 
 @pytest.mark.parametrize("lengths", [(9,), (9, 7)])

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dlbench.windows import LocalWindows, Windows
+from dlbench.windows import ChannelsLast, LocalWindows, Windows
 from dlbench_plugins.networks import conv_base, perceptron
 from dlbench_plugins.recurrent import GRU
 
@@ -67,7 +67,7 @@ def published(kind: str, length: int, outputs: int) -> nn.Module:
     if kind == "gru":
         return nn.Sequential(nn.Unflatten(1, (length, 1)), GRU(1, 6), nn.Flatten(), nn.Linear(12 * length, outputs))
     if kind == "cnn":
-        return conv_base(length, outputs)
+        return conv_base((length,), outputs)
     return perceptron([length, *([100, 100] if kind == "mlp" else []), outputs])
 
 
@@ -101,17 +101,6 @@ def widened(net: nn.Module, wide: nn.Module) -> nn.Module:
         layer.bias[: narrow.out_features] = narrow.bias
         few, many = narrow.out_features, layer.out_features
     return wide
-
-
-class ChannelsLast(nn.Module):
-    """[n, length] as [n, length, 1], and [n, channels, height, columns] as [n, height, columns, channels]."""
-
-    def __init__(self, dims: int) -> None:
-        super().__init__()
-        self.dims = dims
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.unsqueeze(2) if self.dims == 1 else x.movedim(1, -1)
 
 
 class Mean(nn.Module):

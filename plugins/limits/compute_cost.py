@@ -442,7 +442,7 @@ class Spec(NamedTuple):
         if self.kind == PERCEPTRON:
             return nn.Sequential(nn.Flatten(), *perceptron([math.prod(shape), *self.widths, CLASSES]))
         if len(shape) == 1:
-            return conv_base(shape[0], CLASSES, channels=self.widths[0])
+            return conv_base(shape, CLASSES, channels=self.widths[0])
         return network("cnn", shape, CLASSES, width=self.widths[0])
 
 

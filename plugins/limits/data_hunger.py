@@ -321,7 +321,7 @@ class DataHunger(Experiment):
             gated = GRU(features // steps, self.hidden)
             return nn.Sequential(InSteps(), gated, nn.Flatten(), nn.Linear(2 * steps * self.hidden, CLASSES))
         if len(shape) == 1:
-            return conv_base(shape[0], CLASSES, channels=self.channels)
+            return conv_base(shape, CLASSES, channels=self.channels)
         return network("cnn", shape, CLASSES, width=self.channels)
 
     def train(self, subject: str, arms: Sequence[Arm], context: Context) -> list[Chosen]:

@@ -276,7 +276,7 @@ class ExpertTuning(Experiment):
         """The network that is tuned."""
         shape = task.train[0].shape[1:]
         if self.dataset == "mnist1d":
-            return conv_base(*shape, CLASSES, channels=self.channels)
+            return conv_base(shape, CLASSES, channels=self.channels)
         return network("cnn", shape, CLASSES, width=self.channels)
 
     def begun(self, settings: Sequence[Settings], task: Task, context: Context) -> Training:

@@ -24,7 +24,7 @@ from dlbench import Context
 from dlbench.cost import parameters
 from dlbench.data.mnist1d import mnist1d
 from dlbench.stacking import Stack, batches, step_at
-from dlbench.windows import Windows
+from dlbench.windows import ChannelsLast, Windows
 from dlbench_plugins.images import CLASSES, divided
 from dlbench_plugins.networks import flops
 from dlbench_plugins.search.space import Space
@@ -72,11 +72,13 @@ class Child(NamedTuple):
 
 
 def build(choices: dict[str, Any], shape: Sequence[int]) -> nn.Sequential:
-    """An untrained child for examples of a shape, [length] or [height, width]."""
+    """An untrained child for examples of a shape, [length], [height, width] or [channels, height, width]."""
     depth, width = choices["depth"], choices["width"]
     dense = choices["layer"] == "dense"
-    channels, dims, size = 1, len(shape), 0 if dense else int(choices["layer"].split()[1])
-    layers: list[nn.Module] = [nn.Flatten()] if dense else [nn.Unflatten(-1, (shape[-1], 1))]
+    channels, *lengths = shape if len(shape) == 3 else (1, *shape)
+    dims, size = len(lengths), 0 if dense else int(choices["layer"].split()[1])
+    channels_last = ChannelsLast(dims) if len(shape) == 3 else nn.Unflatten(-1, (shape[-1], 1))
+    layers: list[nn.Module] = [nn.Flatten() if dense else channels_last]
     for _ in range(depth):
         if dense:
             layers.append(nn.Linear(math.prod(shape) if len(layers) == 1 else 4 * width, 4 * width))

@@ -56,31 +56,41 @@ def test_signals_are_the_trials_own():
     assert float(task.train[0].std(correction=0)) == pytest.approx(1, abs=1e-4)
 
 
-def test_perceptrons_have_starts_of_their_own_number(trial):
-    recipe = study.Recipe(SEARCHED, (0.01,), 3, 64, falls=True)
-    runs = [TINY.run(context(), CONVOLUTIONS, subject, 0, 1300, recipe) for subject in (PERCEPTRON, AGAIN, CONV_BASE)]
+def test_perceptrons_have_starts_of_their_own_number():
+    recipe, make = study.Recipe(SEARCHED, (0.01,), 3, 64, falls=True), study.makers(CONVOLUTIONS, (40,))
+    runs = [TINY.run(context(), name, make[name], 1300, recipe, {}) for name in (PERCEPTRON, AGAIN, CONV_BASE)]
     assert [len(run.nets) for run in runs] == [8, 8, 2] == [len(set(run.orders)) for run in runs]
-    starts = {tuple(net[0].weight.flatten()[:3].tolist()) for run in runs[:2] for net in run.nets}
+    starts = {tuple(net[1].weight.flatten()[:3].tolist()) for run in runs[:2] for net in run.nets}
     assert len(starts) == 16
 
 
 def test_lenet_has_the_published_layers():
     """Parameters of LeNet-5 in one dimension: 5 -> 6, 6 x 5 -> 16, 7 x 16 -> 120 -> 84 -> 10."""
-    net = study.lenet(120)
+    net = study.lenet((40,), 120)
     assert parameters(net) == 36 + (30 + 1) * 16 + 113 * 120 + 121 * 84 + 85 * 10
     assert net(torch.zeros(2, 40)).shape == (2, 10)
 
 
+@pytest.mark.parametrize(("dataset", "shape"), [("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32))])
+def test_for_images_lenet_is_as_large_as_published(dataset, shape):
+    """LeNet-5: 5 x 5 -> 6, 6 x 5 x 5 -> 16, 16 x 5 x 5 -> 120 -> 84 -> 10 (all maps connected)."""
+    net = study.lenet(shape, 120)
+    first = (25 * shape[0] + 1) * 6
+    assert parameters(net) == first + 151 * 16 + 401 * 120 + 121 * 84 + 85 * 10 == study.LENET_SIZE[dataset]
+    assert net(torch.zeros(2, *shape)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("shape", [(40,), (1, 28, 28)])
 @pytest.mark.parametrize("size", [1300, PUBLISHED_SIZE, 9000])
 @pytest.mark.parametrize("subject", [FOUND, CONV_BASE, LENET, PERCEPTRON])
-def test_widths_come_as_close_as_they_can(subject, size):
-    counts = [parameters(study.makers(CONVOLUTIONS)[subject](width)) for width in range(1, 130)]
+def test_widths_come_as_close_as_they_can(subject, size, shape):
+    counts = [parameters(study.makers(CONVOLUTIONS, shape)[subject](width)) for width in range(1, 130)]
     width = as_costly(lambda width: width, lambda width: counts[width - 1], size)  # a network is its width
     assert abs(counts[width - 1] - size) == min(abs(n - size) for n in counts)
 
 
 def test_at_the_published_size_conv_base_is_as_published():
-    make = study.makers(CONVOLUTIONS)[CONV_BASE]
+    make = study.makers(CONVOLUTIONS, (40,))[CONV_BASE]
     net = make(as_costly(make, parameters, PUBLISHED_SIZE))
     assert parameters(net) == PUBLISHED_SIZE and net[1].out_channels == 25
 
@@ -104,7 +114,7 @@ def test_chosen_networks_are_as_if_trained_alone():
     """Two runs of one shape, one rate falling and one not, in one stack, from two starts each."""
     task = TINY.task(context())
     torch.manual_seed(0)
-    nets, orders = [study.lenet(20), study.lenet(20)], [5, 6]
+    nets, orders = [study.lenet((40,), 20), study.lenet((40,), 20)], [5, 6]
     recipes = [study.Recipe(SEARCHED, (0.001, 0.03), 6, 8, falls=True), study.Recipe(PUBLISHED, (0.01,), 6, 8, False)]
     ours = list(study.trained([study.Run(nets, orders, recipe, {"at": recipe.name}) for recipe in recipes], task))
     assert [row["at"] for row in ours] == [SEARCHED, PUBLISHED]
@@ -133,6 +143,39 @@ def alone(nets, orders, rate, falls, task):
 
 
 # ---------------------------------------------------------------------------------------------------------- the trial
+
+
+def made_digits() -> dict[str, np.ndarray]:
+    """Images like those of MNIST, and labels that can be read off them: the brightest row of pixels."""
+    rng = np.random.default_rng(5)
+    parts = {}
+    for part, n in (("train", 90), ("test", 50)):
+        y = rng.integers(0, 10, n)
+        x = 0.2 * rng.random((n, 28, 28), dtype=np.float32)
+        x[np.arange(n), 2 * y + 4] = 1
+        parts |= {f"{part}_x": x, f"{part}_y": y}
+    return parts
+
+
+def test_on_images_what_was_found_on_small_ones_is_tried():
+    arrays, sizes = table(), (PUBLISHED_SIZE, study.LENET_SIZE["mnist"])
+    arrays["digits validation"] = np.arange(3.0 * len(SPACE)).reshape(-1, 3)  # the later, the better: convolutions
+    settings = {"dataset": "mnist", "sizes": sizes, "evaluations": 100, "train_size": 60, "validation": 30, "test": 40}
+    small = NASvsExperts(**settings, steps=3, published_steps=3)
+    assert small.datasets() == ("nas_children", "mnist")
+    images = Context(seed=100, loader={"nas_children": arrays, "mnist": made_digits()}.get)
+    task = small.task(images)
+    assert [part[0].shape for part in task] == [(1, n, 1, 28, 28) for n in (60, 30, 40)]
+    assert abs(float(task.train[0].mean())) < 1e-5 and float(task.train[0].std(correction=0)) == pytest.approx(1)
+    rows = pd.DataFrame(measurements(small, images))
+    assert rows.groupby(["size", "recipe"]).subject.agg(set).to_dict() == {
+        (sizes[0], SEARCHED): {FOUND, *EXPERTS, PERCEPTRON, AGAIN},
+        (sizes[0], PUBLISHED): {FOUND, CONV_BASE},
+        (sizes[1], SEARCHED): {FOUND, *EXPERTS},
+    }
+    assert rows[rows.subject == FOUND].child.str.startswith("layer conv 7, depth 3").all()
+    for size, of in rows[rows.subject != PERCEPTRON].groupby("size"):
+        assert of.parameters.between(0.75 * size, 1.25 * size).all()  # the narrowest perceptrons leave gaps
 
 
 def test_what_is_measured(trial):

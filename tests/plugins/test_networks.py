@@ -42,10 +42,12 @@ def test_with_a_ridge_it_has_scikit_learns_weights():
 
 
 def test_conv_base_is_as_published():
-    net = conv_base(40, 10)
+    net = conv_base((40,), 10)
     assert [p.shape[0] for n, p in net.named_parameters() if n.endswith("weight")] == [25, 25, 25, 10]
     assert sum(p.numel() for p in net.parameters()) == 5210  # what the published class counts
     assert net(torch.zeros(3, 40)).shape == (3, 10)
+    image = conv_base((3, 32, 28), 10, channels=4)  # sides 32, 15, 8, 4 and 28, 13, 7, 4
+    assert image(torch.zeros(2, 3, 32, 28)).shape == (2, 10) and image[-1].in_features == 4 * 4 * 4
 
 
 def test_accuracies_and_a_network_that_says_no_number_is_wrong():
