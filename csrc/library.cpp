@@ -12,6 +12,7 @@
 #include "aggregate/bound_graph.h"
 #include "aggregate/sddmm.h"
 #include "aggregate/simd.h"
+#include "fresh.h"
 #include "perturb/ball/ball.h"
 #include "perturb/linf/linf_step.h"
 #include "philox.h"
@@ -145,6 +146,7 @@ std::vector<std::string> self_test() {
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("facts", dlbench::facts, "How and for what this library was built.");
+  m.def("release_memory", dlbench::release_memory, "Frees what is kept for outputs to come; how many bytes that were.");
   m.def("self_test", dlbench::self_test, "What fails of a few cases with known answers; [] where all is well.");
   dlbench::bind_graph(m);
 }

@@ -3,7 +3,8 @@
 // equal width makes possible: inside of a row or a chunk that is not cut, 32 bits hold any place.
 //
 // Where no places are wanted, the larger of two reals is one instruction, which loses NaNs. So a row is reduced by that,
-// and once more with care if there was a NaN among its messages.
+// and once more with care if there was a NaN among its messages, or an infinity: 0 times either is NaN, and stays so in a
+// sum, which is one instruction as well.
 #include "aggregate/aggregate_strips.h"
 #include "perturb/bits.h"
 
@@ -18,20 +19,21 @@ constexpr Integer sign_mask(Reduction reduction) {
 
 template <bool placed, int Lanes, int Vectors, Weights kind>
 struct Extremum {
-  // The largest messages of the edges at [first, last), or false where there is a NaN among them.
+  // The largest messages of the edges at [first, last), or false where not all are finite.
   template <typename Element, typename Index, typename Reals, typename Integers>
-  static bool without_nan(const Strip<Vectors, Element, Index>& strip, int64_t first, int64_t last, Integers sign,
-                          Reals (&best)[Vectors]) {
-    auto nan = Reals{} != Reals{};
+  static bool all_finite(const Strip<Vectors, Element, Index>& strip, int64_t first, int64_t last, Integers sign,
+                         Reals (&best)[Vectors]) {
+    using Real = Widened<Element>;
+    constexpr int kSums = 4;  // so that none waits for the last
+    Reals zero[kSums] = {};
     strip.template each_message<Lanes, kind>(
         first, last, [&](int v, Reals message, int64_t) __attribute__((always_inline)) {
           message = reinterpreted<Reals>(reinterpreted<Integers>(message) ^ sign);
-          nan |= message != message;
+          zero[v % kSums] += message * Real(0);
           best[v] = message > best[v] ? message : best[v];
         });
-    bool any = false;
-    for (int k = 0; k < Lanes; ++k) any |= nan[k] != 0;
-    return !any;
+    const Reals sum = (zero[0] + zero[1]) + (zero[2] + zero[3]);
+    return !any<Lanes>(sum != sum);
   }
 
   template <typename Element, typename Index>
@@ -49,7 +51,7 @@ struct Extremum {
       Integers place[Vectors];
 #pragma GCC unroll 16
       for (int v = 0; v < Vectors; ++v) best[v] = Reals{} - kInfinity<Real>, place[v] = Integers{};
-      if (placed || !without_nan(strip, first, last, sign, best))
+      if (placed || !all_finite(strip, first, last, sign, best))
         strip.template each_message<Lanes, kind>(
             first, last, [&](int v, Reals message, int64_t at) __attribute__((always_inline)) {
               message = reinterpreted<Reals>(reinterpreted<Integers>(message) ^ sign);

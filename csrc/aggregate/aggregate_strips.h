@@ -5,14 +5,13 @@
 #include <algorithm>
 
 #include "aggregate/aggregate.h"
+#include "aggregate/ahead.h"
 #include "aggregate/simd.h"
 
 namespace dlbench {
 
-// A neighbour's features lie anywhere in memory, where no hardware prefetcher looks. They are asked for this many edges
-// before they are needed.
-constexpr int64_t kAhead = 12;
-constexpr int kLineBytes = 64;
+// Features of so many bytes in all fit into the second cache, and are there without being asked for.
+constexpr int64_t kNear = 512 << 10;
 
 // Vectors that leave registers free for loads, where each feature has one running value. AVX-512 comes with 32, AVX with
 // 16.
@@ -38,12 +37,16 @@ struct Strip {
     const int64_t pitch = task.width(), last_known = graph.rowptr[graph.rows] - 1;
     const Element* x = task.x + from;
     const Index* numbers = weight_pitch == 0 ? nullptr : graph.edge_id;
+    const bool far = graph.rows * pitch * int64_t(sizeof(Element)) > kNear;  // there are about as many sources as rows
+    constexpr int64_t kAhead = edges_ahead(Vectors * Lanes * sizeof(Element));
     constexpr int vectors_a_line = std::max<int>(1, kLineBytes / (Lanes * sizeof(Element)));
     for (int64_t p = first; p < last; ++p) {
-      const Element* ahead = x + graph.col[std::min(p + kAhead, last_known)] * pitch;
+      if (far) {
+        const Element* ahead = x + graph.col[std::min(p + kAhead, last_known)] * pitch;
 #pragma GCC unroll 16
-      for (int v = 0; v < Vectors; ++v)
-        if (v % vectors_a_line == 0 || v + 1 == Vectors) __builtin_prefetch(ahead + offset[v]);
+        for (int v = 0; v < Vectors; ++v)
+          if (v % vectors_a_line == 0 || v + 1 == Vectors) __builtin_prefetch(ahead + offset[v]);
+      }
 
       const Element* source = x + graph.col[p] * pitch;
       const Widened<Element>* scale = weight + (numbers ? int64_t(numbers[p]) : p) * weight_pitch;

@@ -2,14 +2,11 @@
 
 #include <algorithm>
 
+#include "aggregate/ahead.h"
 #include "aggregate/simd.h"
 
 namespace dlbench {
 namespace {
-
-// As in aggregate_strips.h: a neighbour's features are asked for this many edges before they are needed, line by line.
-constexpr int64_t kAhead = 8;
-constexpr int64_t kLineBytes = 64;
 
 // <a, b> + the lanes of `sum`. Full vectors first; then the sum is folded to half its lanes, with which the rest of the
 // features is taken up, and so on down to one lane. The folding is the horizontal sum that is needed anyway.
@@ -34,10 +31,11 @@ void sddmm_cpu(const Csr<Index>& graph, const Element* a, const Element* b, Wide
   constexpr int lanes = kLanes<Widened<Element>>;
   const VectorOf<lanes, Widened<Element>> zero{};
   const int64_t width = heads * features, last_known = graph.rowptr[graph.rows] - 1;
+  const int64_t edges = edges_ahead(width * sizeof(Element));
   graph.between(begin, end, [&](int64_t row, int64_t first, int64_t last, int64_t) {
     const Element* target = a + row * width;
     for (int64_t p = first; p < last; ++p) {
-      const Element* ahead = b + graph.col[std::min(p + kAhead, last_known)] * width;
+      const Element* ahead = b + graph.col[std::min(p + edges, last_known)] * width;
       for (int64_t f = 0; f < width; f += kLineBytes / sizeof(Element)) __builtin_prefetch(ahead + f);
       const Element* source = b + graph.col[p] * width;
       Widened<Element>* dots = out + graph.edge(p) * heads;

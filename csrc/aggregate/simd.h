@@ -2,6 +2,7 @@
 // numbers of every float type loaded into them, widened to the type in which sums are kept.
 #pragma once
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #ifdef __F16C__
@@ -36,6 +37,22 @@ constexpr int kLanes = kVectorBytes / sizeof(Real);
 
 template <int Lanes, typename Real>
 using VectorOf = typename Simd<Real, Lanes>::Vector;
+
+// Whether a lane of what comparing vectors gave is set. Halves are put together until few words are left.
+template <int Lanes, typename Mask>
+inline bool any(Mask mask) {
+  if constexpr (sizeof(Mask) > 16) {
+    using Half = VectorOf<Lanes / 2, std::remove_reference_t<decltype(mask[0])>>;
+    Half low, high;
+    std::memcpy(&low, &mask, sizeof low);
+    std::memcpy(&high, reinterpret_cast<const char*>(&mask) + sizeof low, sizeof high);
+    return any<Lanes / 2>(low | high);
+  } else {
+    bool set = false;
+    for (int k = 0; k < Lanes; ++k) set |= mask[k] != 0;
+    return set;
+  }
+}
 
 // The integer as wide as a real, which vectors of compared reals consist of.
 template <typename Real>

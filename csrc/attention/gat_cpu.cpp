@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "aggregate/ahead.h"
 #include "attention/softmax_rows.h"
 #include "attention/weighted_rows.h"
 
@@ -11,10 +12,6 @@ namespace {
 
 // A row's edges are taken some at a time: their weights, and the features that these multiply, stay in the first cache.
 constexpr int64_t kMostEdges = 64, kMostWeights = 1024;
-
-// A neighbour's features lie anywhere in memory, where no hardware prefetcher looks. They are asked for this many edges
-// before they are needed, line by line.
-constexpr int64_t kAhead = 12, kLineBytes = 64;
 
 template <typename Real>
 inline Real leaky(Real score, Real negative_slope) {
@@ -59,9 +56,9 @@ class Edges {
   // f(edge, other end)
   template <typename F>
   void each(F f) {
-    const int64_t numbers = gat_.numbers();
+    const int64_t numbers = gat_.numbers(), edges = edges_ahead(numbers * sizeof(Real));
     for (int64_t e = 0; e < count; ++e) {
-      const Real* ahead = features_ + graph_.col[std::min(first_ + e + kAhead, last_known_)] * numbers;
+      const Real* ahead = features_ + graph_.col[std::min(first_ + e + edges, last_known_)] * numbers;
       for (int64_t i = 0; i < numbers; i += kLineBytes / sizeof(Real)) __builtin_prefetch(ahead + i);
       const int64_t other = graph_.col[first_ + e];
       rows_[e] = features_ + other * numbers;

@@ -4,7 +4,7 @@ Importing this loads them. The first import on a machine compiles them, once, un
 compiler they run in plain torch. ``status()`` tells which it is and why.
 """
 
-from dlbench.ops.loader import OpsError, OpsWarning, Status, load, status
+from dlbench.ops.loader import OpsError, OpsWarning, Status, load, release_memory, status
 
 load()
 
@@ -47,6 +47,7 @@ __all__ = [
     "project_",
     "radius_graph",
     "random_start",
+    "release_memory",
     "sddmm",
     "segment_reduce",
     "status",

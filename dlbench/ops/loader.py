@@ -84,6 +84,18 @@ def bound(rowptr: torch.Tensor, col: torch.Tensor, edge_id: torch.Tensor | None,
     return _module and _module.BoundGraph(rowptr, col, edge_id, num_src)
 
 
+def release_memory() -> int:
+    """Gives back to the system what native operators on a CPU keep for outputs to come.
+
+    To fault in the pages of a large output can take as long as to compute it, so blocks of 128 KiB and more are kept
+    when their tensors are gone: at most twice as many bytes as outputs had in use at one time.
+
+    Returns:
+        how many bytes that were; 0 where the reference serves, which keeps nothing.
+    """
+    return int(_module.release_memory()) if _module else 0
+
+
 def register(name: str, reference: Any, fake: Any = None) -> None:
     """The reference of an operator, for every device that has no kernel.
 
