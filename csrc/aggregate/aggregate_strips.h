@@ -11,7 +11,7 @@
 namespace dlbench {
 
 // Features of so many bytes in all fit into the second cache, and are there without being asked for.
-constexpr int64_t kNear = 512 << 10;
+constexpr int64_t kNear = 768 << 10;
 
 // Vectors that leave registers free for loads, where each feature has one running value. AVX-512 comes with 32, AVX with
 // 16.

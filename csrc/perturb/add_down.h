@@ -25,7 +25,7 @@ struct AddDownByTwoSum {
     using Int = typename IntegerOf<Real>::type;
     Real sum = a + b;
     const Real b_seen = sum - a;
-    const bool went_up = a - (sum - b_seen) < b_seen - b;
+    const bool went_up = !(a - (sum - b_seen) >= b_seen - b);  // also to infinity, where these are NaN
     Int bits;
     std::memcpy(&bits, &sum, sizeof bits);
     bits -= went_up ? (bits >> (8 * sizeof bits - 1)) | 1 : 0;  // 1 for a positive sum, -1 for a negative one

@@ -103,6 +103,17 @@ def test_bits_of_the_reference_at_all_sizes(n, state, gradient):
     assert same_bits(step(x_adv, x, grad), want)
 
 
+def test_elements_do_not_depend_on_those_beside_them():
+    """Vectors have code of their own: all at once, and so few at a time that no vector is full."""
+    special = [0.0, -0.0, 1e-45, -1e-45, 0.3, 1.0, -2.0, 3e38, -3e38, math.inf, -math.inf, math.nan]
+    x_adv, x, grad = (t.flatten() for t in torch.meshgrid(*[torch.tensor(special)] * 3, indexing="ij"))
+    for eps in (0.0, 0.1, 3e38):
+        for box in ((0.0, 1.0), (-math.inf, math.inf)):
+            whole = step(x_adv, x, grad, eps, 0.07, *box)
+            parts = [step(*few, eps, 0.07, *box) for few in zip(x_adv.split(3), x.split(3), grad.split(3), strict=True)]
+            assert same_bits(whole, torch.cat(parts))
+
+
 @pytest.mark.parametrize("extreme", [3e38, -3e38, 1e-45, -0.0, math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("where", ["x", "x_adv", "both"])
 @pytest.mark.parametrize("eps", [0.0, 0.1, 3e38])
