@@ -91,7 +91,7 @@ std::vector<std::string> self_test() {
     std::vector<float> centre(2 * size, 0.5f), slopes(2 * size, 0.0f);
     slopes[0] = 3, slopes[1] = -4, slopes[size] = 3, slopes[2 * size - 1] = 4, centre[2 * size - 1] = 1;
     std::vector<float> points = centre, sparse = centre;
-    std::vector<uint32_t> keys(size);
+    std::vector<uint32_t> keys(2 * size);
     const auto* bits = reinterpret_cast<const uint32_t*>(slopes.data());
     for (int64_t n = 0; n < 2; ++n) {
       l2_step_cpu<Binary32>(points.data(), centre.data(), bits, batch, limits, n);

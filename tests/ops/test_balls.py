@@ -249,6 +249,29 @@ def test_an_l1_step_moves_the_largest_that_may(ties, size, state, gradient):
         assert exact_norm_is_within(got, x, 0.4, "l1")
 
 
+@pytest.mark.parametrize("kind", ["a sample misleads", "nearly all alike", "few values", "all zeros but one", "rising"])
+@pytest.mark.parametrize("sparsity", [1e-9, 0.01, 0.5, 0.99, 1.0])
+def test_many_gradients_of_any_kind(kind, sparsity):
+    """Thousands are told apart by a sample of every n^(1/3)-th first, which may be no help."""
+    n = 5000
+    random, places = torch.Generator().manual_seed(0), torch.arange(n)
+    grad = torch.randn(n, generator=random)
+    if kind == "a sample misleads":
+        grad[places % 17 == 0] *= 1000
+    elif kind == "nearly all alike":
+        grad = torch.where(places % 1000 == 7, grad, torch.ones(()))
+    elif kind == "few values":
+        grad = grad.round()
+    elif kind == "all zeros but one":
+        grad = torch.where(places == 4321, -1.0, 0.0)
+    elif kind == "rising":
+        grad = places / n
+    x = torch.rand(n, generator=random)
+    want = (x + chosen_by_sorting(x, grad, 0.7, sparsity, -9.0, 9.0)).float()
+    got = l1_step_(x[None].clone(), x[None], grad[None], eps=1e6, step_size=0.7, sparsity=sparsity, lower=-9, upper=9)
+    torch.testing.assert_close(got[0], want, atol=1e-6, rtol=0)
+
+
 def test_an_l1_step_has_its_length_and_a_tie_shares_it():
     x = torch.full((1, 6), 0.5)
     grad = torch.tensor([[0.1, -3.0, 3.0, 0.2, 3.0, -0.5]])

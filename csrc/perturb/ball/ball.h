@@ -51,7 +51,7 @@ template <typename Format, typename Real>
 void l2_step_cpu(Real* x_adv, const Real* x, const typename Format::Bits* grad, Batch batch, BallLimits<Real> limits,
                  int64_t sample);
 
-// `keys` has room for a sample's size.
+// `keys` has room for twice a sample's size.
 template <typename Format, typename Real>
 void l1_step_cpu(Real* x_adv, const Real* x, const typename Format::Bits* grad, Batch batch, BallLimits<Real> limits,
                  Sparsity sparsity, int64_t sample, typename Format::Bits* keys);

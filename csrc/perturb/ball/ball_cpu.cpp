@@ -3,6 +3,10 @@
 // threads.
 #include "perturb/ball/ball.h"
 
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
 #include <cstring>
 #include <functional>
@@ -17,12 +21,41 @@ namespace {
 
 constexpr int64_t kBlock = 2048;
 
-// Part of a sample, with the box written out element by element, so that loops need not know of channels.
 template <typename Real>
+using Lanes = Simd<Real, kLanes<Real>>;
+
+// Lower and upper ends of the box, of one element or of a vector of them.
+template <typename Numbers>
+struct Ends {
+  Numbers lower, upper;
+};
+
+// A box that is the same for all elements of a block.
+template <typename Real>
+struct OneBox {
+  using Vector = typename Lanes<Real>::Vector;
+  Ends<Real> all;
+
+  Ends<Real> at(int64_t) const { return all; }
+  Ends<Vector> from(int64_t) const { return {Vector{} + all.lower, Vector{} + all.upper}; }
+};
+
+// A box written out element by element, so that loops need not know of channels.
+template <typename Real>
+struct WrittenBox {
+  using Vector = typename Lanes<Real>::Vector;
+  const Real *lower, *upper;
+
+  Ends<Real> at(int64_t i) const { return {lower[i], upper[i]}; }
+  Ends<Vector> from(int64_t i) const { return {Lanes<Real>::load(lower + i), Lanes<Real>::load(upper + i)}; }
+};
+
+// Part of a sample.
+template <typename Real, typename Box>
 struct Block {
   Real* v;
   const Real* x;
-  const Real *lower, *upper;
+  Box box;
   int64_t first, size;
 };
 
@@ -31,8 +64,8 @@ class Sample {
  public:
   Sample(Real* x_adv, const Real* x, const Batch& batch, const BallLimits<Real>& limits, int64_t sample)
       : batch_(batch), limits_(limits), sample_(sample), v_(x_adv + sample * batch.size()), x_(x + sample * batch.size()) {
-    if (!limits.by_channel()) period_ = 1;
-    if (limits.by_channel() && batch.channels_last) period_ = batch.channels;
+    if (!limits.by_channel()) return;
+    if (batch.channels_last) period_ = batch.channels;
     const int64_t length = std::min(kBlock, batch.size()) + period_;
     lower_.reset(new Real[length]), upper_.reset(new Real[length]);
     for (int64_t channel = 0; channel < period_; ++channel) put(channel, 1, channel);
@@ -45,10 +78,15 @@ class Sample {
 
   template <typename F>
   void each_block(F f) {
+    const Limits<Real> here = limits_.at(sample_, 0);
     for (int64_t first = 0; first < batch_.size(); first += kBlock) {
       const int64_t size = std::min(kBlock, batch_.size() - first), shift = period_ > 0 ? first % period_ : 0;
+      if (!limits_.by_channel()) {
+        f(Block<Real, OneBox<Real>>{v_ + first, x_ + first, {{here.lower, here.upper}}, first, size});
+        continue;
+      }
       if (period_ == 0) write_planes(first, size);
-      f(Block<Real>{v_ + first, x_ + first, lower_.get() + shift, upper_.get() + shift, first, size});
+      f(Block<Real, WrittenBox<Real>>{v_ + first, x_ + first, {lower_.get() + shift, upper_.get() + shift}, first, size});
     }
   }
 
@@ -77,8 +115,23 @@ class Sample {
   std::unique_ptr<Real[]> lower_, upper_;
 };
 
-template <typename Real>
-using Lanes = Simd<Real, kLanes<Real>>;
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+// AVX-512 rounds a single sum as it is told.
+struct Towards {
+  static constexpr int kDown = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC, kUp = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC;
+
+  __m512 operator()(__m512 x, __m512 p) const {
+    return _mm512_mask_add_round_ps(_mm512_add_round_ps(x, p, kDown), _mm512_movepi32_mask(_mm512_castps_si512(p)), x, p,
+                                    kUp);
+  }
+  __m512d operator()(__m512d x, __m512d p) const {
+    return _mm512_mask_add_round_pd(_mm512_add_round_pd(x, p, kDown), _mm512_movepi64_mask(_mm512_castpd_si512(p)), x, p,
+                                    kUp);
+  }
+};
+#else
+using Towards = TowardsByTwoSum;
+#endif
 
 // A sum of doubles, a vector of numbers at a time.
 template <typename Real>
@@ -109,22 +162,25 @@ class Total {
 };
 
 // The sums of numbers of any kind.
-template <typename Ball, typename Real>
-[[gnu::always_inline]] inline Sums sums_of(const Block<Real>& block, Ball ball) {
+template <typename Ball, typename Real, typename Box>
+[[gnu::always_inline]] inline Sums sums_of(const Block<Real, Box>& block, Ball ball) {
   constexpr auto load = Lanes<Real>::load;
   constexpr auto cost_of = [](auto d) { return Ball::cost(d); };
   constexpr auto slope_of = [](auto d) { return Ball::slope(d); };
   Total<Real> cost, slope, reach;
   int64_t i = 0;
   for (; i + kLanes<Real> <= block.size; i += kLanes<Real>) {
-    const auto part = part_of(ball, load(block.v + i), load(block.x + i), load(block.lower + i), load(block.upper + i));
+    const auto [lower, upper] = block.box.from(i);
+    const auto part = part_of(ball, load(block.v + i), load(block.x + i), lower, upper);
     cost.add(part.cost, cost_of);
     slope.add(part.slope, slope_of);
     reach.add(part.reach, cost_of);
   }
   Sums sums{cost.value(), slope.value(), reach.value()};
-  for (; i < block.size; ++i)
-    sums += sums_of<Ball>(part_of(ball, block.v[i], block.x[i], block.lower[i], block.upper[i]));
+  for (; i < block.size; ++i) {
+    const auto [lower, upper] = block.box.at(i);
+    sums += sums_of<Ball>(part_of(ball, block.v[i], block.x[i], lower, upper));
+  }
   return sums;
 }
 
@@ -134,68 +190,79 @@ template <typename Real>
 constexpr int kRun = sizeof(Real) == 4 ? 4 : 1;
 
 // The sums of finite numbers, with fewer operations. They are not finite where one of the numbers, or a square, is not.
-template <typename Ball, typename Real>
-[[gnu::always_inline]] inline Sums plain_sums_of(const Block<Real>& block, Ball ball) {
+// What the sample could reach is asked for once only; otherwise that sum is 0.
+template <bool reaching, typename Ball, typename Real, typename Box>
+[[gnu::always_inline]] inline Sums plain_sums_of(const Block<Real, Box>& block, Ball ball) {
   constexpr auto load = Lanes<Real>::load;
   Total<Real> cost, slope, reach;
   int64_t i = 0;
   while (i + kRun<Real> * kLanes<Real> <= block.size) {
     typename Lanes<Real>::Vector costs{}, slopes{}, reaches{};
     for (const int64_t end = i + kRun<Real> * kLanes<Real>; i < end; i += kLanes<Real>) {
+      const auto [lower, upper] = block.box.from(i);
       const auto x = load(block.x + i);
-      const auto part = part_of(ball, load(block.v + i) - x, load(block.lower + i) - x, load(block.upper + i) - x);
+      const auto part = part_of(ball, load(block.v + i) - x, lower - x, upper - x);
       costs += Ball::cost(part.cost);
       slopes += Ball::slope(part.slope);
-      reaches += Ball::cost(part.reach);
+      if constexpr (reaching) reaches += Ball::cost(part.reach);
     }
     cost.add(costs);
     slope.add(slopes);
-    reach.add(reaches);
+    if constexpr (reaching) reach.add(reaches);
   }
   Sums sums{cost.value(), slope.value(), reach.value()};
   for (; i < block.size; ++i) {
+    const auto [lower, upper] = block.box.at(i);
     const Real x = block.x[i];
-    sums += sums_of<Ball>(part_of(ball, block.v[i] - x, block.lower[i] - x, block.upper[i] - x));
+    sums += sums_of<Ball>(part_of(ball, block.v[i] - x, lower - x, upper - x));
   }
   return sums;
 }
 
-template <typename Ball, typename Real>
-void settle(const Block<Real>& block, Ball ball) {
-  const auto [v, x, lower, upper, first, size] = block;
+template <typename Ball, typename Real, typename Box>
+void settle(const Block<Real, Box>& block, Ball ball) {
+  const auto [v, x, box, first, size] = block;
   constexpr auto load = Lanes<Real>::load;
   int64_t i = 0;
-  for (; i + kLanes<Real> <= size; i += kLanes<Real>)
-    Lanes<Real>::store(v + i, settled(ball, load(v + i), load(x + i), load(lower + i), load(upper + i)));
-  for (; i < size; ++i) v[i] = settled(ball, v[i], x[i], lower[i], upper[i]);
+  for (; i + kLanes<Real> <= size; i += kLanes<Real>) {
+    const auto [lower, upper] = box.from(i);
+    Lanes<Real>::store(v + i, settled(ball, load(v + i), load(x + i), lower, upper, Towards()));
+  }
+  for (; i < size; ++i) {
+    const auto [lower, upper] = box.at(i);
+    v[i] = settled(ball, v[i], x[i], lower, upper);
+  }
 }
 
-template <typename Format, typename Move, typename Real>
-void move_by(const Block<Real>& block, Move move, const typename Format::Bits* grad) {
-  const auto [v, x, lower, upper, first, size] = block;
+template <typename Format, typename Move, typename Real, typename Box>
+void move_by(const Block<Real, Box>& block, Move move, const typename Format::Bits* grad) {
+  const auto [v, x, box, first, size] = block;
 #pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) v[i] = move.template operator()<Format>(v[i], grad[i], lower[i], upper[i]);
+  for (int64_t i = 0; i < size; ++i) {
+    const auto [lower, upper] = box.at(i);
+    v[i] = move.template operator()<Format>(v[i], grad[i], lower, upper);
+  }
 }
 
 // Moves a sample, block by block by `move`, and brings it back into ball and box.
 template <typename Ball, typename Real, typename MoveBlock>
 void step(Sample<Real>& sample, double eps, MoveBlock move) {
   Sums unchanged{};
-  sample.each_block([&](const Block<Real>& block) {
+  sample.each_block([&](const auto& block) {
     move(block);
-    unchanged += plain_sums_of(block, Ball(Ball::kUnchanged));
+    unchanged += plain_sums_of<true>(block, Ball(Ball::kUnchanged));
   });
   const bool plain = eps >= Ball::kLeastPlain && std::isfinite(unchanged.reach) && std::isfinite(unchanged.cost);
   const auto sums_at = [&](Ball trial) {
     Sums total{};
-    sample.each_block([&](const Block<Real>& block) {
-      total += plain ? plain_sums_of(block, trial) : sums_of(block, trial);
+    sample.each_block([&](const auto& block) {
+      total += plain ? plain_sums_of<false>(block, trial) : sums_of(block, trial);
     });
     return total;
   };
   if (!plain) unchanged = sums_at(Ball(Ball::kUnchanged));
   const Ball ball(solve<Ball>(eps, unchanged, sums_at));
-  sample.each_block([&](const Block<Real>& block) { settle(block, ball); });
+  sample.each_block([&](const auto& block) { settle(block, ball); });
 }
 
 // ------------------------------------------------------------------------------------------------------ the L2 step
@@ -241,7 +308,8 @@ class PlainL2Move {
 
   explicit operator bool() const { return holds_; }
 
-  void operator()(const Block<Real>& block) const {
+  template <typename Box>
+  void operator()(const Block<Real, Box>& block) const {
     const Real* grad = grad_ + block.first;
 #pragma GCC ivdep
     for (int64_t i = 0; i < block.size; ++i) block.v[i] += rate_ * grad[i];
@@ -256,17 +324,22 @@ class PlainL2Move {
 
 // ------------------------------------------------------------------------------------------------------ the L1 step
 
-template <typename Format, typename Real>
-void write_keys(const Block<Real>& block, const typename Format::Bits* grad, bool descend, typename Format::Bits* keys) {
+template <typename Format, typename Real, typename Box>
+void write_keys(const Block<Real, Box>& block, const typename Format::Bits* grad, bool descend,
+                typename Format::Bits* keys) {
   using Move = L1Move<typename Format::Bits>;
-  const auto [v, x, lower, upper, first, size] = block;
+  const auto [v, x, box, first, size] = block;
 #pragma GCC ivdep
-  for (int64_t i = 0; i < size; ++i) keys[i] = Move::template key<Format>(v[i], grad[i], descend, lower[i], upper[i]);
+  for (int64_t i = 0; i < size; ++i) {
+    const auto [lower, upper] = box.at(i);
+    keys[i] = Move::template key<Format>(v[i], grad[i], descend, lower, upper);
+  }
 }
 
 constexpr int kDigit = 8;     // bits looked at in one pass
 constexpr int kTables = 4;    // neighbours, which are often alike, are counted apart, so that none waits for the last
 constexpr int64_t kFew = 64;  // keys that are sorted out at once
+constexpr int64_t kSampled = 1024;  // keys above which a sample pays
 
 // How often each digit occurs.
 template <typename Bits>
@@ -280,11 +353,70 @@ void count_digits(const Bits* keys, int64_t n, int shift, int64_t (&counts)[1 <<
   for (int d = 0; d < 1 << kDigit; ++d) counts[d] = tables[0][d] + tables[1][d] + tables[2][d] + tables[3][d];
 }
 
+// Of keys: those from low to high, written to `between`, and how many are larger.
+struct Sorted {
+  int64_t between, larger;
+};
+
+template <typename Bits>
+Sorted sort_out(const Bits* keys, int64_t n, Bits low, Bits high, Bits* between) {
+  Sorted found{0, 0};
+  int64_t i = 0;
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+  if constexpr (sizeof(Bits) == 4) {
+    const __m512i least = _mm512_set1_epi32(int(low)), most = _mm512_set1_epi32(int(high));
+    for (; i + 16 <= n; i += 16) {
+      const __m512i some = _mm512_loadu_si512(keys + i);
+      const __mmask16 above = _mm512_cmpgt_epu32_mask(some, most);
+      const __mmask16 within = _mm512_mask_cmpge_epu32_mask(_knot_mask16(above), some, least);
+      _mm512_storeu_si512(between + found.between, _mm512_maskz_compress_epi32(within, some));
+      found.between += __builtin_popcount(within), found.larger += __builtin_popcount(above);
+    }
+  }
+#endif
+  for (; i < n; ++i) {
+    between[found.between] = keys[i];
+    found.between += (keys[i] >= low) & (keys[i] <= high), found.larger += keys[i] > high;
+  }
+  return found;
+}
+
+// The keys among which the k-th largest of n is, and how many are larger than these. A sample of n^(2/3) keys tells
+// between which two it very likely lies (Floyd & Rivest 1975), so that most are done with after two comparisons.
+template <typename Bits>
+Sorted narrow(const Bits* keys, int64_t n, int64_t k, Bits* between) {
+  const int64_t apart = int64_t(std::cbrt(double(n))), count = n / apart;
+  for (int64_t i = 0; i < count; ++i) between[i] = keys[i * apart];
+  const double share = double(k) / double(n), rank = share * double(count);
+  const double spread = 3 * std::sqrt(rank * (1 - share)) + 2;
+  const int64_t above = int64_t(rank - spread), below = int64_t(rank + spread);
+  Bits low = 0, high = ~Bits(0);
+  Bits* end = between + count;
+  if (below < count) {
+    std::nth_element(between, between + below, end, std::greater<Bits>());
+    low = between[below], end = between + below;
+  }
+  if (above > 0) {
+    std::nth_element(between, between + above, end, std::greater<Bits>());
+    high = between[above];
+  }
+  const Sorted found = sort_out(keys, n, low, high, between);
+  if (found.larger < k && k <= found.larger + found.between) return found;
+  std::copy_n(keys, n, between);
+  return {n, 0};
+}
+
 // The k-th largest of n keys, digit by digit from the highest, and how many are positive and at least as large. After a
-// pass only the keys that share its digit are left, moved to the front; a few are put in order as they are.
+// pass only the keys that share its digit are left, moved to the front; a few are put in order as they are. There is room
+// for as many keys behind them.
 template <typename Bits>
 L1Move<Bits> l1_move(Bits* keys, int64_t n, int64_t k, double step) {
   int64_t larger = 0;
+  if (n > kSampled) {
+    Bits* between = keys + n;
+    const Sorted left = narrow(keys, n, k, between);
+    keys = between, n = left.between, larger = left.larger;
+  }
   for (int shift = 8 * sizeof(Bits); shift > 0 && n > kFew;) {
     shift -= kDigit;
     int64_t counts[1 << kDigit];
@@ -318,7 +450,7 @@ void l2_step_cpu(Real* x_adv, const Real* x, const typename Format::Bits* grad, 
     if (move) return step<L2<Real>>(blocks, own.eps, move);
   }
   const L2Move move = l2_move<Format>(grad, batch.size(), own.step);
-  step<L2<Real>>(blocks, own.eps, [&](const Block<Real>& block) { move_by<Format>(block, move, grad + block.first); });
+  step<L2<Real>>(blocks, own.eps, [&](const auto& block) { move_by<Format>(block, move, grad + block.first); });
 }
 
 template <typename Format, typename Real>
@@ -327,11 +459,11 @@ void l1_step_cpu(Real* x_adv, const Real* x, const typename Format::Bits* grad, 
   const Limits<Real> own = limits.at(sample, 0);
   grad += sample * batch.size();
   Sample<Real> blocks(x_adv, x, batch, limits, sample);
-  blocks.each_block([&](const Block<Real>& block) {
+  blocks.each_block([&](const auto& block) {
     write_keys<Format>(block, grad + block.first, own.step < 0, keys + block.first);
   });
   const auto move = l1_move(keys, batch.size(), coordinates(sparsity.at(sample), batch.size()), own.step);
-  step<L1<Real>>(blocks, own.eps, [&](const Block<Real>& block) { move_by<Format>(block, move, grad + block.first); });
+  step<L1<Real>>(blocks, own.eps, [&](const auto& block) { move_by<Format>(block, move, grad + block.first); });
 }
 
 template <typename Ball>
@@ -339,7 +471,7 @@ void project_cpu(typename Ball::Real* x_adv, const typename Ball::Real* x, Batch
                  BallLimits<typename Ball::Real> limits, int64_t sample) {
   using Real = typename Ball::Real;
   Sample<Real> blocks(x_adv, x, batch, limits, sample);
-  step<Ball>(blocks, limits.at(sample, 0).eps, [](const Block<Real>&) {});
+  step<Ball>(blocks, limits.at(sample, 0).eps, [](const auto&) {});
 }
 
 #define DLBENCH_INSTANTIATE(Real, Format)                                                                        \

@@ -57,14 +57,16 @@ DLBENCH_SHARED Numbers held(Numbers a, Numbers lower, Numbers upper) {  // NaN s
 }
 
 // x + p, rounded towards x: to nearest, and from there to the neighbour where Knuth's TwoSum tells that it went too far.
-template <typename Numbers>
-DLBENCH_SHARED Numbers towards(Numbers x, Numbers p) {
-  const Numbers zero = {}, sum = x + p, p_seen = sum - x, lost = (x - (sum - p_seen)) + (p - p_seen);
-  const auto beyond = (p < zero ? lost > zero : lost < zero) & (sum != zero);
-  const auto grown = (sum < zero) == (p < zero);
-  const BitsOf<Numbers> none = {}, one = none + 1;  // numbers of one sign follow each other as their bits do
-  return same_bits<Numbers>(same_bits<BitsOf<Numbers>>(sum) - (beyond ? (grown ? one : -one) : none));
-}
+struct TowardsByTwoSum {
+  template <typename Numbers>
+  DLBENCH_SHARED Numbers operator()(Numbers x, Numbers p) const {
+    const Numbers zero = {}, sum = x + p, p_seen = sum - x, lost = (x - (sum - p_seen)) + (p - p_seen);
+    const auto beyond = (p < zero ? lost > zero : lost < zero) & (sum != zero);
+    const auto grown = (sum < zero) == (p < zero);
+    const BitsOf<Numbers> none = {}, one = none + 1;  // numbers of one sign follow each other as their bits do
+    return same_bits<Numbers>(same_bits<BitsOf<Numbers>>(sum) - (beyond ? (grown ? one : -one) : none));
+  }
+};
 
 // ---------------------------------------------------------------------------------------------------- the two balls
 
@@ -202,8 +204,8 @@ DLBENCH_SHARED Sums sums_of(const Part<typename Ball::Real>& part) {
 }
 
 // Where v goes.
-template <typename Ball, typename Numbers>
-DLBENCH_SHARED Numbers settled(Ball ball, Numbers v, Numbers x, Numbers lower, Numbers upper) {
+template <typename Ball, typename Numbers, typename Towards = TowardsByTwoSum>
+DLBENCH_SHARED Numbers settled(Ball ball, Numbers v, Numbers x, Numbers lower, Numbers upper, Towards towards = {}) {
   const Numbers d = difference<typename Ball::Real>(v, x), p = ball.pulled(d);
   return held(p == d ? v : towards(x, p), lower, upper) + (x - x);  // + 0, which turns -0 into +0, or NaN
 }
