@@ -37,11 +37,13 @@ def limits(x: Tensor, eps: Number, step_size: Number = 0.0, lower: Number = 0.0,
     Raises:
         ValueError: a number out of its range, or a tensor whose shape fits neither samples nor channels.
     """
-    given = {"eps": eps, "step_size": step_size, "lower": lower, "upper": upper}
-    if not any(isinstance(value, Tensor) for value in given.values()):
+    if not (
+        isinstance(eps, Tensor) or isinstance(step_size, Tensor) or isinstance(lower, Tensor) or isinstance(upper, Tensor)
+    ):  # the usual case, which a small step's time is sensitive to
         numbers = Limits(float(eps), float(step_size), float(lower), float(upper))
         _check(*numbers[:4])
         return numbers
+    given = {"eps": eps, "step_size": step_size, "lower": lower, "upper": upper}
     grids = [_grid(name, value, x) for name, value in given.items()]
     unseen = torch.compiler.is_compiling() or any(isinstance(v, Tensor) and v.is_cuda for v in given.values())
     if not unseen and all(grid.numel() for grid in grids):
