@@ -45,6 +45,7 @@ def apgd(
     transform: Transform | None = None,
     stop: Literal["success", "never"] = "success",
     rewrite: Literal["auto", "compile", "off"] = "auto",
+    autocast: torch.dtype | None = None,
     mask: Tensor | None = None,
 ) -> AttackResult:
     """Auto-PGD (Croce & Hein, ICML 2020): projected gradient steps with momentum that find their own size.
@@ -82,6 +83,7 @@ def apgd(
         stop: ``"success"`` drops a sample as soon as the goal is reached; ``"never"`` takes every step, and keeps the
             point of best loss.
         rewrite: whether faster forms of the model are looked for, as in :func:`perturb`.
+        autocast: run the model in this type during the search, as in :func:`perturb`.
         mask: [N] bool, which samples to attack; the others are only looked at.
 
     Raises:
@@ -116,7 +118,7 @@ def apgd(
         def raised(logits: Tensor, labels: Tensor) -> Tensor:
             return search.sign * RAISED[loss](logits, labels)
 
-        oracle, judge = oracles(pieces, raised, eot_samples, transform, seed)
+        oracle, judge = oracles(pieces, raised, eot_samples, transform, seed, autocast)
         ascent = Ascent(
             search,
             oracle,

@@ -54,6 +54,7 @@ def autoattack(
     seed: int = 0,
     sample_ids: Tensor | None = None,
     rewrite: Literal["auto", "compile", "off"] = "auto",
+    autocast: torch.dtype | None = None,
     **settings: Any,
 ) -> AttackResult:
     """The ensemble of Croce & Hein (ICML 2020, arXiv:2003.01690), with its official budgets.
@@ -76,6 +77,7 @@ def autoattack(
         seed: of all random numbers.
         sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.
         rewrite: as in :func:`perturb`.
+        autocast: as in :func:`perturb`.
         settings: budgets to change, by attack with underscores: ``square={"queries": 1000}``, ``apgd_t={"steps": 20}``.
 
     Raises:
@@ -107,6 +109,7 @@ def autoattack(
             "seed": seed,
             "sample_ids": ids[left],
             "rewrite": rewrite,
+            "autocast": autocast,
         }
         found = attack(model, x[left], y[left], **where, **budget)
         broken_by[left[found.success & found.clean_correct]] = number

@@ -41,6 +41,7 @@ def fab(
     beta: float = 0.9,
     stop: Literal["success", "never"] = "success",
     rewrite: Literal["auto", "compile", "off"] = "auto",
+    autocast: torch.dtype | None = None,
     mask: Tensor | None = None,
 ) -> AttackResult:
     """The fast adaptive boundary attack, targeted as in AutoAttack or not (Croce & Hein, ICML 2020, arXiv:1907.02044).
@@ -79,6 +80,7 @@ def fab(
         stop: ``"success"`` drops a sample as soon as an adversarial point within eps is found; ``"never"`` goes on to
             the nearest that the attack can find, and keeps that one.
         rewrite: whether faster forms of the model are looked for, as in :func:`perturb`.
+        autocast: run the model in this type during the search, as in :func:`perturb`.
         mask: [N] bool, which samples to attack; the others are only looked at.
 
     Raises:
@@ -107,7 +109,7 @@ def fab(
         )
         work = steps * restarts * target_classes
         pieces = pieces_of(model, search.x, work, "off" if stop == "never" else rewrite)
-        oracle, judge = oracles(pieces, _lead)
+        oracle, judge = oracles(pieces, _lead, autocast=autocast)
         walk = Walk(search, oracle, judge, steps, eps, seed, targeted, target_classes, alpha_max, eta, beta)
         return walk.run(restarts if checks.positive(eps) else 0)
 

@@ -91,7 +91,8 @@ def perturb(
         compact: whether decided samples leave the batch; otherwise they stay, and change nothing.
         rewrite: ``"auto"`` looks for a faster form of the model where the work is large enough to pay for it, which may
             change the last bits of a result from run to run; ``"compile"`` also tries ``torch.compile``; ``"off"``.
-        autocast: run the model in this type during the search (``torch.bfloat16``).
+        autocast: run the model in this type during the search (``torch.bfloat16``), which is faster where the processor
+            has instructions for it; the model as it is has the last word on every label.
         mask: [N] bool, which samples to attack; the others are only looked at.
 
     Raises:

@@ -42,6 +42,7 @@ def square(
     seed: int = 0,
     sample_ids: Tensor | None = None,
     rewrite: Literal["auto", "compile", "off"] = "auto",
+    autocast: torch.dtype | None = None,
     mask: Tensor | None = None,
 ) -> AttackResult:
     """Square Attack (Andriushchenko et al., ECCV 2020, arXiv:1912.00049): change a window, keep what helps.
@@ -72,6 +73,7 @@ def square(
         seed: of the windows.
         sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.
         rewrite: whether faster forms of the model are looked for, as in :func:`perturb`.
+        autocast: run the model in this type during the search, as in :func:`perturb`.
         mask: [N] bool, which samples to attack; the others are only looked at.
 
     Raises:
@@ -100,7 +102,7 @@ def square(
             mask=mask,
         )
         pieces = pieces_of(model, search.x, queries * restarts // 2, rewrite)  # a query costs half a gradient
-        oracle, judge = oracles(pieces, search.loss_of)
+        oracle, judge = oracles(pieces, search.loss_of, autocast=autocast)
         windows = (L2Windows if norm == "l2" else LinfWindows)(search, oracle, judge, queries, eps, p_init, seed)
         return windows.run(restarts if checks.positive(eps) else 0)
 

@@ -38,7 +38,10 @@ def limits(x: Tensor, eps: Number, step_size: Number = 0.0, lower: Number = 0.0,
         ValueError: a number out of its range, or a tensor whose shape fits neither samples nor channels.
     """
     if not (
-        isinstance(eps, Tensor) or isinstance(step_size, Tensor) or isinstance(lower, Tensor) or isinstance(upper, Tensor)
+        isinstance(eps, Tensor)
+        or isinstance(step_size, Tensor)
+        or isinstance(lower, Tensor)
+        or isinstance(upper, Tensor)
     ):  # the usual case, which a small step's time is sensitive to
         numbers = Limits(float(eps), float(step_size), float(lower), float(upper))
         _check(*numbers[:4])

@@ -348,9 +348,29 @@ def test_rewriting_is_tried_where_the_work_is_large(net, monkeypatch, threshold)
     assert len(made) == 2 * (threshold == 0)
 
 
-def test_half_precision_searches_and_full_precision_judges(net):
+@pytest.mark.parametrize(
+    ("attack", "settings"),
+    [
+        (attacks.pgd, {"steps": 10}),
+        (attacks.apgd, {"steps": 10}),
+        (attacks.fab, {"steps": 10}),
+        (attacks.square, {"queries": 200}),
+        (
+            attacks.autoattack,
+            {"apgd_ce": {"steps": 2}, "apgd_t": {"steps": 2}, "fab_t": {"steps": 2}, "square": {"queries": 5}},
+        ),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_half_precision_searches_and_full_precision_judges(net, attack, settings):
     model, x, y = net
-    result = attacks.pgd(model, x, y, eps=0.05, steps=10, autocast=torch.bfloat16, rewrite="off")
+    seen = set()
+    hook = next(m for m in model.modules() if not list(m.children()) and list(m.parameters())).register_forward_hook(
+        lambda module, given, out: seen.add(out.dtype)
+    )
+    result = attack(model, x, y, eps=0.05, autocast=torch.bfloat16, rewrite="off", **settings)
+    assert seen == {torch.bfloat16, torch.float32}
+    hook.remove()
     with torch.no_grad():
         assert torch.equal(model(result.x_adv).argmax(1) != y, result.success)
     assert result.success.any() and result.x_adv.dtype == torch.float32

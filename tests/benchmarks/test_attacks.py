@@ -92,15 +92,17 @@ def test_pgd(benchmark, problem, steps, rounds):
     in_turns(benchmark, ours, {name: against(name) for name in peers}, rounds, warmup=0, found=found, steps=steps)
 
 
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("steps", [100])
-def test_autoattack(benchmark, problem, steps):
+def test_autoattack(benchmark, problem, steps, autocast):
+    """In bfloat16 is the search alone, ours alone; the network as it is judges."""
     torchattacks = pytest.importorskip("torchattacks")
     net, x, y = problem
     x, y = x[:64], y[:64]
     found = {}
 
     def ours():
-        found["ours"] = attacks.autoattack(net, x, y, eps=EPS).robust_accuracy
+        found["ours"] = attacks.autoattack(net, x, y, eps=EPS, autocast=autocast).robust_accuracy
 
     def theirs():  # the port's parts at the official budgets; by itself it takes 10 steps in place of 100
         parts = [
