@@ -2,9 +2,9 @@
 // where it is larger, or is the first NaN. Reals and the places that they come from are chosen by one mask, which their
 // equal width makes possible: inside of a row or a chunk that is not cut, 32 bits hold any place.
 //
-// Where no places are wanted, the larger of two reals is one instruction, which loses NaNs. So a row is reduced by that,
-// and once more with care if there was a NaN among its messages, or an infinity: 0 times either is NaN, and stays so in a
-// sum, which is one instruction as well.
+// Where no places are wanted, the larger of two reals is one instruction, which loses NaNs. So some rows are reduced by
+// that, and once more with care if there was a NaN among their messages, or an infinity: 0 times either is NaN, and stays
+// so in a sum, which is one instruction as well.
 #include "aggregate/aggregate_strips.h"
 #include "perturb/bits.h"
 
@@ -17,27 +17,60 @@ constexpr Integer sign_mask(Reduction reduction) {
   return reduction == Reduction::min ? Integer(1) << (8 * sizeof(Integer) - 1) : 0;
 }
 
+template <typename Integers>
+Integers sign_of(Reduction reduction) {
+  return Integers{} + sign_mask<std::remove_reference_t<decltype(Integers()[0])>>(reduction);
+}
+
+constexpr int64_t kRowsAtOnce = 64;
+
 template <bool placed, int Lanes, int Vectors, Weights kind>
 struct Extremum {
-  // The largest messages of the edges at [first, last), or false where not all are finite.
-  template <typename Element, typename Index, typename Reals, typename Integers>
-  static bool all_finite(const Strip<Vectors, Element, Index>& strip, int64_t first, int64_t last, Integers sign,
-                         Reals (&best)[Vectors]) {
+  template <typename Element, typename Index>
+  static void run(const Strip<Vectors, Element, Index>& strip, Mark begin, Mark end) {
+    const auto& rowptr = strip.task.graph.rowptr;
+    while (!placed && begin.row + kRowsAtOnce < end.row) {
+      const Mark next{begin.row + kRowsAtOnce, rowptr[begin.row + kRowsAtOnce]};
+      some_rows(strip, begin, next);
+      begin = next;
+    }
+    some_rows(strip, begin, end);
+  }
+
+ private:
+  template <typename Element, typename Index>
+  static void some_rows(const Strip<Vectors, Element, Index>& strip, Mark begin, Mark end) {
+    if (placed || !all_finite(strip, begin, end)) with_care(strip, begin, end);
+  }
+
+  // Reduces rows, right where all messages are finite: whether they are.
+  template <typename Element, typename Index>
+  static bool all_finite(const Strip<Vectors, Element, Index>& strip, Mark begin, Mark end) {
     using Real = Widened<Element>;
+    using Reals = VectorOf<Lanes, Real>;
+    using Integers = VectorOf<Lanes, std::make_unsigned_t<IntegerOf<Real>>>;
     constexpr int kSums = 4;  // so that none waits for the last
+    const auto& task = strip.task;
+    const Integers sign = sign_of<Integers>(task.reduction);
     Reals zero[kSums] = {};
-    strip.template each_message<Lanes, kind>(
-        first, last, [&](int v, Reals message, int64_t) __attribute__((always_inline)) {
-          message = reinterpreted<Reals>(reinterpreted<Integers>(message) ^ sign);
-          zero[v % kSums] += message * Real(0);
-          best[v] = message > best[v] ? message : best[v];
-        });
+    task.graph.between(begin, end, [&](int64_t row, int64_t first, int64_t last, int64_t chunk) {
+      Reals best[Vectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) best[v] = Reals{} - kInfinity<Real>;
+      strip.template each_message<Lanes, kind>(
+          first, last, [&](int v, Reals message, int64_t) __attribute__((always_inline)) {
+            message = reinterpreted<Reals>(reinterpreted<Integers>(message) ^ sign);
+            zero[v % kSums] += message * Real(0);
+            best[v] = message > best[v] ? message : best[v];
+          });
+      store(strip, row, first < last, chunk, sign, best);
+    });
     const Reals sum = (zero[0] + zero[1]) + (zero[2] + zero[3]);
     return !any<Lanes>(sum != sum);
   }
 
   template <typename Element, typename Index>
-  static void run(const Strip<Vectors, Element, Index>& strip, Mark begin, Mark end) {
+  static void with_care(const Strip<Vectors, Element, Index>& strip, Mark begin, Mark end) {
     using Real = Widened<Element>;
     using Integer = std::make_unsigned_t<IntegerOf<Real>>;
     using Reals = VectorOf<Lanes, Real>;
@@ -45,38 +78,51 @@ struct Extremum {
     using Indices = VectorOf<Lanes, Index>;
     const auto& task = strip.task;
     const int64_t edges = task.graph.rowptr[task.graph.rows];
-    const Integers sign = Integers{} + sign_mask<Integer>(task.reduction);
+    const Integers sign = sign_of<Integers>(task.reduction);
     task.graph.between(begin, end, [&](int64_t row, int64_t first, int64_t last, int64_t chunk) {
       Reals best[Vectors];
       Integers place[Vectors];
 #pragma GCC unroll 16
       for (int v = 0; v < Vectors; ++v) best[v] = Reals{} - kInfinity<Real>, place[v] = Integers{};
-      if (placed || !all_finite(strip, first, last, sign, best))
-        strip.template each_message<Lanes, kind>(
-            first, last, [&](int v, Reals message, int64_t at) __attribute__((always_inline)) {
-              message = reinterpreted<Reals>(reinterpreted<Integers>(message) ^ sign);
-              const auto stays = (message <= best[v]) | (best[v] != best[v]);
-              best[v] = stays ? best[v] : message;
-              if constexpr (placed) place[v] = stays ? place[v] : Integers{} + Integer(at);
-            });
+      strip.template each_message<Lanes, kind>(
+          first, last, [&](int v, Reals message, int64_t at) __attribute__((always_inline)) {
+            message = reinterpreted<Reals>(reinterpreted<Integers>(message) ^ sign);
+            const auto stays = (message <= best[v]) | (best[v] != best[v]);
+            best[v] = stays ? best[v] : message;
+            if constexpr (placed) place[v] = stays ? place[v] : Integers{} + Integer(at);
+          });
+      store(strip, row, first < last, chunk, sign, best);
+      if constexpr (placed) {
 #pragma GCC unroll 16
-      for (int v = 0; v < Vectors; ++v) {
-        const int64_t feature = strip.from + strip.offset[v];
-        if (chunk >= 0) {
-          Simd<Real, Lanes>::store(task.of_chunk(chunk) + feature, best[v]);
-          if constexpr (placed)
+        for (int v = 0; v < Vectors; ++v) {
+          const int64_t feature = strip.from + strip.offset[v];
+          if (chunk >= 0) {
             Simd<Real, Lanes>::store(task.also_of_chunk(chunk, edges) + feature, reinterpreted<Reals>(place[v]));
-          continue;
-        }
-        const int64_t at = row * task.width() + feature;
-        const Reals out = reinterpreted<Reals>(reinterpreted<Integers>(best[v]) ^ sign);
-        store_narrowed<Lanes>(task.out + at, first < last ? out : Reals{});
-        if constexpr (placed) {
+            continue;
+          }
           const Indices winner = __builtin_convertvector(place[v], Indices) + Index(first);
-          Simd<Index, Lanes>::store(task.position + at, first < last ? winner : Indices{} + Index(edges));
+          Simd<Index, Lanes>::store(task.position + row * task.width() + feature,
+                                    first < last ? winner : Indices{} + Index(edges));
         }
       }
     });
+  }
+
+  // A row's result, or a chunk's, whose sign stays turned.
+  template <typename Element, typename Index, typename Reals, typename Integers>
+  static void store(const Strip<Vectors, Element, Index>& strip, int64_t row, bool edges, int64_t chunk, Integers sign,
+                    const Reals (&best)[Vectors]) {
+    const auto& task = strip.task;
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) {
+      const int64_t feature = strip.from + strip.offset[v];
+      if (chunk >= 0) {
+        Simd<Widened<Element>, Lanes>::store(task.of_chunk(chunk) + feature, best[v]);
+        continue;
+      }
+      const Reals out = reinterpreted<Reals>(reinterpreted<Integers>(best[v]) ^ sign);
+      store_narrowed<Lanes>(task.out + row * task.width() + feature, edges ? out : Reals{});
+    }
   }
 };
 
