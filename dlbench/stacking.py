@@ -159,6 +159,9 @@ class Stack(nn.Module):
         return run(template, x.expand(self._length, *x.shape) if shared else x)
 
     def _mapped(self, x: Tensor, *, shared: bool) -> Tensor:
+        # group norm under vmap refuses what looks like channels-last, as images of one channel from numpy may
+        x = x.contiguous().flatten().view(x.shape)
+
         def one(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
             return functional_call(self._template[0], (parameters, buffers), (x,))  # type: ignore[no-any-return]
 

@@ -158,6 +158,19 @@ def test_what_is_not_known_is_mapped():
     assert torch.allclose(Stack([hooked] * 2)(x)[1], hooked(x))
 
 
+@pytest.mark.parametrize("networks", [1, 3])
+@pytest.mark.parametrize(("shape", "strides"), [((5, 1, 6, 6), (36, 1, 6, 1)), ((5, 3, 6, 6), (108, 1, 18, 3))])
+def test_images_may_look_like_channels_last(networks, shape, strides):
+    """As numpy has images of one channel, and torch those of several: vmap knows neither in a group norm."""
+    build = lambda: nn.Sequential(nn.Conv2d(shape[1], 4, 3), nn.GroupNorm(1, 4), nn.ReLU())  # noqa: E731
+    nets = [build() for _ in range(networks)]
+    x = torch.randn(shape[0] * shape[1] * 36).as_strided(shape, strides)
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    want = torch.stack([net(x) for net in nets])
+    torch.testing.assert_close(Stack(nets)(x), want)
+    torch.testing.assert_close(Stack(nets).each(x.expand(networks, *shape)), want)
+
+
 def test_a_copy_of_a_stack_has_weights_of_its_own():
     stack = Stack(made(mlp))
     other = copy.deepcopy(stack)

@@ -22,7 +22,7 @@ def rows(path: str) -> list[dict[str, object]]:
         found = {f"found {name}": value for name, value in info.pop("found", {}).items()}
         row = {
             "benchmark": benchmark["name"],
-            "heap": info.pop("heap"),
+            "heap": info.pop("heap", ""),
             "median_ms": benchmark["stats"]["median"] * 1e3,
         }
         shown = {name: value for name, value in info.items() if name not in ("implementation", "shape", "norm")}
