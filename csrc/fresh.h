@@ -1,6 +1,6 @@
 // Outputs. The first write to each new page of memory costs a fault, and malloc hands every large block back to the
-// system when it is freed, so that to fault in the pages of an output can take as long as to compute it. So what an
-// output leaves is kept for the next, as torch keeps a GPU's memory.
+// system when it is freed, so that to fault in the pages of an output can take as long as to compute it. So what a
+// large output leaves is kept for the next, as torch keeps a GPU's memory.
 #pragma once
 #include <ATen/core/Tensor.h>
 

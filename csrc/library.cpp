@@ -115,7 +115,7 @@ std::vector<std::string> self_test() {
     std::vector<int32_t> position(3 * features);
     for (int64_t i = 0; i < 3 * features; ++i) nodes[i] = float(i / features + 1);
     Aggregation<float, int32_t> task{graph, Reduction::sum, nodes.data(), weight.data(), 1, features,
-                                     sum.data(), nullptr, nullptr};
+                                     sum.data(), nullptr, nullptr, 3};
     aggregate_cpu(task, begin, end);
     task.reduction = Reduction::max, task.out = max.data(), task.position = position.data();
     aggregate_cpu(task, begin, end);

@@ -33,6 +33,7 @@ struct Aggregation {
   Element* out;     // [rows, heads, features]
   Index* position;  // like out or null; max and min: where the winner is, the first of equals; edges in an empty row
   Real* partial;    // two of [edges / kChunk, heads, features]
+  int64_t sources;  // rows of x
 
   DLBENCH_SHARED int64_t width() const { return heads * features; }
   DLBENCH_SHARED Real* of_chunk(int64_t chunk) const { return partial + chunk * width(); }

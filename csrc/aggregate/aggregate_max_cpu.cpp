@@ -3,8 +3,8 @@
 // equal width makes possible: inside of a row or a chunk that is not cut, 32 bits hold any place.
 //
 // Where no places are wanted, the larger of two reals is one instruction, which loses NaNs. So some rows are reduced by
-// that, and once more with care if there was a NaN among their messages, or an infinity: 0 times either is NaN, and stays
-// so in a sum, which is one instruction as well.
+// that, and once more with care, which takes longer than the first time, if there was a NaN among their messages, or an
+// infinity: 0 times either is NaN, and stays so in a sum, which is one instruction as well.
 #include "aggregate/aggregate_strips.h"
 #include "perturb/bits.h"
 
@@ -63,7 +63,7 @@ struct Extremum {
             zero[v % kSums] += message * Real(0);
             best[v] = message > best[v] ? message : best[v];
           });
-      store(strip, row, first < last, chunk, sign, best);
+      store(strip, row, last - first, chunk, sign, best);
     });
     const Reals sum = (zero[0] + zero[1]) + (zero[2] + zero[3]);
     return !any<Lanes>(sum != sum);
@@ -91,7 +91,7 @@ struct Extremum {
             best[v] = stays ? best[v] : message;
             if constexpr (placed) place[v] = stays ? place[v] : Integers{} + Integer(at);
           });
-      store(strip, row, first < last, chunk, sign, best);
+      store(strip, row, last - first, chunk, sign, best);
       if constexpr (placed) {
 #pragma GCC unroll 16
         for (int v = 0; v < Vectors; ++v) {
@@ -110,8 +110,8 @@ struct Extremum {
 
   // A row's result, or a chunk's, whose sign stays turned.
   template <typename Element, typename Index, typename Reals, typename Integers>
-  static void store(const Strip<Vectors, Element, Index>& strip, int64_t row, bool edges, int64_t chunk, Integers sign,
-                    const Reals (&best)[Vectors]) {
+  static void store(const Strip<Vectors, Element, Index>& strip, int64_t row, int64_t count, int64_t chunk,
+                    Integers sign, const Reals (&best)[Vectors]) {
     const auto& task = strip.task;
 #pragma GCC unroll 16
     for (int v = 0; v < Vectors; ++v) {
@@ -121,7 +121,7 @@ struct Extremum {
         continue;
       }
       const Reals out = reinterpreted<Reals>(reinterpreted<Integers>(best[v]) ^ sign);
-      store_narrowed<Lanes>(task.out + row * task.width() + feature, edges ? out : Reals{});
+      store_narrowed<Lanes>(task.out + row * task.width() + feature, count > 0 ? out : Reals{});
     }
   }
 };

@@ -90,7 +90,8 @@ struct AggregateArguments {
         using Element = decltype(element);
         f(Aggregation<Element, Index>{graph.view<Index>(), reduction, elements<Element>(x),
                                       elements<Widened<Element>>(parts.weight), parts.heads, parts.features,
-                                      mutable_elements<Element>(out), mutable_elements<Index>(position), nullptr});
+                                      mutable_elements<Element>(out), mutable_elements<Index>(position), nullptr,
+                                      x.size(0)});
       });
     });
   }

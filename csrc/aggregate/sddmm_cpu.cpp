@@ -31,11 +31,11 @@ void sddmm_cpu(const Csr<Index>& graph, const Element* a, const Element* b, Wide
   constexpr int lanes = kLanes<Widened<Element>>;
   const VectorOf<lanes, Widened<Element>> zero{};
   const int64_t width = heads * features, last_known = graph.rowptr[graph.rows] - 1;
-  const int64_t edges = edges_ahead(width * sizeof(Element));
+  const int64_t ahead_by = edges_ahead(width * sizeof(Element));
   graph.between(begin, end, [&](int64_t row, int64_t first, int64_t last, int64_t) {
     const Element* target = a + row * width;
     for (int64_t p = first; p < last; ++p) {
-      const Element* ahead = b + graph.col[std::min(p + edges, last_known)] * width;
+      const Element* ahead = b + graph.col[std::min(p + ahead_by, last_known)] * width;
       for (int64_t f = 0; f < width; f += kLineBytes / sizeof(Element)) __builtin_prefetch(ahead + f);
       const Element* source = b + graph.col[p] * width;
       Widened<Element>* dots = out + graph.edge(p) * heads;

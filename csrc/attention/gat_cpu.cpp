@@ -56,9 +56,9 @@ class Edges {
   // f(edge, other end)
   template <typename F>
   void each(F f) {
-    const int64_t numbers = gat_.numbers(), edges = edges_ahead(numbers * sizeof(Real));
+    const int64_t numbers = gat_.numbers(), ahead_by = edges_ahead(numbers * sizeof(Real));
     for (int64_t e = 0; e < count; ++e) {
-      const Real* ahead = features_ + graph_.col[std::min(first_ + e + edges, last_known_)] * numbers;
+      const Real* ahead = features_ + graph_.col[std::min(first_ + e + ahead_by, last_known_)] * numbers;
       for (int64_t i = 0; i < numbers; i += kLineBytes / sizeof(Real)) __builtin_prefetch(ahead + i);
       const int64_t other = graph_.col[first_ + e];
       rows_[e] = features_ + other * numbers;

@@ -159,6 +159,8 @@ def oracles(
     autocast: torch.dtype | None = None,
 ) -> tuple[Oracle, Oracle]:
     """Who is asked during a search, in the fastest form, and who has the last word, the model as it is: one or two."""
+    if autocast not in (None, torch.bfloat16, torch.float16):
+        raise ValueError(f"autocast is {autocast!r}; it must be torch.bfloat16, torch.float16, or None")
     judge = Oracle(pieces.plain, loss, answers, transform, seed)
     if pieces.plain is pieces and autocast is None:
         return judge, judge

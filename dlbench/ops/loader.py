@@ -88,7 +88,8 @@ def release_memory() -> int:
     """Gives back to the system what native operators on a CPU keep for outputs to come.
 
     To fault in the pages of a large output can take as long as to compute it, so blocks of 128 KiB and more are kept
-    when their tensors are gone: at most twice as many bytes as outputs had in use at one time.
+    when their tensors are gone: at most twice as many bytes as outputs had in use at one time of late. Nobody else can
+    use them meanwhile, so call this before something that needs the memory. Not under ``torch.compile``.
 
     Returns:
         how many bytes that were; 0 where the reference serves, which keeps nothing.

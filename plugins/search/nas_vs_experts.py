@@ -10,7 +10,10 @@ means over the starts.
 
 On images (presets ``mnist``, ``cifar10``) the found network is moved from small data to larger, as those of Zoph et al.
 were: it is the best of the table's children on scikit-learn's digits, which have 8 × 8 pixels and are not of MNIST.
-lenet is in two dimensions as it was published, conv_base is its like in two. One of the sizes is that of LeNet-5.
+conv_base has its like in two dimensions; lenet is LeNet-5 with all maps connected, plain pooling and ReLUs, and its
+61,706 parameters (for MNIST) are the size at which all are judged: with fewer, a fully connected network cannot come
+close to a size. ``mnist`` learns from 6000 digits for 500 steps, at the same two rates and from as many starts as
+``quick``; ``cifar10`` from 45,000 images, as long as ``full``.
 
 As gains of searched networks are often gains of their recipe, both the found network and conv_base are also trained as
 conv_base was published: Adam at 0.01 throughout, without tuning.
@@ -48,6 +51,8 @@ from dlbench import (
     Metric,
     Reference,
     above,
+    all_of,
+    below,
     between,
     equivalent,
     every,
@@ -80,7 +85,8 @@ KINDS = ((FOUND,), (CONV_BASE,), (LENET,), (PERCEPTRON, AGAIN))  # each of one s
 SEARCHED, PUBLISHED = "of the search", "published"  # recipes
 MARGIN = 0.005  # of test accuracy that counts
 PUBLISHED_SIZE = 5210  # parameters of conv_base as published
-LENET_SIZE = {"mnist": 61_706, "cifar10": 62_006}  # of lenet with 120 units, as published
+LENET_SIZE = {"mnist": 61_706, "cifar10": 62_006}  # of lenet with 120 units
+JUDGED = (PUBLISHED_SIZE, *LENET_SIZE.values())  # on curves, and on each data set of images
 SEEN_BY_LENET = 32  # height and width of what it sees, with a margin of zeros
 
 
@@ -120,9 +126,9 @@ def gain(rows: pd.DataFrame, subject: str, other: str, *, recipe: str = SEARCHED
     return where(rows, subject=subject).test_accuracy - where(rows, subject=other).test_accuracy
 
 
-def as_published(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of networks with as many parameters as conv_base was published with."""
-    return where(rows, size=PUBLISHED_SIZE)
+def at_judged_size(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of networks with as many parameters as conv_base was published with, on images as LeNet-5 has."""
+    return rows[rows["size"].isin(JUDGED)]
 
 
 def cifar10(subject: str, error: float, sd: float | None = None) -> Reference:
@@ -149,7 +155,7 @@ class NASvsExperts(Experiment):
     published_steps: int = between(1, 10**6, default=120)
     published_batch: int = between(1, 10**4, default=64)
 
-    version = 2  # perceptrons are trained from eight starts, as from two their comparison was undecided
+    version = 3  # a gate asks for equal parameters
     title = "Networks that a search designed beat those that experts designed"
     chapter = "search"
     sources = (
@@ -179,7 +185,7 @@ class NASvsExperts(Experiment):
         },
         "mnist": {
             "dataset": "mnist",
-            "sizes": (PUBLISHED_SIZE, LENET_SIZE["mnist"]),
+            "sizes": (LENET_SIZE["mnist"],),
             "train_size": 6000,
             "validation": 1500,
             "test": 10_000,
@@ -189,7 +195,7 @@ class NASvsExperts(Experiment):
         },
         "cifar10": {
             "dataset": "cifar10",
-            "sizes": (PUBLISHED_SIZE, LENET_SIZE["cifar10"]),
+            "sizes": (LENET_SIZE["cifar10"],),
             "train_size": 45_000,
             "validation": 5000,
             "test": 10_000,
@@ -204,15 +210,15 @@ class NASvsExperts(Experiment):
             "test_accuracy",
             0.94,
             "Greydanus & Kobak 2024",
-            {"subject": CONV_BASE, "recipe": PUBLISHED, "steps": 8000, "size": PUBLISHED_SIZE},
+            {"dataset": "mnist1d", "subject": CONV_BASE, "recipe": PUBLISHED, "steps": 8000, "size": PUBLISHED_SIZE},
             note="rounded, one run, 1000 test signals",
         ),
         Reference(
             "test_accuracy",
             0.9905,
             "LeCun et al. 1998",
-            {"subject": LENET, "recipe": SEARCHED, "size": LENET_SIZE["mnist"]},
-            note="60,000 digits, 20 passes; its maps were connected in part, its units no ReLUs; ours learns from fewer",
+            {"dataset": "mnist", "subject": LENET, "recipe": SEARCHED, "size": LENET_SIZE["mnist"]},
+            note="60,000 digits, 20 passes; its maps were connected in part, its units no ReLUs; fewer digits here",
         ),
         cifar10("Shake-Shake, by hand", 2.56),
         cifar10("PyramidNet, by hand", 2.31),
@@ -234,11 +240,11 @@ class NASvsExperts(Experiment):
             context.progress(done / len(self.sizes), f"{size} parameters")
             make = makers(choices, task.train[0].shape[2:])
             target = size or parameters(make[FOUND](choices["width"]))
-            subjects = make if size == PUBLISHED_SIZE else (FOUND, *EXPERTS)
+            subjects = make if size in JUDGED else (FOUND, *EXPERTS)
             for kind in KINDS:
                 setting = {"size": size, **({"child": described(choices)} if kind == (FOUND,) else {})}
                 runs = [self.run(context, s, make[s], target, of_search, setting) for s in kind if s in subjects]
-                if size == PUBLISHED_SIZE and kind[0] in (FOUND, CONV_BASE):
+                if size in JUDGED and kind[0] in (FOUND, CONV_BASE):
                     runs.append(self.run(context, kind[0], make[kind[0]], target, by_authors, setting))
                 for _, alike in groupby(runs, lambda run: (run.recipe.steps, run.recipe.batch_size)):
                     for row in trained(list(alike), task):
@@ -306,41 +312,50 @@ class NASvsExperts(Experiment):
             source="Zoph et al. 2018",
         ),
         Claim(
-            "it beats conv_base, with as many parameters as that was published with",
-            lambda rows: above(gain(as_published(rows), FOUND, CONV_BASE), MARGIN),
+            "it beats conv_base, at the size that is judged",
+            lambda rows: above(gain(at_judged_size(rows), FOUND, CONV_BASE), MARGIN),
         ),
         Claim(
-            "it beats lenet, with as many",
-            lambda rows: above(gain(as_published(rows), FOUND, LENET), MARGIN),
+            "it beats lenet, at that size",
+            lambda rows: above(gain(at_judged_size(rows), FOUND, LENET), MARGIN),
         ),
         Claim(
             "it beats conv_base trained as conv_base was published",
-            lambda rows: above(gain(as_published(rows), FOUND, CONV_BASE, recipe=PUBLISHED), MARGIN),
+            lambda rows: above(gain(at_judged_size(rows), FOUND, CONV_BASE, recipe=PUBLISHED), MARGIN),
         ),
         Claim(
             "the recipe does more than the search: conv_base gains more from the recipe of the search than the found "
             "network is ahead of it",
             lambda rows: above(
-                gain_of_recipe(as_published(rows), CONV_BASE) - gain(as_published(rows), FOUND, CONV_BASE), 0.0
+                gain_of_recipe(at_judged_size(rows), CONV_BASE) - gain(at_judged_size(rows), FOUND, CONV_BASE), 0.0
             ),
             source="Li & Talwalkar 2019",
         ),
         Control(
             "conv_base beats a perceptron with as many parameters by over 0.5 points",
-            lambda rows: above(gain(as_published(rows), CONV_BASE, PERCEPTRON), MARGIN),
+            lambda rows: above(gain(at_judged_size(rows), CONV_BASE, PERCEPTRON), MARGIN),
             kind="positive",
         ),
         Control(
             "a perceptron from other starts is as good: within 2 points",
-            lambda rows: equivalent(gain(as_published(rows), AGAIN, PERCEPTRON), 0.02),
+            lambda rows: equivalent(gain(at_judged_size(rows), AGAIN, PERCEPTRON), 0.02),
             kind="negative",
         ),
         Control(
-            "networks of all designs have learnt: test accuracy over 0.4, with the published number of parameters",
+            "networks of all designs have learnt: test accuracy over 0.4, at the size that is judged",
             lambda rows: every(
-                where(as_published(rows)[as_published(rows).subject.isin((FOUND, *EXPERTS))], recipe=SEARCHED),
+                where(at_judged_size(rows)[at_judged_size(rows).subject.isin((FOUND, *EXPERTS))], recipe=SEARCHED),
                 "subject",
                 lambda r: above(r.test_accuracy, 0.4),
+            ),
+            kind="gate",
+        ),
+        Control(
+            "parameters are equal: all within 10 % of the size that is judged",
+            lambda rows: every(
+                at_judged_size(rows),
+                ["subject", "recipe"],
+                lambda r: all_of(above(r.parameters / r["size"], 0.9), below(r.parameters / r["size"], 1.1)),
             ),
             kind="gate",
         ),
@@ -378,9 +393,9 @@ def makers(choices: dict[str, Any], shape: Sequence[int]) -> dict[str, Callable[
 
 
 def lenet(shape: Sequence[int], width: int) -> nn.Sequential:
-    """LeNet-5 with ReLUs, for images, or in one dimension.
+    """LeNet-5 with ReLUs, all maps connected and plain pooling, for images, or in one dimension.
 
-    A width of 120 gives its 6 and 16 channels and its 120 and 84 units, and for images of MNIST its 61,706 parameters.
+    A width of 120 gives its 6 and 16 channels and its 120 and 84 units. Images get a margin of zeros, here their mean.
     """
     first, second, fourth = (max(1, round(width * of / 120)) for of in (6, 16, 84))
     channels, *lengths = shape if len(shape) == 3 else (1, *shape)
@@ -443,7 +458,7 @@ def draw_pairs(axes: Axes, rows: pd.DataFrame) -> None:
         (FOUND, PUBLISHED), (CONV_BASE, PUBLISHED),
     ]  # fmt: skip
     if {"size", "subject", "recipe"} <= set(rows.columns):
-        rows = as_published(rows)
+        rows = at_judged_size(rows)
         values = {arm: where(rows, subject=arm[0], recipe=arm[1]).test_accuracy for arm in arms}
         for part in (arms[:5], arms[5:]):
             places = [arms.index(arm) for arm in part]
@@ -457,7 +472,7 @@ def draw_pairs(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axvline(4.5, color="black", linewidth=0.6)
     axes.set_xticks(range(len(arms)), [arm[0] for arm in arms], rotation=40, ha="right", fontsize=8)
     axes.set_xlim(-0.5, len(arms) - 0.3)
-    axes.set_title(f"{PUBLISHED_SIZE} parameters: recipe of the search, and as published", fontsize=9)
+    axes.set_title("recipe of the search, and as published", fontsize=9)
     axes.set_ylabel("test accuracy (%)")
 
 

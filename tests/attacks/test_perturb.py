@@ -348,6 +348,13 @@ def test_rewriting_is_tried_where_the_work_is_large(net, monkeypatch, threshold)
     assert len(made) == 2 * (threshold == 0)
 
 
+@pytest.mark.parametrize("attack", [attacks.pgd, attacks.apgd, attacks.fab, attacks.square, attacks.autoattack])
+@pytest.mark.parametrize("autocast", [torch.int32, torch.float64, "bfloat16", False])
+def test_types_that_nothing_is_searched_in(net, attack, autocast):
+    with pytest.raises(ValueError, match=r"autocast is .*; it must be torch\.bfloat16, torch\.float16, or None"):
+        attack(*net, eps=0.05, autocast=autocast)
+
+
 @pytest.mark.parametrize(
     ("attack", "settings"),
     [

@@ -3,6 +3,7 @@
 import os
 import threading
 
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -47,8 +48,45 @@ def test_views_and_arrays_hold_it():
 
 
 def test_small_outputs_are_mallocs_affair():
-    loops(torch.randn(N, 63))
+    out = loops(torch.randn(N, 63))
+    del out
     assert ops.release_memory() == 0
+    out = loops(torch.randn(N, 64))
+    for size in range(10, 60):
+        out.resize_(size).fill_(size)
+        out.untyped_storage().resize_(0)
+    assert ops.release_memory() == 4 * N * 64
+
+
+def test_what_is_given_back_is_the_systems_again():
+    def resident():
+        return psutil.Process().memory_info().rss / 2**20
+
+    before = resident()
+    held = [loops(torch.randn(40_000, 120)) for _ in range(10)]  # 18 MiB each
+    del held
+    assert resident() - before > 150
+    for features in range(60, 118):
+        loops(torch.randn(40_000, features))
+    assert resident() - before < 450
+    ops.release_memory()
+    assert resident() - before < 60  # of which the inputs' are some
+
+
+def test_a_peak_is_forgotten():
+    held = [loops(torch.randn(N, 640)) for _ in range(30)]
+    del held
+    for _ in range(2500):
+        loops(torch.randn(N, 64))
+    assert ops.release_memory() < 8 * 4 * N * 64
+
+
+def test_it_can_be_copied_on_writing():
+    out = loops(torch.randn(N, 64))
+    other = torch._lazy_clone(out)
+    before = out.clone()
+    other += 1
+    assert torch.equal(out, before) and torch.equal(other, before + 1)
 
 
 def test_at_most_twice_as_much_is_kept_as_was_in_use_at_one_time():

@@ -72,7 +72,7 @@ def test_lenet_has_the_published_layers():
 
 
 @pytest.mark.parametrize(("dataset", "shape"), [("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32))])
-def test_for_images_lenet_is_as_large_as_published(dataset, shape):
+def test_for_images_lenet_has_the_parameters_that_are_judged(dataset, shape):
     """LeNet-5: 5 x 5 -> 6, 6 x 5 x 5 -> 16, 16 x 5 x 5 -> 120 -> 84 -> 10 (all maps connected)."""
     net = study.lenet(shape, 120)
     first = (25 * shape[0] + 1) * 6
@@ -158,24 +158,33 @@ def made_digits() -> dict[str, np.ndarray]:
 
 
 def test_on_images_what_was_found_on_small_ones_is_tried():
-    arrays, sizes = table(), (PUBLISHED_SIZE, study.LENET_SIZE["mnist"])
+    arrays, size = table(), study.LENET_SIZE["mnist"]
     arrays["digits validation"] = np.arange(3.0 * len(SPACE)).reshape(-1, 3)  # the later, the better: convolutions
-    settings = {"dataset": "mnist", "sizes": sizes, "evaluations": 100, "train_size": 60, "validation": 30, "test": 40}
-    small = NASvsExperts(**settings, steps=3, published_steps=3)
+    settings = {"dataset": "mnist", "sizes": (size,), "train_size": 60, "validation": 30, "test": 40}
+    small = NASvsExperts(**settings, evaluations=100, steps=3, published_steps=3)
     assert small.datasets() == ("nas_children", "mnist")
     images = Context(seed=100, loader={"nas_children": arrays, "mnist": made_digits()}.get)
     task = small.task(images)
     assert [part[0].shape for part in task] == [(1, n, 1, 28, 28) for n in (60, 30, 40)]
     assert abs(float(task.train[0].mean())) < 1e-5 and float(task.train[0].std(correction=0)) == pytest.approx(1)
     rows = pd.DataFrame(measurements(small, images))
-    assert rows.groupby(["size", "recipe"]).subject.agg(set).to_dict() == {
-        (sizes[0], SEARCHED): {FOUND, *EXPERTS, PERCEPTRON, AGAIN},
-        (sizes[0], PUBLISHED): {FOUND, CONV_BASE},
-        (sizes[1], SEARCHED): {FOUND, *EXPERTS},
+    assert rows.groupby("recipe").subject.agg(set).to_dict() == {
+        SEARCHED: {FOUND, *EXPERTS, PERCEPTRON, AGAIN},
+        PUBLISHED: {FOUND, CONV_BASE},
     }
     assert rows[rows.subject == FOUND].child.str.startswith("layer conv 7, depth 3").all()
-    for size, of in rows[rows.subject != PERCEPTRON].groupby("size"):
-        assert of.parameters.between(0.75 * size, 1.25 * size).all()  # the narrowest perceptrons leave gaps
+    assert rows.parameters.between(0.95 * size, 1.05 * size).all()
+
+
+@pytest.mark.parametrize(("dataset", "shape"), [("mnist", (1, 28, 28)), ("cifar10", (3, 32, 32))])
+@pytest.mark.parametrize("layer", SPACE.slots["layer"])
+def test_at_the_judged_size_every_child_can_have_as_many_parameters(dataset, shape, layer):
+    size = study.LENET_SIZE[dataset]
+    for depth in SPACE.slots["depth"]:
+        make = study.makers({**CONVOLUTIONS, "layer": layer, "depth": depth}, shape)
+        for subject in (FOUND, PERCEPTRON, CONV_BASE, LENET):
+            count = parameters(make[subject](as_costly(make[subject], parameters, size)))
+            assert 0.9 < count / size < 1.1, (subject, depth, count)
 
 
 def test_what_is_measured(trial):
@@ -228,7 +237,7 @@ def outcomes(rows):
 
 
 def test_what_is_claimed_makes_every_rule_hold():
-    assert outcomes(frame()) == ["holds"] * 8
+    assert outcomes(frame()) == ["holds"] * 9
 
 
 @pytest.mark.parametrize(
@@ -250,7 +259,13 @@ def test_what_breaks_a_rule(change, failing):
 
 def test_kinds_of_controls():
     kinds = [claim.kind for claim in NASvsExperts.claims if isinstance(claim, Control)]
-    assert kinds == ["positive", "negative", "gate"]
+    assert kinds == ["positive", "negative", "gate", "gate"]
+
+
+def test_networks_of_other_sizes_are_noticed():
+    rows = frame()
+    rows.loc[(rows.subject == FOUND) & (rows["size"] == PUBLISHED_SIZE), "parameters"] = 5900
+    assert outcomes(rows)[-1] == "does not hold" and outcomes(rows)[:-1] == outcomes(frame())[:-1]
 
 
 def test_rules_decide_nothing_on_less_than_six_seeds():

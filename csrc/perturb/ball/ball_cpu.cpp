@@ -63,7 +63,11 @@ template <typename Real>
 class Sample {
  public:
   Sample(Real* x_adv, const Real* x, const Batch& batch, const BallLimits<Real>& limits, int64_t sample)
-      : batch_(batch), limits_(limits), sample_(sample), v_(x_adv + sample * batch.size()), x_(x + sample * batch.size()) {
+      : batch_(batch),
+        limits_(limits),
+        sample_(sample),
+        v_(x_adv + sample * batch.size()),
+        x_(x + sample * batch.size()) {
     if (!limits.by_channel()) return;
     if (batch.channels_last) period_ = batch.channels;
     const int64_t length = std::min(kBlock, batch.size()) + period_;
@@ -86,7 +90,8 @@ class Sample {
         continue;
       }
       if (period_ == 0) write_planes(first, size);
-      f(Block<Real, WrittenBox<Real>>{v_ + first, x_ + first, {lower_.get() + shift, upper_.get() + shift}, first, size});
+      const WrittenBox<Real> box{lower_.get() + shift, upper_.get() + shift};
+      f(Block<Real, WrittenBox<Real>>{v_ + first, x_ + first, box, first, size});
     }
   }
 
@@ -111,22 +116,23 @@ class Sample {
   int64_t sample_;
   Real* v_;
   const Real* x_;
-  int64_t period_ = 0;  // after which the box repeats itself; 0 for channels one after the other, written for each block
+  int64_t period_ = 0;  // after which the box repeats itself; 0 for channels one after the other, written each block
   std::unique_ptr<Real[]> lower_, upper_;
 };
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
-// AVX-512 rounds a single sum as it is told.
+// AVX-512 rounds a single sum as it is told: down, and up where p is negative.
 struct Towards {
-  static constexpr int kDown = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC, kUp = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC;
+  static constexpr int kDown = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+  static constexpr int kUp = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC;
 
   __m512 operator()(__m512 x, __m512 p) const {
-    return _mm512_mask_add_round_ps(_mm512_add_round_ps(x, p, kDown), _mm512_movepi32_mask(_mm512_castps_si512(p)), x, p,
-                                    kUp);
+    const __mmask16 negative = _mm512_movepi32_mask(_mm512_castps_si512(p));
+    return _mm512_mask_add_round_ps(_mm512_add_round_ps(x, p, kDown), negative, x, p, kUp);
   }
   __m512d operator()(__m512d x, __m512d p) const {
-    return _mm512_mask_add_round_pd(_mm512_add_round_pd(x, p, kDown), _mm512_movepi64_mask(_mm512_castpd_si512(p)), x, p,
-                                    kUp);
+    const __mmask8 negative = _mm512_movepi64_mask(_mm512_castpd_si512(p));
+    return _mm512_mask_add_round_pd(_mm512_add_round_pd(x, p, kDown), negative, x, p, kUp);
   }
 };
 #else
@@ -369,6 +375,7 @@ Sorted sort_out(const Bits* keys, int64_t n, Bits low, Bits high, Bits* between)
       const __m512i some = _mm512_loadu_si512(keys + i);
       const __mmask16 above = _mm512_cmpgt_epu32_mask(some, most);
       const __mmask16 within = _mm512_mask_cmpge_epu32_mask(_knot_mask16(above), some, least);
+      // all 16, of which the first count: no more were written than read, so that there is room for them
       _mm512_storeu_si512(between + found.between, _mm512_maskz_compress_epi32(within, some));
       found.between += __builtin_popcount(within), found.larger += __builtin_popcount(above);
     }
@@ -382,7 +389,8 @@ Sorted sort_out(const Bits* keys, int64_t n, Bits low, Bits high, Bits* between)
 }
 
 // The keys among which the k-th largest of n is, and how many are larger than these. A sample of n^(2/3) keys tells
-// between which two it very likely lies (Floyd & Rivest 1975), so that most are done with after two comparisons.
+// between which two it very likely lies (Floyd & Rivest 1975), so that most are done with after two comparisons. Where
+// it does not, all are among which it is. `between` has room for n keys, of which the sample takes some first.
 template <typename Bits>
 Sorted narrow(const Bits* keys, int64_t n, int64_t k, Bits* between) {
   const int64_t apart = int64_t(std::cbrt(double(n))), count = n / apart;
@@ -407,8 +415,8 @@ Sorted narrow(const Bits* keys, int64_t n, int64_t k, Bits* between) {
 }
 
 // The k-th largest of n keys, digit by digit from the highest, and how many are positive and at least as large. After a
-// pass only the keys that share its digit are left, moved to the front; a few are put in order as they are. There is room
-// for as many keys behind them.
+// pass only the keys that share its digit are left, moved to the front; a few are put in order as they are. Behind the
+// keys there is room for as many.
 template <typename Bits>
 L1Move<Bits> l1_move(Bits* keys, int64_t n, int64_t k, double step) {
   int64_t larger = 0;
