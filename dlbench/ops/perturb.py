@@ -28,8 +28,9 @@ def linf_step_(
 
     ``x_adv = clip(x_adv + step_size * sign(grad), max(lower, x - eps), min(upper, x + eps))``, with both bounds exact:
     in real arithmetic no result is farther than ``eps`` from ``x``, where the usual float arithmetic may be off by a
-    unit in the last place. Where ball and box do not meet, the box wins. The sign of a zero, a NaN or an infinite
-    gradient is 0. A NaN in ``x_adv`` stays, a NaN or an infinity in ``x`` gives NaN.
+    unit in the last place (under ``torch.set_flush_denormal(True)`` only where numbers are not near 1e-38). Where ball
+    and box do not meet, the box wins. The sign of a zero, a NaN or an infinite gradient is 0. A NaN in ``x_adv`` stays,
+    a NaN or an infinity in ``x`` gives NaN.
 
     Args:
         x_adv: the state [N, C, ...] (any shape where all limits are numbers), float32 or float64; overwritten.
