@@ -17,7 +17,7 @@ namespace {
 
 constexpr size_t kLeast = 128 << 10;  // bytes below which malloc keeps what is freed by itself
 constexpr size_t kPage = 2 << 20;     // of a large page; where the system's is another, nothing is lost but a hint
-constexpr size_t kHalfLife = 256;     // the most that was in use is forgotten at this pace, one part a freed block
+constexpr size_t kPace = 256;         // of the most that was in use, each freed block forgets one part in so many
 
 struct Block {
   void* data;
@@ -95,7 +95,7 @@ class Outputs : public c10::Allocator {
     used_bytes_ -= block.size;
     kept_.push_back(block);
     kept_bytes_ += block.size;
-    most_used_ = std::max(used_bytes_, most_used_ - most_used_ / kHalfLife);
+    most_used_ = std::max(used_bytes_, most_used_ - most_used_ / kPace);
     give_up(2 * most_used_);
     c10::reportMemoryUsageToProfiler(data, -int64_t(block.size), used_bytes_, used_bytes_ + kept_bytes_,
                                      c10::Device(c10::DeviceType::CPU));

@@ -2,7 +2,7 @@
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
-#include <vector>
+#include <memory>
 
 #include "perturb/ball/arguments.h"
 
@@ -50,10 +50,10 @@ void l1_step_(const at::Tensor& x_adv, const at::Tensor& x, const at::Tensor& gr
       using Format = typename decltype(to)::Format;
       const auto limits = ball_limits<typename decltype(to)::Real>(args, eps, step_size, lower, upper);
       share_samples(args.batch, [&](int64_t begin, int64_t end) {
-        std::vector<typename Format::Bits> keys(2 * args.batch.size());
+        const std::unique_ptr<typename Format::Bits[]> keys(new typename Format::Bits[2 * args.batch.size()]);
         for (int64_t sample = begin; sample < end; ++sample) {
           count<Format>(args, to.grad, sample);
-          l1_step_cpu<Format>(to.x_adv, to.x, to.grad, args.batch, limits, chosen, sample, keys.data());
+          l1_step_cpu<Format>(to.x_adv, to.x, to.grad, args.batch, limits, chosen, sample, keys.get());
         }
       });
     });
