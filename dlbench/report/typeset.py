@@ -90,15 +90,16 @@ def _scientific(value: float, digits: int) -> str:
 
 _LINK = re.compile(r"(https://[^\s<>\"'`]+[^\s<>\"'`.,;:)\]])|\barXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})", re.IGNORECASE)
 _CODE = re.compile(r"(?::[a-z:]+:)?(`{1,2})~?([^`\n]+)\1")
+_EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*\n]*[^\s*])\*(?![\w*])")
 
 
 def prose(text: str) -> Markup:
-    """Plain text with ``code`` in double or single backquotes, and links where it names https or arXiv addresses."""
+    """Plain text with ``code`` in double or single backquotes, *emphasis*, and links for https and arXiv addresses."""
     text, out, position = visible(text), Markup(), 0
     for match in _CODE.finditer(text):
-        out += _linked(text[position : match.start()]) + Markup("<code>{}</code>").format(match[2])
+        out += _emphasised(text[position : match.start()]) + Markup("<code>{}</code>").format(match[2])
         position = match.end()
-    return out + _linked(text[position:])
+    return out + _emphasised(text[position:])
 
 
 def paragraphs(text: str) -> list[Markup]:
@@ -130,6 +131,14 @@ def opening(blocks: Sequence[Markup], paragraphs: int) -> tuple[list[Markup], li
     while 0 < end < len(blocks) and (blocks[end - 1].endswith(":</p>") or blocks[end].startswith("<ul>")):
         end += 1
     return list(blocks[:end]), list(blocks[end:])
+
+
+def _emphasised(text: str) -> Markup:
+    out, position = Markup(), 0
+    for match in _EMPHASIS.finditer(text):
+        out += _linked(text[position : match.start()]) + Markup("<em>{}</em>").format(_linked(match[1]))
+        position = match.end()
+    return out + _linked(text[position:])
 
 
 def _linked(text: str) -> Markup:

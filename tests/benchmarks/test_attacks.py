@@ -95,7 +95,7 @@ def test_pgd(benchmark, problem, steps, rounds):
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("steps", [100])
 def test_autoattack(benchmark, problem, steps, autocast):
-    """In bfloat16 is the search alone, ours alone; the network as it is judges."""
+    """Where bfloat16 is named, our search runs in it; rivals do not, and the network as it is judges."""
     torchattacks = pytest.importorskip("torchattacks")
     net, x, y = problem
     x, y = x[:64], y[:64]

@@ -1,4 +1,4 @@
-"""Memory that outputs leave: taken again, never shared, never more than was in use, in threads and forks too."""
+"""Memory that outputs leave: taken again, never shared, bounded, given back; in threads and forks too."""
 
 import os
 import threading

@@ -64,6 +64,18 @@ def test_prose_is_escaped(text):
         assert tag not in html
 
 
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("the *found* one, *bad minimum*.", "the <em>found</em> one, <em>bad minimum</em>."),
+        ("*a < b* and ``*c*``", "<em>a &lt; b</em> and <code>*c*</code>"),
+        ("2 * x * y, a*b*c, **kwargs, * and *", "2 * x * y, a*b*c, **kwargs, * and *"),
+    ],
+)
+def test_prose_marks_emphasis_but_no_products(text, html):
+    assert str(typeset.prose(text)) == html
+
+
 def test_prose_shows_what_would_act_unseen():
     assert str(typeset.prose("a\u202eb ``\x1b[31m``")) == "a\\u202eb <code>\\x1b[31m</code>"
     assert "\x1b" not in str(typeset.paragraphs("  \x1b[31m")[0])
