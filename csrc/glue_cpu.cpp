@@ -2,6 +2,7 @@
 // them took twenty seconds to compile; together they take fifty.
 #include "aggregate/ops_cpu.cpp"
 #include "attention/ops_cpu.cpp"
+#include "convolve/ops_cpu.cpp"
 #include "neighbours/ops_cpu.cpp"
 #include "perturb/apgd/ops_cpu.cpp"
 #include "perturb/ball/ops_cpu.cpp"

@@ -11,7 +11,7 @@
 #include "aggregate/aggregate.h"
 #include "aggregate/bound_graph.h"
 #include "aggregate/sddmm.h"
-#include "aggregate/simd.h"
+#include "simd.h"
 #include "fresh.h"
 #include "perturb/ball/ball.h"
 #include "perturb/linf/linf_step.h"

@@ -6,7 +6,7 @@
 
 #include "aggregate/aggregate.h"
 #include "aggregate/ahead.h"
-#include "aggregate/simd.h"
+#include "simd.h"
 
 namespace dlbench {
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "aggregate/ahead.h"
-#include "aggregate/simd.h"
+#include "simd.h"
 
 namespace dlbench {
 namespace {

@@ -1,6 +1,6 @@
 #include "attention/weighted_rows.h"
 
-#include "aggregate/simd.h"
+#include "simd.h"
 
 namespace dlbench {
 namespace {

@@ -6,7 +6,7 @@
 #include <immintrin.h>
 #endif
 
-#include "aggregate/simd.h"
+#include "simd.h"
 
 namespace dlbench {
 

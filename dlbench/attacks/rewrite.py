@@ -1,32 +1,32 @@
 """A model in other forms that compute the same function, and the fastest of them found by running them.
 
 Evaluating a net's robustness runs it thousands of times with fixed weights, so it may be rewritten for that: batch
-normalisation folded into the convolutions before it, images in channels-last order, and pieces small enough for the
-cache. Every form is held against the model's own logits first, and dropped where they differ or where it cannot be
-made. Which one is fastest depends on the machine, so they race, on points that have to be evaluated anyway. Since the
-winner may differ from run to run, so may the last bits of the numbers.
+normalisation folded into the convolutions before it, images in channels-last order, convolutions in Winograd's way, and
+pieces small enough for the cache. Every form is held against the model's own logits first, and dropped where they
+differ or where it cannot be made (``forms.py``). Which one is fastest depends on the machine, so they race, on points
+that have to be evaluated anyway. Since the winner may differ from run to run, so may the last bits of the numbers.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
+import math
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from dlbench.attacks.forms import agree, forms_of
 from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.oracle import Whole
 
 SIZES = (32, 16, 64)  # of a piece; the first is what the forms race with
-LAPS = 1  # timed, after one to warm up
+LAPS = 3  # timed, after one to warm up; two of them only for those that are
+CLOSE = 1.5  # times as slow as the fastest, or less: a busy machine slows single laps by as much
 WORTH_REWRITING = 1e7  # steps times numbers in x from which faster forms of a model are looked for
 PROBE = 8  # samples on which forms are compared
-TOLERANCE = 1e-3  # of logits, relative to their spread: far below what separates a clear label from the next
 
 
 @dataclass
@@ -40,7 +40,12 @@ class Form:
 
     @property
     def timed(self) -> bool:
-        """Whether it has run often enough."""
+        """Whether it has run once since it was warm."""
+        return len(self.seconds) > 1
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has run as often as any form may."""
         return len(self.seconds) > LAPS
 
     @property
@@ -73,8 +78,7 @@ class Rewritten:
                 return
             self.sizes = SIZES if on_cpu else (len(x),)  # a GPU would stand idle for pieces that fit a cache
             self.plain = Whole(model, self.sizes[-1])
-            same = _same(model, x[:PROBE], self.compiled)
-            self.forms = [Form(name, other, self.sizes[0]) for name, other in same]
+            self.forms = [Form(name, same, self.sizes[0]) for name, same in forms_of(model, x[:PROBE], self.compiled)]
             self.winner = None
 
     def current(self, x: Tensor) -> Rewritten:
@@ -101,9 +105,11 @@ class Rewritten:
             form.seconds.append((_now() - began) / points)
 
     def _next(self) -> Form:
-        for form in self.forms:
-            if not form.timed:
-                return form
+        """Whose turn it is: that of the form with the fewest laps, until those that are close have all theirs."""
+        fastest = min((form.best for form in self.forms if form.timed), default=math.inf)
+        racing = [form for form in self.forms if not form.timed or (form.best < CLOSE * fastest and not form.settled)]
+        if racing:
+            return min(racing, key=lambda form: len(form.seconds))
         best = min(self.forms, key=lambda form: form.best)
         tried = {form.size for form in self.forms if form.model is best.model}
         if more := [Form(best.name, best.model, size) for size in self.sizes if size not in tried]:
@@ -149,68 +155,4 @@ def _now() -> float:
 def _may_be_cut(model: Model, probe: Tensor) -> bool:
     """Whether a sample's logits do not depend on the others in its batch."""
     with torch.no_grad():
-        return len(probe) > 1 and _agree(torch.cat([model(probe[:1]), model(probe[1:])]), model(probe))
-
-
-def _agree(got: Tensor, want: Tensor) -> bool:
-    """Whether logits are the same but for rounding."""
-    spread = want.amax() - want.amin() + torch.finfo(want.dtype).tiny
-    return bool(((got - want).abs() <= TOLERANCE * spread).all())
-
-
-def _same(model: Model, probe: Tensor, compiled: bool) -> list[tuple[str, Model]]:
-    """The model and its other forms, by name, that give the same logits on a probe."""
-    forms: list[tuple[str, Model]] = [("as it is", model)]
-    if not isinstance(model, nn.Module) or len(probe) == 0:
-        return forms
-    candidates: list[tuple[str, Model]] = []
-    if folded := _folded(model):
-        candidates.append(("batch norm folded", folded))
-    if probe.dim() == 4 and any(isinstance(module, nn.Conv2d) for module in model.modules()):
-        base = folded or _copied(model)
-        if base is not None:
-            channels_last = ChannelsLast(copy.deepcopy(base))
-            candidates.append((f"{'batch norm folded, ' if folded else ''}channels last", channels_last))
-    if compiled:
-        candidates += [(f"{name}, compiled", torch.compile(other)) for name, other in candidates or forms]
-    with torch.no_grad():
-        want = model(probe)
-        for name, other in candidates:
-            with contextlib.suppress(Exception):  # nobody asked for this form; where it fails, the model itself remains
-                if _agree(other(probe), want):
-                    forms.append((name, other))
-    return forms
-
-
-class ChannelsLast(nn.Module):
-    """A module that sees its images in channels-last order."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module: nn.Module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The module's answer."""
-        out: Tensor = self.module(x.contiguous(memory_format=torch.channels_last))
-        return out
-
-
-def _folded(model: nn.Module) -> nn.Module | None:
-    """A copy in which batch norms are part of the convolutions before them; None where that cannot be had."""
-    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer's own, about its age
-            from torch.fx.experimental.optimization import fuse
-
-            return fuse(model).requires_grad_(False).eval()
-    except Exception:  # whatever the tracer cannot follow: data-dependent branches, foreign calls
-        return None
-
-
-def _copied(model: nn.Module) -> nn.Module | None:
-    try:
-        return copy.deepcopy(model).requires_grad_(False)
-    except Exception:  # a module may hold what cannot be copied
-        return None
+        return len(probe) > 1 and agree(torch.cat([model(probe[:1]), model(probe[1:])]), model(probe))

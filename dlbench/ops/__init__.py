@@ -12,6 +12,7 @@ from dlbench.ops.aggregation import aggregate, aggregate_arg, sddmm  # noqa: E40
 from dlbench.ops.apgd import ApgdState, apgd_step_  # noqa: E402
 from dlbench.ops.attention import edge_softmax, gat_aggregate  # noqa: E402
 from dlbench.ops.balls import l1_step_, l2_step_, project_  # noqa: E402
+from dlbench.ops.convolutions import WinogradKernels, winograd_conv2d  # noqa: E402
 from dlbench.ops.edge_conv import edge_conv  # noqa: E402
 from dlbench.ops.graph import Graph  # noqa: E402
 from dlbench.ops.losses import dlr_loss, margin_loss  # noqa: E402
@@ -28,6 +29,7 @@ __all__ = [
     "OpsError",
     "OpsWarning",
     "Status",
+    "WinogradKernels",
     "aggregate",
     "aggregate_arg",
     "apgd_step_",
@@ -51,4 +53,5 @@ __all__ = [
     "sddmm",
     "segment_reduce",
     "status",
+    "winograd_conv2d",
 ]

@@ -13,7 +13,7 @@
 #include <memory>
 #include <type_traits>
 
-#include "aggregate/simd.h"
+#include "simd.h"
 #include "perturb/gradient_sums.h"
 
 namespace dlbench {
