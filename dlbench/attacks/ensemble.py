@@ -14,6 +14,7 @@ from dlbench.attacks.apgd import apgd
 from dlbench.attacks.checks import Bounds
 from dlbench.attacks.fab import fab
 from dlbench.attacks.modes import Model
+from dlbench.attacks.oracle import Transform
 from dlbench.attacks.rewrite import Rewritten, worth_rewriting
 from dlbench.attacks.rows import of
 from dlbench.attacks.search import AttackResult
@@ -53,6 +54,8 @@ def autoattack(
     bounds: Bounds = (0.0, 1.0),
     seed: int = 0,
     sample_ids: Tensor | None = None,
+    eot_samples: int | None = None,
+    transform: Transform | None = None,
     rewrite: Literal["auto", "compile", "off"] = "auto",
     autocast: torch.dtype | None = None,
     **settings: Any,
@@ -63,7 +66,8 @@ def autoattack(
     steps for each of 9 classes), targeted FAB (the same) and Square (5,000 queries). ``"plus"`` gives APGD five
     restarts and adds the untargeted ratio and five restarts of untargeted FAB, to the nine likeliest classes;
     ``"rand"`` is for random models, APGD on both losses with 20 answers to each question; ``"custom"`` runs the
-    ``attacks`` named. In the result ``broken_by`` says which one each sample fell to.
+    ``attacks`` named. A ``transform``, and how often a random model is asked, hold for all of them: they are what an
+    attacker faces. In the result ``broken_by`` says which one each sample fell to.
 
     Args:
         model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
@@ -76,6 +80,9 @@ def autoattack(
         bounds: least and greatest value that an input can have.
         seed: of all random numbers.
         sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.
+        eot_samples: how often each point is asked about, by every attack; where not given, 20 times in ``"rand"``, else
+            once.
+        transform: what the model sees of a point, as in :func:`perturb`; the same for every attack.
         rewrite: as in :func:`perturb`.
         autocast: as in :func:`perturb`.
         settings: budgets to change, by attack with underscores: ``square={"queries": 1000}``, ``apgd_t={"steps": 20}``.
@@ -91,7 +98,10 @@ def autoattack(
     eps = checks.lengths("eps", eps, x)
     ids = torch.arange(len(x), device=x.device) if sample_ids is None else sample_ids
     ids = checks.numbers_of("sample_ids", ids, len(x), x.device)
-    if rewrite != "off" and not isinstance(model, Rewritten) and version != "rand" and worth_rewriting(x, 100):
+    answers = (ANSWERS_RAND if version == "rand" else 1) if eot_samples is None else eot_samples
+    checks.whole(eot_samples=answers)
+    asked_once = version != "rand" and answers == 1
+    if rewrite != "off" and not isinstance(model, Rewritten) and asked_once and worth_rewriting(x, 100):
         model = Rewritten(model, x, compiled=rewrite == "compile")
 
     result: AttackResult | None = None
@@ -99,8 +109,8 @@ def autoattack(
     left = torch.arange(len(x), device=x.device)
     for number, name in enumerate(names):
         attack, budget = ATTACKS[name]
-        budget = budget | ({"restarts": RESTARTS_PLUS[name]} if version == "plus" and name in RESTARTS_PLUS else {})
-        budget |= {"eot_samples": ANSWERS_RAND} if version == "rand" else {}
+        budget = budget | {"eot_samples": answers, "transform": transform}
+        budget |= {"restarts": RESTARTS_PLUS[name]} if version == "plus" and name in RESTARTS_PLUS else {}
         budget |= settings.get(name.replace("-", "_"), {})
         where = {
             "eps": of(eps, left),

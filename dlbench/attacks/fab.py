@@ -14,7 +14,7 @@ from dlbench.attacks import checks, hyperplane
 from dlbench.attacks.checks import Bounds
 from dlbench.attacks.geometry import ORDER, box
 from dlbench.attacks.modes import Model, undisturbed
-from dlbench.attacks.oracle import Oracle, oracles
+from dlbench.attacks.oracle import Oracle, Transform, oracles
 from dlbench.attacks.restarts import Restarts, Turn, rivals
 from dlbench.attacks.rewrite import Rewritten, original, pieces_of
 from dlbench.attacks.rows import Rows, of
@@ -36,6 +36,8 @@ def fab(
     bounds: Bounds = (0.0, 1.0),
     seed: int = 0,
     sample_ids: Tensor | None = None,
+    eot_samples: int = 1,
+    transform: Transform | None = None,
     alpha_max: float = 0.1,
     eta: float = 1.05,
     beta: float = 0.9,
@@ -55,6 +57,10 @@ def fab(
     AutoAttack's code asks for the gradient after drawing back, in a second forward pass. Here one pass gives label and
     gradient, and the hyperplane is that of a place just behind the boundary instead of one before it.
 
+    Of a random model, or behind random transforms, the boundary is that of the mean of ``eot_samples`` answers, and so
+    is its gradient (expectation over transformation, Athalye et al. 2018); a point is adversarial where more than half
+    of the answers are wrong.
+
     What else is promised is as in :func:`perturb`: exact bounds, an unchanged model, samples that leave the batch when
     they are decided, results that do not depend on how samples are split into batches.
 
@@ -72,8 +78,10 @@ def fab(
         targeted: whether each class has a walk of its own.
         target_classes: how many other classes are tried, the likeliest on x first; all where there are fewer.
         bounds: least and greatest value that an input can have; numbers, or [C] each.
-        seed: of the random starts.
+        seed: of random starts and draws.
         sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.
+        eot_samples: how often each point is asked about, for random models and transforms.
+        transform: what the model sees of a point, as in :func:`perturb`.
         alpha_max: the largest share of x's foot in a step.
         eta: how far to go, 1 being the hyperplane.
         beta: what drawing back leaves of the distance to x.
@@ -87,7 +95,7 @@ def fab(
         ValueError: labels the model does not have, x outside the bounds, an impossible setting.
     """
     checks.samples(x, y, bounds)
-    checks.whole(steps=steps, restarts=restarts, target_classes=target_classes)
+    checks.whole(steps=steps, restarts=restarts, eot_samples=eot_samples, target_classes=target_classes)
     checks.within(0, 1, alpha_max=alpha_max, beta=beta)
     checks.within(1, math.inf, eta=eta)
     checks.one_of(("linf", "l2"), norm=norm)
@@ -109,7 +117,7 @@ def fab(
         )
         work = steps * restarts * target_classes
         pieces = pieces_of(model, search.x, work, "off" if stop == "never" else rewrite)
-        oracle, judge = oracles(pieces, _lead, autocast=autocast)
+        oracle, judge = oracles(pieces, _lead, eot_samples, transform, seed, autocast)
         walk = Walk(search, oracle, judge, steps, eps, seed, targeted, target_classes, alpha_max, eta, beta)
         return walk.run(restarts if checks.positive(eps) else 0)
 
@@ -121,8 +129,8 @@ class Walking(Rows):
     radius: Tensor  # float64, of the ball, in units
     unit: Tensor | float  # [n, C or 1, 1, ...], in which the norm measures coordinates
     targets: Tensor  # [n, k], the classes to go to, whichever is nearer
-    lead: Tensor  # of that class' logit over the label's, where last asked
-    adversarial: Tensor  # whether the label was wrong there
+    lead: Tensor  # of that class' logit over the label's, where last asked, on average over the answers
+    adversarial: Tensor  # whether the label was wrong there, in most answers
 
 
 class Walk(Restarts[Walking]):
@@ -194,7 +202,7 @@ class Walk(Restarts[Walking]):
     def _ask(self, branch: Search, rows: Walking, turn: Turn) -> Tensor:
         first, *others = rows.targets.unbind(1)
         logits, rows.lead, gradient = self._towards(first, branch, rows)
-        rows.adversarial = logits.argmax(1) != branch.aims
+        rows.adversarial = branch.reached(logits)
         branch.count_answers(self.oracle.answers * len(others))
         branch.visit(rows.points, logits, start=turn.first, score=self._score(branch, rows, logits))
         if not others:
@@ -216,7 +224,7 @@ class Walk(Restarts[Walking]):
         """Of adversarial points the nearer is the better; others, and those outside the ball, do not count."""
         far = _length((rows.points.double() - branch.centres.double()) / rows.unit, branch.norm).squeeze(1)
         # whoever adds up the squares in another order is to find no point outside
-        counts = (logits.argmax(1) != branch.aims) & (far <= rows.radius * (1 - 2**-40))
+        counts = branch.reached(logits) & (far <= rows.radius * (1 - 2**-40))
         return torch.where(counts, -far, -torch.inf)
 
     def _step(self, branch: Search, rows: Walking, gradient: Tensor, turn: Turn) -> None:

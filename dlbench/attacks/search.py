@@ -246,6 +246,10 @@ class Search:
         self.first_step[now] = torch.where(reached & (first < 0), steps, first)
         return losses
 
+    def reached(self, logits: Tensor) -> Tensor:
+        """Whether [n] the active samples are at the goal where these are the logits, [n, K] or [n, k, K]."""
+        return self._answers(logits)[1]
+
     def _answers(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """The label [n] that most answers give, and whether [n] more than half of them reach the goal."""
         if logits.dim() == 2:

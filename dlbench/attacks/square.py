@@ -14,7 +14,7 @@ from torch import Tensor
 from dlbench.attacks import checks
 from dlbench.attacks.checks import Bounds
 from dlbench.attacks.modes import Model, attack_mode
-from dlbench.attacks.oracle import Oracle, oracles
+from dlbench.attacks.oracle import Oracle, Transform, oracles
 from dlbench.attacks.randomness import signs, uniform
 from dlbench.attacks.restarts import Restarts, Turn
 from dlbench.attacks.rewrite import Rewritten, original, pieces_of
@@ -41,6 +41,8 @@ def square(
     bounds: Bounds = (0.0, 1.0),
     seed: int = 0,
     sample_ids: Tensor | None = None,
+    eot_samples: int = 1,
+    transform: Transform | None = None,
     rewrite: Literal["auto", "compile", "off"] = "auto",
     autocast: torch.dtype | None = None,
     mask: Tensor | None = None,
@@ -54,9 +56,15 @@ def square(
     one pixel (L2: 3x3), on the authors' schedule, rescaled to ``queries``.
 
     Every sample has windows of its own. AutoAttack's code draws one for all, never in the last row or column, and often
-    one that changes no pixel, which is here (L-infinity) given the opposite sign. What else is promised is as in
-    :func:`perturb`: exact bounds, an unchanged model, samples that leave the batch when they are decided, results that
-    do not depend on how samples are split into batches.
+    one that changes no pixel, which is here (L-infinity) given the opposite sign.
+
+    Behind random transforms, or of a random model, a query is ``eot_samples`` answers: a window is kept where their
+    mean loss rises, and the goal is reached where more than half of them reach it. All queries of a restart undergo the
+    same transforms, so that windows are compared and not draws; with others each time, luck would keep windows that do
+    not help, as it does with the draws of a random model, which nobody can hold still.
+
+    What else is promised is as in :func:`perturb`: exact bounds, an unchanged model, samples that leave the batch when
+    they are decided, results that do not depend on how samples are split into batches.
 
     Args:
         model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
@@ -70,8 +78,10 @@ def square(
         loss: what has to rise (for a target, to fall), as in :func:`perturb`.
         target: the label to reach, one for all or [N]; without it any wrong label is the goal.
         bounds: least and greatest value that an input can have; numbers, or [C] each.
-        seed: of the windows.
+        seed: of windows and draws.
         sample_ids: [N] int64, what tells one sample's random numbers from another's; 0 to N - 1 where not given.
+        eot_samples: how often each point is asked about, for random models and transforms; all are one query.
+        transform: what the model sees of a point, as in :func:`perturb`; it needs no derivative here.
         rewrite: whether faster forms of the model are looked for, as in :func:`perturb`.
         autocast: run the model in this type during the search, as in :func:`perturb`.
         mask: [N] bool, which samples to attack; the others are only looked at.
@@ -82,7 +92,7 @@ def square(
     checks.samples(x, y, bounds)
     if x.dim() != 4:
         raise ValueError(f"x must be images [N, channels, height, width]; got {list(x.shape)}")
-    checks.whole(queries=queries, restarts=restarts)
+    checks.whole(queries=queries, restarts=restarts, eot_samples=eot_samples)
     checks.one_of(("linf", "l2"), norm=norm)
     checks.one_of(checks.MODES, rewrite=rewrite)
     if not 0 < p_init <= 1:
@@ -102,7 +112,7 @@ def square(
             mask=mask,
         )
         pieces = pieces_of(model, search.x, queries * restarts // 2, rewrite)  # a query costs half a gradient
-        oracle, judge = oracles(pieces, search.loss_of, autocast=autocast)
+        oracle, judge = oracles(pieces, search.loss_of, eot_samples, transform, seed, autocast)
         windows = (L2Windows if norm == "l2" else LinfWindows)(search, oracle, judge, queries, eps, p_init, seed)
         return windows.run(restarts if checks.positive(eps) else 0)
 
@@ -182,9 +192,13 @@ class Windows(Restarts[Searching]):
         rows.gain = torch.where(better, gradient.double(), rows.gain)
         rows.points = self._changed(branch, rows, turn.kind)
 
+    def _moment(self, branch: Search, rows: Searching) -> tuple[Tensor, Tensor]:
+        """The same for all queries of a restart: transforms that change would hide what a window does."""
+        return branch.ids[rows.job], rows.restart * (self.count + 1)
+
     def _draw(self, branch: Search, rows: Searching, ahead: int, *shape: int) -> Tensor:
         """Numbers [n, *shape] in [-1, 1) of the query after so many others, for every row its own."""
-        ids, moment = self._moment(branch, rows)
+        ids, moment = super()._moment(branch, rows)
         return uniform(self.seed, moment + ahead, ids, shape, rows.best.dtype)
 
     def _cells(self, drawn: Tensor, side: int) -> Tensor:

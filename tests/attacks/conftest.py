@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from dlbench.attacks.randomness import uniform
+
 D, K = 12, 4  # numbers a sample and classes, where a test says nothing else
 
 
@@ -41,6 +43,18 @@ class Awkward(nn.Module):
         if self.fail_at is not None and self.calls >= self.fail_at:
             raise RuntimeError("out of memory, say")
         return self.layers(x.flatten(1)) * self.frozen + 0 * torch.rand(1)
+
+
+def jitter(points, draws):
+    """A transform: noise that the words name."""
+    return points + 0.3 * uniform(0, 0, draws, points.shape[1:], points.dtype)
+
+
+def held_out(model, x_adv, answers=101):
+    """[n, answers] labels that the model gives behind jitter, by draws that no attack has seen."""
+    n = len(x_adv)
+    draws = torch.arange(10_000, 10_000 + n * answers)
+    return model(jitter(x_adv.repeat_interleave(answers, 0), draws)).argmax(1).view(n, answers)
 
 
 @pytest.fixture

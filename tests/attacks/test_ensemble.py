@@ -6,6 +6,8 @@ import torch
 from dlbench import attacks
 from dlbench.attacks import ensemble
 
+from .conftest import jitter
+
 SMALL = {
     "apgd_ce": {"steps": 5},
     "apgd_t": {"steps": 5, "target_classes": 2},
@@ -95,8 +97,23 @@ def test_versions(problem, monkeypatch):
     attacks.autoattack(model, x, y, eps=1e-6, version="rand")
     assert [(name, settings["eot_samples"]) for name, settings in seen] == [("apgd-ce", 20), ("apgd-dlr", 20)]
     seen.clear()
+    attacks.autoattack(model, x, y, eps=1e-6, version="rand", eot_samples=3, apgd_dlr={"eot_samples": 2})
+    assert [settings["eot_samples"] for _, settings in seen] == [3, 2]
+    seen.clear()
     attacks.autoattack(model, x, y, eps=1e-6, version="custom", attacks=["square"])
     assert [name for name, _ in seen] == ["square"]
+
+
+def test_every_attack_sees_the_transform_and_asks_as_often(problem):
+    model, x, y = problem
+    settings = {"eps": 0.05, "eot_samples": 3, "transform": jitter}
+    result = attacks.autoattack(model, x, y, **settings, **SMALL)
+    named = {name: budget | SMALL[name.replace("-", "_")] for name, _, budget in parts()}
+    alone = [ensemble.ATTACKS[name][0](model, x, y, **settings, **budget) for name, budget in named.items()]
+    assert torch.equal(result.success, torch.stack([part.success for part in alone]).any(0))
+    assert (result.broken_by > 0).any() and (result.forwards % 3 == 0).all()
+    with pytest.raises(ValueError, match="eot_samples is 0"):
+        attacks.autoattack(model, x, y, eps=0.05, eot_samples=0)
 
 
 @pytest.mark.parametrize(

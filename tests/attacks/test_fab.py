@@ -8,7 +8,7 @@ from dlbench import attacks
 from dlbench.attacks import hyperplane
 from dlbench.attacks.geometry import distance
 
-from .conftest import D
+from .conftest import D, held_out, jitter
 
 NORMS = ("linf", "l2")
 DUAL = {"linf": 1, "l2": 2}
@@ -147,6 +147,86 @@ def test_pgd_finds_hardly_more(row_wise):
         fab = attacks.fab(model, x, y, eps=eps, steps=30)
         pgd = attacks.pgd(model, x, y, eps=eps, steps=50, restarts=5)
         assert fab.robust_accuracy <= pgd.robust_accuracy + 1 / len(x)
+
+
+# --------------------------------------------------------------------------------------- random models and transforms
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("targeted", [True, False])
+def test_the_boundary_is_that_of_the_mean_of_the_answers(row_wise, norm, targeted):
+    """Answers that differ in scale and offset, and are those of a model that is not random on average."""
+    model, x, y = row_wise()
+    x, y = x[3:], model(x).argmax(1)[3:]
+    seen = {}
+
+    def watched(answers):
+        def several(points):
+            seen.setdefault(answers, []).append(points.detach()[::answers])
+            which = torch.arange(len(points)) % answers
+            scale = torch.tensor([0.5, 1.0, 1.5]).double()[which, None] if answers > 1 else 1.0
+            offset = torch.eye(4).double()[which] - 1 / 3 if answers > 1 else 0.0
+            return scale * model(points) + 3e-2 * offset * (torch.arange(4) < 3)
+
+        return several
+
+    for answers in (1, 3):
+        settings = {"eps": 1.0, "norm": norm, "steps": 2, "targeted": targeted, "stop": "never"}
+        attacks.fab(watched(answers), x, y, eot_samples=answers, **settings)
+    first = 1 if targeted else 3  # the questions about x itself, one for each class
+    for question in range(1 + first + 1):
+        torch.testing.assert_close(seen[3][question], seen[1][question], rtol=0, atol=1e-12)
+    assert not torch.equal(seen[3][first], seen[3][first + 1])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("targeted", [True, False])
+def test_draws_name_the_transform_whatever_the_batch(row_wise, norm, targeted):
+    model, x, y = row_wise()
+    settings = {"eps": {"linf": 0.1, "l2": 0.3}[norm], "norm": norm, "steps": 3, "restarts": 2, "targeted": targeted}
+    settings |= {"transform": jitter, "eot_samples": 3}
+    whole = attacks.fab(model, x, y, **settings)
+    ids = torch.arange(len(x))
+    parts = [
+        attacks.fab(model, x[i : i + 9], y[i : i + 9], sample_ids=ids[i : i + 9], **settings)
+        for i in range(0, len(x), 9)
+    ]
+    assert 0 < whole.attack_success_rate < 1
+    for name in ("x_adv", "success", "label_adv", "loss", "first_step", "clean_correct", "norm"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name)), name
+
+
+@pytest.mark.parametrize(("targeted", "walks", "classes"), [(True, 3, 1), (False, 1, 3)])
+def test_every_answer_is_counted(row_wise, targeted, walks, classes):
+    model, x, y = row_wise()
+    settings = {"eps": 0.1, "steps": 5, "targeted": targeted, "stop": "never", "transform": jitter}
+    result = attacks.fab(model, x, y, eot_samples=4, **settings)
+    right = result.clean_correct
+    assert (result.forwards[right] == 4 * (1 + walks * (5 * classes + 1))).all()
+    assert (result.backwards[right] == 4 * walks * 5 * classes).all()
+    assert (result.forwards[~right] == 4).all() and sum(model.batches) == int(result.forwards.sum())
+
+
+def test_more_answers_find_points_that_other_draws_confirm(row_wise):
+    model, x, _ = row_wise()
+    y = model(x).argmax(1)
+    holding = {}
+    for answers in (1, 25):
+        result = attacks.fab(model, x, y, eps=0.1, steps=10, eot_samples=answers, transform=jitter)
+        wrong = (held_out(model, result.x_adv) != y[:, None]).double().mean(1)
+        holding[answers] = (result.success & result.clean_correct & (wrong > 0.5)).sum()
+    assert holding[25] > 2 * holding[1] > 0
+
+
+def test_a_model_with_dropout_left_on(row_wise):
+    model, x, y = row_wise()
+    random = lambda points: model(nn.functional.dropout(points, 0.1))  # noqa: E731
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    result, again = (attacks.fab(random, x, y, eps=0.1, steps=5, eot_samples=9) for _ in range(2))
+    assert torch.equal(result.x_adv, again.x_adv) and torch.equal(torch.get_rng_state(), state)
+    assert 0 < result.attack_success_rate < 1 and (result.norm <= 0.1).all()
+    assert (result.forwards % 9 == 0).all() and (result.backwards % 9 == 0).all()
 
 
 # ---------------------------------------------------------------------------------------------------- exact promises
@@ -321,6 +401,7 @@ def test_it_works_where_gradients_are_off(row_wise, without):
         ({"norm": "l1"}, "'l1'; it must be 'linf' or 'l2'"),
         ({"eps": -0.1}, "eps is -0.1"),
         ({"steps": 0}, "steps is 0"),
+        ({"eot_samples": 0}, "eot_samples is 0"),
         ({"target_classes": 0}, "target_classes is 0"),
         ({"eta": 0.9}, "eta is 0.9"),
         ({"beta": 1.1}, "beta is 1.1"),

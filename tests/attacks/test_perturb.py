@@ -10,6 +10,7 @@ from dlbench import attacks
 from dlbench.attacks import restarts
 from dlbench.attacks.rewrite import Rewritten
 
+from .conftest import jitter
 from .test_gradient import D, K, N, RowWise, linear
 
 
@@ -161,12 +162,6 @@ def test_bounds_by_channel_are_those_of_inputs_that_are_not_normalised(net):
 
 
 # --------------------------------------------------------------------------------------- random models and transforms
-
-
-def jitter(points, draws):
-    """Adds noise that the words name: their low bits are the seed of each row."""
-    noise = attacks.randomness.uniform(0, 0, draws, points.shape[1:], points.dtype)
-    return points + 0.3 * noise
 
 
 def test_draws_name_the_transform_whatever_the_batch(problem):

@@ -10,6 +10,8 @@ from dlbench import attacks
 from dlbench.attacks.geometry import distance
 from dlbench.attacks.square import bump, place, window_side
 
+from .conftest import held_out, jitter
+
 NORMS = ("linf", "l2")
 SHAPE = (2, 6, 6)
 EPS = {"linf": 0.03, "l2": 0.1}
@@ -166,6 +168,83 @@ def test_restarts_attack_what_withstood(row_wise, norm):
     assert (three.loss >= one.loss).all() and (three.loss > one.loss).any()
 
 
+# --------------------------------------------------------------------------------------- random models and transforms
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_all_queries_of_a_restart_undergo_the_same_transforms(row_wise, norm):
+    model, x, y = row_wise(SHAPE)
+    x, y = x[3:], model(x).argmax(1)[3:]
+    seen = []
+
+    def watched(points, draws):
+        seen.append(draws.clone())
+        return points
+
+    attacks.square(model, x, y, eps=1e-9, norm=norm, queries=4, restarts=2, eot_samples=3, transform=watched)
+    clean, *queries = seen
+    first, second = queries[:4], queries[4:]
+    for restart in (first, second):
+        assert len(restart) == 4 and all(torch.equal(draws, restart[0]) for draws in restart)
+    words = torch.cat([clean, first[0], second[0]])
+    assert len(words.unique()) == len(words) == 3 * 3 * len(x)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_draws_name_the_transform_whatever_the_batch(row_wise, norm):
+    model, x, y = row_wise(SHAPE)
+    settings = {"eps": 2 * EPS[norm], "norm": norm, "queries": 10, "restarts": 2}
+    settings |= {"transform": jitter, "eot_samples": 3}
+    whole = attacks.square(model, x, y, **settings)
+    ids = torch.arange(len(x))
+    parts = [
+        attacks.square(model, x[i : i + 9], y[i : i + 9], sample_ids=ids[i : i + 9], **settings)
+        for i in range(0, len(x), 9)
+    ]
+    assert 0 < whole.attack_success_rate < 1
+    for name in ("x_adv", "success", "label_adv", "loss", "first_step", "clean_correct", "norm"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name)), name
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_answer_is_counted(row_wise, norm):
+    model, x, y = row_wise(SHAPE)
+    result = attacks.square(model, x, y, eps=1e-9, norm=norm, queries=7, eot_samples=4, transform=jitter)
+    held = result.clean_correct & ~result.success
+    assert held.any() and (result.forwards[held] == 4 * (1 + 7)).all() and (result.backwards == 0).all()
+    assert (result.forwards % 4 == 0).all() and sum(model.batches) == int(result.forwards.sum())
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 0.5)])
+def test_with_many_answers_other_draws_confirm_what_was_found(row_wise, norm, eps):
+    model, x, _ = row_wise((1, 3, 4))
+    y = model(x).argmax(1)
+    result = attacks.square(model, x, y, eps=eps, norm=norm, queries=200, eot_samples=25, transform=jitter)
+    found = result.success & result.clean_correct
+    wrong = (held_out(model, result.x_adv) != y[:, None]).double().mean(1)
+    assert found.sum() > len(x) / 2 and (wrong[found] > 0.5).double().mean() > 0.8
+    assert wrong.mean() > (held_out(model, x) != y[:, None]).double().mean() + 0.2
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_model_with_dropout_left_on(row_wise, norm):
+    model, x, y = row_wise(SHAPE)
+    random = lambda points: model(nn.functional.dropout(points, 0.1))  # noqa: E731
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    settings = {"eps": EPS[norm], "norm": norm, "queries": 20, "eot_samples": 5}
+    result, again = (attacks.square(random, x, y, **settings) for _ in range(2))
+    assert torch.equal(result.x_adv, again.x_adv) and torch.equal(torch.get_rng_state(), state)
+    assert 0 < result.attack_success_rate < 1 and (result.forwards % 5 == 0).all()
+
+
+def test_a_transform_needs_no_derivative(row_wise):
+    model, x, y = row_wise(SHAPE)
+    result = attacks.square(model, x, y, eps=0.1, queries=30, transform=lambda points, _: (points * 8).round() / 8)
+    assert result.attack_success_rate > 0.3
+    assert torch.equal(model((result.x_adv * 8).round() / 8).argmax(1), result.label_adv)
+
+
 # ---------------------------------------------------------------------------------------------------- exact promises
 
 
@@ -305,6 +384,7 @@ def test_it_works_under_inference_mode(row_wise):
         ({"eps": float("inf")}, "eps is inf"),
         ({"queries": 0}, "queries is 0"),
         ({"restarts": 0}, "restarts is 0"),
+        ({"eot_samples": 0}, "eot_samples is 0"),
         ({"p_init": 0.0}, "p_init is 0"),
         ({"p_init": 1.5}, "p_init is 1.5"),
         ({"loss": "mse"}, "'mse'"),
