@@ -6,6 +6,7 @@
 #include "neighbours/ops_cpu.cpp"
 #include "perturb/apgd/ops_cpu.cpp"
 #include "perturb/ball/ops_cpu.cpp"
+#include "perturb/fab/ops_cpu.cpp"
 #include "perturb/linf/ops_cpu.cpp"
 #include "perturb/losses/ops_cpu.cpp"
 #include "perturb/momentum/ops_cpu.cpp"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dlbench import ops
-from dlbench.attacks import checks, hyperplane
+from dlbench.attacks import checks
 from dlbench.attacks.checks import Bounds
 from dlbench.attacks.geometry import ORDER, box
 from dlbench.attacks.modes import Model, undisturbed
@@ -38,9 +38,9 @@ def fab(
     sample_ids: Tensor | None = None,
     eot_samples: int = 1,
     transform: Transform | None = None,
-    alpha_max: float = 0.1,
-    eta: float = 1.05,
-    beta: float = 0.9,
+    alpha_max: float = ops.fab.ALPHA_MAX,
+    eta: float = ops.fab.ETA,
+    beta: float = ops.fab.BETA,
     stop: Literal["success", "never"] = "success",
     rewrite: Literal["auto", "compile", "off"] = "auto",
     autocast: torch.dtype | None = None,
@@ -127,7 +127,8 @@ class Walking(Rows):
     """Points under way, a row each: [n] unless said otherwise."""
 
     radius: Tensor  # float64, of the ball, in units
-    unit: Tensor | float  # [n, C or 1, 1, ...], in which the norm measures coordinates
+    unit: Tensor | None  # [n, C or 1, 1, ...], in which the norm measures coordinates, where not all alike
+    far: Tensor  # float64, how far the points are from their samples, in units
     targets: Tensor  # [n, k], the classes to go to, whichever is nearer
     lead: Tensor  # of that class' logit over the label's, where last asked, on average over the answers
     adversarial: Tensor  # whether the label was wrong there, in most answers
@@ -163,7 +164,8 @@ class Walk(Restarts[Walking]):
         self.eps = eps
         self.seed, self.targeted, self.target_classes = seed, targeted, target_classes
         self.alpha_max, self.eta, self.beta = alpha_max, eta, beta
-        self.lower, self.upper = box(search.bounds, search.x)
+        lower, upper = box(search.bounds, search.x)
+        self.lower, self.upper = (bound.expand(search.x.shape[1:]).contiguous() for bound in (lower, upper))
 
     def _plan(self, logits: Tensor, restarts: int) -> int:
         """Chooses the classes, for each walk [N, walks, k]; what is wrong as it stands needs none."""
@@ -194,6 +196,7 @@ class Walk(Restarts[Walking]):
             points=points,
             radius=radius,
             unit=unit,
+            far=_far(points, branch.centres, unit, branch.norm),
             targets=self.targets[jobs, restart // self.restarts],
             lead=points.new_zeros(len(points)),
             adversarial=torch.zeros_like(restart, dtype=torch.bool),
@@ -222,53 +225,51 @@ class Walk(Restarts[Walking]):
 
     def _score(self, branch: Search, rows: Walking, logits: Tensor) -> Tensor:
         """Of adversarial points the nearer is the better; others, and those outside the ball, do not count."""
-        far = _length((rows.points.double() - branch.centres.double()) / rows.unit, branch.norm).squeeze(1)
         # whoever adds up the squares in another order is to find no point outside
-        counts = branch.reached(logits) & (far <= rows.radius * (1 - 2**-40))
-        return torch.where(counts, -far, -torch.inf)
+        counts = branch.reached(logits) & (rows.far <= rows.radius * (1 - 2**-40))
+        return torch.where(counts, -rows.far, -torch.inf)
 
     def _step(self, branch: Search, rows: Walking, gradient: Tensor, turn: Turn) -> None:
-        there, x, normal = rows.points.flatten(1), branch.centres.flatten(1), gradient.flatten(1)
-        finite = normal.isfinite()
-        tally = torch.stack([torch.zeros_like(rows.job)] * 3 + [(~finite).sum(1)], 1)
+        tally = rows.job.new_zeros(len(rows.job), 4)
+        rows.far = ops.fab_step_(
+            rows.points,
+            branch.centres,
+            gradient,
+            rows.lead.double(),
+            rows.adversarial,
+            lower=self.lower,
+            upper=self.upper,
+            unit=None if rows.unit is None else rows.unit.to(gradient).expand_as(gradient),
+            norm=branch.norm,
+            eta=self.eta,
+            beta=self.beta,
+            alpha_max=self.alpha_max,
+            tally=tally,
+        )
         branch.count_steps(self.oracle.answers * rows.targets.shape[1], tally)
-        normal = torch.where(finite, normal, 0.0).repeat(2, 1)
-
-        here = torch.where(rows.adversarial[:, None], x + self.beta * (there - x), there)
-        both = torch.cat([here, x])
-        lead = rows.lead.double().nan_to_num(0.0, 0.0, 0.0).repeat(2)
-        lead = lead + (normal * (both - there.repeat(2, 1))).sum(1, dtype=torch.float64)  # linearised, at both
-        lower, upper = (bound.expand_as(branch.x[:1]).flatten(1) for bound in (self.lower, self.upper))
-        unit = rows.unit
-        if isinstance(unit, Tensor):
-            unit = unit.to(both).expand_as(rows.points).flatten(1).repeat(2, 1)
-        way = hyperplane.project(both, normal, -lead, lower, upper, branch.norm, unit) - both
-        near, far = _length(way / unit, branch.norm).clamp(min=1e-8).chunk(2)
-        alpha = (near / (near + far)).clamp(max=self.alpha_max)
-        from_here, from_x = (both + self.eta * way).chunk(2)
-        ahead = (1 - alpha) * from_here + alpha * from_x
-        rows.points = torch.clamp(ahead, lower, upper).view_as(rows.points)
 
 
-def _length(vectors: Tensor, norm: str) -> Tensor:
-    """[n, 1] of vectors [n, ...]."""
-    length: Tensor = torch.linalg.vector_norm(vectors.flatten(1), ORDER[norm], dim=1, keepdim=True)
-    return length
+def _far(points: Tensor, x: Tensor, unit: Tensor | None, norm: str) -> Tensor:
+    """[n] float64, how far points [n, ...] are from their samples, in units."""
+    apart = points.double() - x.double()
+    far: Tensor = torch.linalg.vector_norm((apart if unit is None else apart / unit).flatten(1), ORDER[norm], dim=1)
+    return far
 
 
-def _distance(lead: Tensor, gradient: Tensor, unit: Tensor | float, norm: str) -> Tensor:
+def _distance(lead: Tensor, gradient: Tensor, unit: Tensor | None, norm: str) -> Tensor:
     """[n], how far the hyperplane is on which the linearised lead is 0, in units; bounds play no part."""
-    dual = torch.linalg.vector_norm((gradient * unit).flatten(1), {"linf": 1, "l2": 2}[norm], dim=1)
+    slope = gradient if unit is None else gradient * unit
+    dual = torch.linalg.vector_norm(slope.flatten(1), {"linf": 1, "l2": 2}[norm], dim=1)
     distance: Tensor = lead.abs() / dual.clamp(min=1e-12)
     return distance
 
 
-def _measure(eps: Number, points: Tensor) -> tuple[Tensor, Tensor | float]:
-    """Radii for points [n, ...] as one number each, [n], and the units in which coordinates are then measured."""
+def _measure(eps: Number, points: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Radii for points [n, ...] as one number each, [n], and the units in which coordinates are measured, if any."""
     if not isinstance(eps, Tensor):
-        return torch.full((len(points),), eps, dtype=torch.float64, device=points.device), 1.0
+        return torch.full((len(points),), eps, dtype=torch.float64, device=points.device), None
     if eps.dim() == 1:
-        return eps, 1.0
+        return eps, None
     radius = eps.flatten(1).amax(1)
     unit = eps / radius.clamp(min=torch.finfo(eps.dtype).tiny).view(-1, *[1] * (eps.dim() - 1))
     return radius, unit.clamp(min=1e-30)  # where a channel may not move, any move is too far

@@ -14,6 +14,7 @@ from dlbench.ops.attention import edge_softmax, gat_aggregate  # noqa: E402
 from dlbench.ops.balls import l1_step_, l2_step_, project_  # noqa: E402
 from dlbench.ops.convolutions import WinogradKernels, winograd_conv2d  # noqa: E402
 from dlbench.ops.edge_conv import edge_conv  # noqa: E402
+from dlbench.ops.fab import fab_step_  # noqa: E402
 from dlbench.ops.graph import Graph  # noqa: E402
 from dlbench.ops.losses import dlr_loss, margin_loss  # noqa: E402
 from dlbench.ops.momentum import momentum_step_  # noqa: E402
@@ -37,6 +38,7 @@ __all__ = [
     "dlr_loss",
     "edge_conv",
     "edge_softmax",
+    "fab_step_",
     "gat_aggregate",
     "knn_graph",
     "l1_step_",

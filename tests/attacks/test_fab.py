@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from dlbench import attacks
-from dlbench.attacks import hyperplane
 from dlbench.attacks.geometry import distance
+from dlbench.ops.reference import hyperplane
 
 from .conftest import D, held_out, jitter
 
@@ -162,7 +162,7 @@ def test_the_boundary_is_that_of_the_mean_of_the_answers(row_wise, norm, targete
 
     def watched(answers):
         def several(points):
-            seen.setdefault(answers, []).append(points.detach()[::answers])
+            seen.setdefault(answers, []).append(points.detach()[::answers].clone())
             which = torch.arange(len(points)) % answers
             scale = torch.tensor([0.5, 1.0, 1.5]).double()[which, None] if answers > 1 else 1.0
             offset = torch.eye(4).double()[which] - 1 / 3 if answers > 1 else 0.0

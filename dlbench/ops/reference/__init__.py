@@ -16,6 +16,7 @@ from dlbench.ops.reference.apgd import apgd_step_
 from dlbench.ops.reference.attention import edge_softmax, edge_total, gat_aggregate, gat_aggregate_backward
 from dlbench.ops.reference.balls import l1_step_, l2_step_, project_
 from dlbench.ops.reference.convolutions import winograd_conv2d
+from dlbench.ops.reference.fab import fab_step_
 from dlbench.ops.reference.losses import dlr_loss, margin_loss, scatter_slopes
 from dlbench.ops.reference.momentum import momentum_step_
 from dlbench.ops.reference.neighbours import nearest, neighbour_count
@@ -34,6 +35,7 @@ __all__ = [
     "dlr_loss",
     "edge_softmax",
     "edge_total",
+    "fab_step_",
     "gat_aggregate",
     "gat_aggregate_backward",
     "l1_step_",

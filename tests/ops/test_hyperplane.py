@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog, minimize
 
-from dlbench.attacks import hyperplane
+from dlbench.ops.reference import hyperplane
 
 NORMS = {"linf": np.inf, "l2": 2}
 LOWER, UPPER = torch.zeros(()), torch.ones(())
