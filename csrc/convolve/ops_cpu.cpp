@@ -15,9 +15,11 @@ using OptionalTensor = std::optional<at::Tensor>;
 constexpr int64_t kSerialProducts = 1 << 16;  // at one point, below which threads cost more than they save
 
 at::Tensor winograd_conv2d(const at::Tensor& x_, const at::Tensor& kernels_, const at::Tensor&,
-                           const OptionalTensor& bias_, const OptionalTensor& gate_, c10::SymInt features_, bool relu) {
+                           const OptionalTensor& bias_, const OptionalTensor& gate_, c10::SymInt features_,
+                           int64_t padding, bool relu) {
   const int64_t features = features_.expect_int();
   TORCH_CHECK_TYPE(x_.scalar_type() == at::kFloat, "x must be float32, not ", x_.scalar_type());
+  TORCH_CHECK_VALUE(padding >= 0 && padding <= 2, "padding must be 0, 1 or 2, not ", padding);
   TORCH_CHECK_VALUE(x_.dim() == 4, "x must have shape [images, channels, height, width], not ", x_.sizes());
   const at::Tensor x = x_.contiguous(at::MemoryFormat::ChannelsLast), kernels = kernels_.contiguous();
   const int64_t channels = x.size(1), panels = (features + kPanel - 1) / kPanel;
@@ -32,7 +34,10 @@ at::Tensor winograd_conv2d(const at::Tensor& x_, const at::Tensor& kernels_, con
   };
   const at::Tensor bias = prepared("bias", bias_, {features}, at::MemoryFormat::Contiguous);
   const at::Tensor gate = prepared("gate", gate_, x.sizes(), at::MemoryFormat::ChannelsLast);
-  const at::Tensor out = fresh({x.size(0), x.size(2), x.size(3), features}, x.options());
+  const int64_t least = std::min(x.size(2), x.size(3)) + 2 * padding;
+  TORCH_CHECK_VALUE(least >= 3 || x.numel() == 0, "x ", x.sizes(), " within a border of ", padding, " must not be smaller than 3x3");
+  const auto out_size = [&](int64_t size) { return std::max<int64_t>(0, size == 0 ? 0 : size + 2 * padding - 2); };
+  const at::Tensor out = fresh({x.size(0), out_size(x.size(2)), out_size(x.size(3)), features}, x.options());
   const Winograd task{x.const_data_ptr<float>(),
                       gate.defined() ? gate.const_data_ptr<float>() : nullptr,
                       kernels.const_data_ptr<float>(),
@@ -43,6 +48,7 @@ at::Tensor winograd_conv2d(const at::Tensor& x_, const at::Tensor& kernels_, con
                       x.size(3),
                       channels,
                       features,
+                      padding,
                       relu};
   if (out.numel() > 0) {
     const bool serial = task.tiles() * channels * features < kSerialProducts;

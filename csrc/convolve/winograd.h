@@ -1,4 +1,4 @@
-// Convolutions of 3x3, of stride 1 and with a border of zeros, as Winograd has them (Lavin & Gray, CVPR 2016,
+// Convolutions of 3x3 and stride 1, within a border of zeros, as Winograd has them (Lavin & Gray, CVPR 2016,
 // arXiv:1509.09308): a tile of 4x4 outputs and the 6x6 inputs around it, a patch, are polynomials, which are multiplied
 // at 36 points, where 144 products would be needed otherwise.
 //
@@ -21,12 +21,15 @@ struct Winograd {
   const float* gate;     // of the same shape: where it is not positive, x counts as 0; or null
   const float* kernels;  // [panels, kPoints, channels, kPanel], at the points, zeros beyond the last feature
   const float* bias;     // [features], or null
-  float* out;            // [images, height, width, features]
+  float* out;            // [images, out_height(), out_width(), features]
   int64_t images, height, width, channels, features;
-  bool relu;  // negative outputs become 0
+  int64_t padding;  // how wide the border is
+  bool relu;        // negative outputs become 0
 
-  int64_t rows() const { return (height + kTile - 1) / kTile; }
-  int64_t columns() const { return (width + kTile - 1) / kTile; }
+  int64_t out_height() const { return height + 2 * padding - 2; }
+  int64_t out_width() const { return width + 2 * padding - 2; }
+  int64_t rows() const { return (out_height() + kTile - 1) / kTile; }
+  int64_t columns() const { return (out_width() + kTile - 1) / kTile; }
   int64_t tiles() const { return images * rows() * columns(); }
 };
 

@@ -16,23 +16,24 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 Tensor call(const Tensor& x, const Tensor& kernels, const Tensor& back, const OptionalTensor& bias,
-            const OptionalTensor& gate, c10::SymInt features, bool relu) {
+            const OptionalTensor& gate, c10::SymInt features, int64_t padding, bool relu) {
   using Schema = Tensor(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
-                        c10::SymInt, bool);
+                        c10::SymInt, int64_t, bool);
   static const auto op =
       c10::Dispatcher::singleton().findSchemaOrThrow("dlbench::winograd_conv2d", "").typed<Schema>();
-  return op.call(x, kernels, back, bias, gate, std::move(features), relu);
+  return op.call(x, kernels, back, bias, gate, std::move(features), padding, relu);
 }
 
 class WinogradConv : public torch::autograd::Function<WinogradConv> {
  public:
   static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& kernels, const Tensor& back,
                         const OptionalTensor& bias, const OptionalTensor& gate, const c10::SymInt& features,
-                        bool relu) {
+                        int64_t padding, bool relu) {
     const at::AutoDispatchBelowADInplaceOrView below;
-    const Tensor out = call(x, kernels, back, bias, gate, features, relu);
+    const Tensor out = call(x, kernels, back, bias, gate, features, padding, relu);
     ctx->save_for_backward({kernels, back, gate.value_or(Tensor()), relu ? out : Tensor()});
     ctx->saved_data["channels"] = x.sym_size(1);
+    ctx->saved_data["padding"] = padding;
     return out;
   }
 
@@ -40,20 +41,21 @@ class WinogradConv : public torch::autograd::Function<WinogradConv> {
     const variable_list saved = ctx->get_saved_variables();
     const Tensor kernels = saved[0], back = saved[1], gate = saved[2], out = saved[3];
     const OptionalTensor open = out.defined() ? OptionalTensor(out.detach()) : std::nullopt;
-    Tensor of_x = call(grads[0], back, kernels, std::nullopt, open, ctx->saved_data["channels"].toSymInt(), false);
+    Tensor of_x = call(grads[0], back, kernels, std::nullopt, open, ctx->saved_data["channels"].toSymInt(),
+                       2 - ctx->saved_data["padding"].toInt(), false);
     if (gate.defined()) of_x = of_x * (gate > 0);
-    return {of_x, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+    return {of_x, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
 
 Tensor winograd_conv2d(const Tensor& x, const Tensor& kernels, const Tensor& back, const OptionalTensor& bias,
-                       const OptionalTensor& gate, c10::SymInt features, bool relu) {
+                       const OptionalTensor& gate, c10::SymInt features, int64_t padding, bool relu) {
   const bool asked = at::GradMode::is_enabled();
   TORCH_CHECK_NOT_IMPLEMENTED(!asked || !(kernels.requires_grad() || (bias && bias->requires_grad())),
                               "winograd_conv2d has derivatives with respect to x only; its kernels and bias are fixed");
-  if (asked && x.requires_grad()) return WinogradConv::apply(x, kernels, back, bias, gate, features, relu);
+  if (asked && x.requires_grad()) return WinogradConv::apply(x, kernels, back, bias, gate, features, padding, relu);
   const at::AutoDispatchBelowADInplaceOrView below;
-  return call(x, kernels, back, bias, gate, std::move(features), relu);
+  return call(x, kernels, back, bias, gate, std::move(features), padding, relu);
 }
 
 TORCH_LIBRARY_IMPL(dlbench, Autograd, m) { m.impl("winograd_conv2d", winograd_conv2d); }

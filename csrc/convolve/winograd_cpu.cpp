@@ -71,17 +71,18 @@ struct Place {
 // A tile's patch at the points: row `tile` of the matrix of each point, the matrices `apart` floats from each other.
 void transform_patch(const Winograd& task, const Place& place, float* patch, int64_t apart) {
   const int64_t stride = task.width * task.channels;
-  const int64_t corner = (place.image * task.height + place.top - 1) * stride + (place.left - 1) * task.channels;
+  const int64_t top = place.top - task.padding, begin = place.left - task.padding;
+  const int64_t corner = (place.image * task.height + top) * stride + begin * task.channels;
   const auto inside = [](int64_t at, int64_t size) { return at >= 0 && at < size; };
   for (int64_t c = 0; c < task.channels; c += kWide) {
     const int64_t left = task.channels - c;
     Vector half[kPatch][kPatch];  // evaluated down the columns: [column][point]
     for (int j = 0; j < kPatch; ++j) {
       Vector d[kPatch];
-      const bool column = inside(place.left - 1 + j, task.width);
+      const bool column = inside(begin + j, task.width);
       for (int i = 0; i < kPatch; ++i) {
         d[i] = Vector{};
-        if (!column || !inside(place.top - 1 + i, task.height)) continue;
+        if (!column || !inside(top + i, task.height)) continue;
         const int64_t at = corner + i * stride + j * task.channels + c;
         d[i] = load_part(task.x + at, left);
         if (task.gate != nullptr) d[i] = load_part(task.gate + at, left) > 0 ? d[i] : Vector{};
@@ -135,9 +136,9 @@ void multiply(const float* matrix, int64_t rows, int64_t stride, const float* ke
 
 // A panel's features of a tile, from their values at the points.
 void write_tile(const Winograd& task, const Place& place, const float* product, int64_t apart, int64_t feature) {
-  const int64_t height = std::min<int64_t>(kTile, task.height - place.top);
-  const int64_t width = std::min<int64_t>(kTile, task.width - place.left);
-  const int64_t pixel = (place.image * task.height + place.top) * task.width + place.left;
+  const int64_t height = std::min<int64_t>(kTile, task.out_height() - place.top);
+  const int64_t width = std::min<int64_t>(kTile, task.out_width() - place.left);
+  const int64_t pixel = (place.image * task.out_height() + place.top) * task.out_width() + place.left;
   for (int64_t k = 0; k < kPanel && feature + k < task.features; k += kWide) {
     const int64_t left = task.features - feature - k;
     const Vector bias = task.bias ? load_part(task.bias + feature + k, left) : Vector{};
@@ -154,7 +155,7 @@ void write_tile(const Winograd& task, const Place& place, const float* product, 
       for (int j = 0; j < width; ++j) {
         Vector value = out[j] + bias;
         if (task.relu) value = value < 0 ? Vector{} : value;
-        store_part(task.out + (pixel + i * task.width + j) * task.features + feature + k, left, value);
+        store_part(task.out + (pixel + i * task.out_width() + j) * task.features + feature + k, left, value);
       }
     }
   }

@@ -109,9 +109,9 @@ class WinogradConv2d(nn.Module):
         self.bias = None if conv.bias is None else conv.bias.detach()
         self.relu = False  # whether the rectifier after it is part of it
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, C, h, w] of any float type, as autocast may have it, to [n, K, h, w] float32."""
-        return ops.winograd_conv2d(x.float(), self.kernels, self.bias, relu=self.relu)
+    def forward(self, x: Tensor, padding: int = 1) -> Tensor:
+        """[n, C, h, w] of any float type, as autocast may have it, to [n, K, h', w'] float32."""
+        return ops.winograd_conv2d(x.float(), self.kernels, self.bias, padding=padding, relu=self.relu)
 
 
 def put_winograd(model: nn.Module) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dlbench.attacks import checks
 from dlbench.attacks.checks import Bounds
+from dlbench.attacks.local import Nearby, cells
 from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.oracle import Oracle, Transform, oracles
 from dlbench.attacks.randomness import signs, uniform
@@ -135,6 +136,7 @@ class Searching(Rows):
     gain: Tensor  # [n], its loss, to be raised
     eps: Number  # of the ball: a number, or a row each
     corners: Tensor  # [n, 2, C, H, W] the lowest and the highest point of ball and bounds, or [n, 0]
+    place: Tensor  # [n, 2] first row and column of the window in which the points differ from the best
 
 
 class Windows(Restarts[Searching]):
@@ -174,6 +176,7 @@ class Windows(Restarts[Searching]):
             gain=torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device),
             eps=of(self.eps, jobs),
             corners=x.new_empty(len(x), 0),
+            place=restart.new_zeros(len(x), 2),
         )
         rows.points = self._first(branch, rows)
         return rows
@@ -184,13 +187,21 @@ class Windows(Restarts[Searching]):
 
     def _ask(self, branch: Search, rows: Searching, turn: Turn) -> Tensor:
         """The losses that the rows' points raise."""
-        return branch.sign * branch.visit(rows.points, self.oracle.look(rows.points, *self._moment(branch, rows)))
+        return branch.sign * branch.visit(rows.points, self._logits(branch, rows))
+
+    def _logits(self, branch: Search, rows: Searching) -> Tensor:
+        """What the model says to the rows' points."""
+        return self.oracle.look(rows.points, *self._moment(branch, rows))
 
     def _step(self, branch: Search, rows: Searching, gradient: Tensor, turn: Turn) -> None:
         better = gradient > rows.gain
-        rows.best = torch.where(better[:, None, None, None], rows.points, rows.best)
         rows.gain = torch.where(better, gradient.double(), rows.gain)
+        self._accept(rows, better)
         rows.points = self._changed(branch, rows, turn.kind)
+
+    def _accept(self, rows: Searching, better: Tensor) -> None:
+        """The rows' points become their best where a mask [n] says so."""
+        rows.best = torch.where(better[:, None, None, None], rows.points, rows.best)
 
     def _moment(self, branch: Search, rows: Searching) -> tuple[Tensor, Tensor]:
         """The same for all queries of a restart: transforms that change would hide what a window does."""
@@ -201,13 +212,31 @@ class Windows(Restarts[Searching]):
         ids, moment = super()._moment(branch, rows)
         return uniform(self.seed, moment + ahead, ids, shape, rows.best.dtype)
 
-    def _cells(self, drawn: Tensor, side: int) -> Tensor:
-        """The cells [n, channels, side²] of a window at places drawn [n, 2]."""
-        return place(drawn, side, self.height, self.width)[:, None].expand(-1, self.channels, -1)
+    def _placed(self, drawn: Tensor, side: int) -> Tensor:
+        """The first rows and columns [n, 2] of windows at places drawn [n, 2] in [-1, 1)."""
+        return placed(drawn, side, self.height, self.width)
+
+    def _cells(self, place: Tensor, side: int) -> Tensor:
+        """The cells [n, channels, side²] of windows at places [n, 2], counted along the rows of an image."""
+        corner = place[:, 0] * self.width + place[:, 1]
+        return cells(corner, side, side, self.width)[:, None].expand(-1, self.channels, -1)
 
 
 class LinfWindows(Windows):
     """Every pixel at x - eps or x + eps, as far as the bounds allow."""
+
+    def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Searching:
+        self.nearby, self.side = Nearby(), 0
+        return super()._start(branch, jobs, restart)
+
+    def _logits(self, branch: Search, rows: Searching) -> Tensor:
+        """By the window alone where that is faster."""
+        when = self._moment(branch, rows)
+        return self.nearby.look(self.oracle, rows.points, rows.best, rows.place, self.side, *when)
+
+    def _accept(self, rows: Searching, better: Tensor) -> None:
+        super()._accept(rows, better)
+        self.nearby.settle(better)
 
     def _first(self, branch: Search, rows: Searching) -> Tensor:
         """Vertical stripes."""
@@ -219,11 +248,12 @@ class LinfWindows(Windows):
     def _changed(self, branch: Search, rows: Searching, side: int) -> Tensor:
         """A window all low or all high, channel by channel."""
         drawn = self._draw(branch, rows, 1, 2 + self.channels)
-        cells, down = self._cells(drawn[:, :2], side), drawn[:, 2:, None] < 0
-        before, low, high = (images.flatten(2).gather(2, cells) for images in (rows.best, *rows.corners.unbind(1)))
+        rows.place, self.side = self._placed(drawn[:, :2], side), side
+        window, down = self._cells(rows.place, side), drawn[:, 2:, None] < 0
+        before, low, high = (images.flatten(2).gather(2, window) for images in (rows.best, *rows.corners.unbind(1)))
         idle = (torch.where(down, low, high) == before).flatten(1).all(1)  # the opposite then changes every pixel
         after = torch.where(down ^ idle[:, None, None], low, high)
-        return rows.best.flatten(2).scatter(2, cells, after).view_as(rows.best)
+        return rows.best.flatten(2).scatter(2, window, after).view_as(rows.best)
 
 
 class L2Windows(Windows):
@@ -245,7 +275,7 @@ class L2Windows(Windows):
         """What two windows hold of the perturbation, and what eps leaves unused, put into the first of them."""
         side = min(max(side + (side + 1) % 2, 3), self.height, self.width)
         drawn = self._draw(branch, rows, 1, 5 + self.channels)
-        first, second = self._cells(drawn[:, 0:2], side), self._cells(drawn[:, 2:4], side)
+        first, second = (self._cells(self._placed(pair, side), side) for pair in (drawn[:, 0:2], drawn[:, 2:4]))
         delta = (rows.best - branch.centres).flatten(2)
         unused = each(rows.eps, delta) ** 2 - delta.square().sum((1, 2), keepdim=True)
 
@@ -264,11 +294,9 @@ class L2Windows(Windows):
         return branch.project(branch.centres + delta, rows.eps)
 
 
-def place(drawn: Tensor, side: int, height: int, width: int) -> Tensor:
-    """The cells [n, side²] of a square at places drawn [n, 2] in [-1, 1), counted along the rows of the image."""
-    run = torch.arange(side, device=drawn.device)
-    top, left = _among(height - side + 1, drawn[:, :1]), _among(width - side + 1, drawn[:, 1:])
-    return (((top + run) * width)[:, :, None] + (left + run)[:, None, :]).flatten(1)
+def placed(drawn: Tensor, side: int, height: int, width: int) -> Tensor:
+    """The first rows and columns [n, 2] of squares at places drawn [n, 2] in [-1, 1)."""
+    return torch.stack([_among(height - side + 1, drawn[:, 0]), _among(width - side + 1, drawn[:, 1])], 1)
 
 
 def bumps(side: int, drawn: Tensor) -> Tensor:

@@ -41,8 +41,10 @@ class WinogradKernels:
         return cls(_packed(weight), _packed(weight.flip(2, 3).transpose(0, 1)), weight.shape[0])
 
 
-def winograd_conv2d(x: Tensor, kernels: WinogradKernels, bias: Tensor | None = None, *, relu: bool = False) -> Tensor:
-    """``conv2d(x, weight, bias, padding=1)`` of weights 3x3, with a quarter of the products.
+def winograd_conv2d(
+    x: Tensor, kernels: WinogradKernels, bias: Tensor | None = None, *, padding: int = 1, relu: bool = False
+) -> Tensor:
+    """``conv2d(x, weight, bias, padding=padding)`` of weights 3x3, with a quarter of the products.
 
     Outputs are computed in tiles of 4x4, each from its 6x6 inputs' values at 36 points (Lavin & Gray, CVPR 2016,
     arXiv:1509.09308). Rounding errors are about ten times those of sums of products; an input that is not finite spoils
@@ -53,10 +55,11 @@ def winograd_conv2d(x: Tensor, kernels: WinogradKernels, bias: Tensor | None = N
         x: [N, C, H, W] float32; it is read in channels-last order, and copied into it where it is in another.
         kernels: of weights [K, C, 3, 3].
         bias: [K] float32.
+        padding: how many zeros there are around x: 0, 1 or 2.
         relu: negative outputs become 0.
 
     Returns:
-        [N, K, H, W] float32, channels-last.
+        [N, K, H + 2 * padding - 2, W + 2 * padding - 2] float32, channels-last.
 
     Raises:
         TypeError: another type than float32.
@@ -72,10 +75,16 @@ def winograd_conv2d(x: Tensor, kernels: WinogradKernels, bias: Tensor | None = N
             f"bias is {bias.dtype} of shape {list(bias.shape)}; for these kernels it must be float32 of shape "
             f"[{kernels.features}]"
         )
+    if padding not in (0, 1, 2):
+        raise ValueError(f"padding is {padding!r}; it must be 0, 1 or 2")
+    if x.numel() and min(x.shape[2:]) + 2 * padding < 3:
+        raise ValueError(f"x has shape {list(x.shape)}; with padding={padding} its images are smaller than the kernel")
     for name, tensor in (("kernels", kernels.ahead), ("bias", bias)):
         if tensor is not None and tensor.device != x.device:
             raise ValueError(f"{name} is on {tensor.device} but x is on {x.device}; move it there")
-    out: Tensor = torch.ops.dlbench.winograd_conv2d(x, kernels.ahead, kernels.back, bias, None, kernels.features, relu)
+    out: Tensor = torch.ops.dlbench.winograd_conv2d(
+        x, kernels.ahead, kernels.back, bias, None, kernels.features, padding, relu
+    )
     return out
 
 
@@ -89,9 +98,16 @@ def _packed(weight: Tensor) -> Tensor:
 
 
 def _fake(
-    x: Tensor, kernels: Tensor, back: Tensor, bias: Tensor | None, gate: Tensor | None, features: int, relu: bool
+    x: Tensor,
+    kernels: Tensor,
+    back: Tensor,
+    bias: Tensor | None,
+    gate: Tensor | None,
+    features: int,
+    padding: int,
+    relu: bool,
 ) -> Tensor:
-    shape = (x.shape[0], features, *x.shape[2:])
+    shape = (x.shape[0], features, *(size + 2 * padding - 2 if size else 0 for size in x.shape[2:]))
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
@@ -23,8 +23,8 @@ def made(images, channels, features, height, width, seed=0):
     return x, weight, torch.randn(features, generator=random)
 
 
-def direct(x, weight, bias, relu):
-    out = F.conv2d(x.double(), weight.double(), None if bias is None else bias.double(), padding=1)
+def direct(x, weight, bias, relu, padding=1):
+    out = F.conv2d(x.double(), weight.double(), None if bias is None else bias.double(), padding=padding)
     return out.relu() if relu else out
 
 
@@ -37,14 +37,16 @@ def direct(x, weight, bias, relu):
     width=SIDES,
     biased=st.booleans(),
     relu=st.booleans(),
+    padding=st.sampled_from([0, 1, 1, 2]),
     seed=st.integers(0, 999),
 )
-def test_any_shape_forth_and_back(images, channels, features, height, width, biased, relu, seed):
+def test_any_shape_forth_and_back(images, channels, features, height, width, biased, relu, padding, seed):
+    assume(min(height, width) + 2 * padding >= 3)
     x, weight, bias = made(images, channels, features, height, width, seed)
     bias = bias if biased else None
     x.requires_grad_()
-    out = winograd_conv2d(x, WinogradKernels.of(weight), bias, relu=relu)
-    want = direct(x, weight, bias, relu)
+    out = winograd_conv2d(x, WinogradKernels.of(weight), bias, padding=padding, relu=relu)
+    want = direct(x, weight, bias, relu, padding)
     assert out.dtype == torch.float32 and out.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(out.double(), want, rtol=2e-4, atol=2e-4)
 
@@ -60,7 +62,7 @@ def test_the_reference_is_the_convolution_in_float64(relu):
     x, weight, bias = made(2, 5, 9, 6, 7)
     kernels = WinogradKernels.of(weight)
     x, bias, gate = x.double(), bias.double(), torch.randn(2, 5, 6, 7)
-    out = reference.winograd_conv2d(x, kernels.ahead.double(), kernels.back, bias, gate, kernels.features, relu)
+    out = reference.winograd_conv2d(x, kernels.ahead.double(), kernels.back, bias, gate, kernels.features, 1, relu)
     # the kernels at the points are float32
     torch.testing.assert_close(out, direct(x * (gate > 0), weight, bias, relu), rtol=1e-5, atol=1e-5)
 
@@ -71,7 +73,7 @@ def test_the_operator_is_the_reference(features):
     kernels, gate = WinogradKernels.of(weight), torch.randn(2, 19, 6, 9)
     for arguments in ((bias, gate), (None, gate), (bias, None), (None, None)):
         for relu in (False, True):
-            rest = (kernels.ahead, kernels.back, *arguments, kernels.features, relu)
+            rest = (kernels.ahead, kernels.back, *arguments, kernels.features, 1, relu)
             out, want = torch.ops.dlbench.winograd_conv2d(x, *rest), reference.winograd_conv2d(x, *rest)
             torch.testing.assert_close(out, want, rtol=2e-4, atol=2e-4)
 
@@ -124,7 +126,7 @@ def test_opcheck_and_compilation():
     kernels = WinogradKernels.of(weight)
     x.requires_grad_()
     for relu in (False, True):
-        arguments = (x, kernels.ahead, kernels.back, bias, None, kernels.features, relu)
+        arguments = (x, kernels.ahead, kernels.back, bias, None, kernels.features, 1, relu)
         torch.library.opcheck(torch.ops.dlbench.winograd_conv2d.default, arguments, rtol=1e-4, atol=1e-4)
     layer = lambda x: winograd_conv2d(x * 2, kernels, bias, relu=True).sum()  # noqa: E731
     torch._dynamo.reset()
@@ -139,10 +141,16 @@ def test_refusals_say_what_was_given():
         ((x[0], kernels), ValueError, r"x has shape \[3, 4, 4\]; for these kernels it must be \[N, 3, H, W\]"),
         ((x[:, :2], kernels), ValueError, r"x has shape \[1, 2, 4, 4\]"),
         ((x.to("meta"), kernels), ValueError, "kernels is on cpu but x is on meta"),
+        (
+            (x[..., :2, :], kernels, None, 0),
+            ValueError,
+            r"x has shape \[1, 3, 2, 4\]; with padding=0 its images are smaller",
+        ),
+        ((x, kernels, None, 3), ValueError, "padding is 3; it must be 0, 1 or 2"),
         ((x, kernels, torch.zeros(4)), ValueError, r"bias is torch.float32 of shape \[4\]; .* \[5\]"),
     ]:
         with pytest.raises(error, match=says):
-            winograd_conv2d(*arguments)
+            winograd_conv2d(*arguments[:3], **({"padding": arguments[3]} if len(arguments) > 3 else {}))
     with pytest.raises(ValueError, match=r"weight has shape \[5, 3, 5, 5\]; it must be"):
         WinogradKernels.of(torch.zeros(5, 3, 5, 5))
     if status().implementation == "native":

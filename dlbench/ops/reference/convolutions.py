@@ -17,16 +17,23 @@ TO_OUTPUTS = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 
 
 
 def winograd_conv2d(
-    x: Tensor, kernels: Tensor, back: Tensor, bias: Tensor | None, gate: Tensor | None, features: int, relu: bool
+    x: Tensor,
+    kernels: Tensor,
+    back: Tensor,
+    bias: Tensor | None,
+    gate: Tensor | None,
+    features: int,
+    padding: int,
+    relu: bool,
 ) -> Tensor:
     """A convolution of 3x3 by its values at 36 points; see ``csrc/convolve/winograd.h``."""
     if gate is not None:
         x = x * (gate > 0)
-    height, width = x.shape[2:]
+    height, width = (max(size + 2 * padding - 2, 0) if size else 0 for size in x.shape[2:])
     if height == 0 or width == 0:
         return x.new_empty(x.shape[0], features, height, width)
     to_patch, to_outputs = (x.new_tensor(matrix) for matrix in (OF_PATCH, TO_OUTPUTS))
-    padded = F.pad(x, (1, 1 + -width % TILE, 1, 1 + -height % TILE))
+    padded = F.pad(x, (padding, padding + -width % TILE, padding, padding + -height % TILE))
     patches = padded.unfold(2, PATCH, TILE).unfold(3, PATCH, TILE)  # [n, c, rows, columns, 6, 6]
     values = torch.einsum("pi,qj,ncyxij->pqnyxc", to_patch, to_patch, patches)
     unpacked = kernels.permute(1, 2, 0, 3).flatten(2)[..., :features].reshape(PATCH, PATCH, x.shape[1], features)
