@@ -15,6 +15,7 @@
 #include "fresh.h"
 #include "perturb/ball/ball.h"
 #include "perturb/linf/linf_step.h"
+#include "perturb/linf/short_way.h"
 #include "philox.h"
 
 #define DLBENCH_TEXT_OF(x) #x
@@ -149,4 +150,5 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
   m.def("release_memory", dlbench::release_memory, "Frees what is kept for outputs to come; how many bytes that were.");
   m.def("self_test", dlbench::self_test, "What fails of a few cases with known answers; [] where all is well.");
   dlbench::bind_graph(m);
+  dlbench::bind_short_way(m);
 }

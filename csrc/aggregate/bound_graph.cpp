@@ -4,13 +4,14 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/Exceptions.h>
-#include <torch/csrc/autograd/python_variable.h>
 
 #include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
 #include <string_view>
+
+#include "from_python.h"
 
 namespace dlbench {
 namespace {
@@ -26,17 +27,9 @@ int64_t version_of(const at::Tensor& t) {
   return version.enabled() ? version.current_version() : 0;
 }
 
-bool is_float(const at::Tensor& t) {
-  const at::ScalarType type = t.scalar_type();
-  return type == at::kFloat || type == at::kDouble || type == at::kBFloat16 || type == at::kHalf;
-}
-
 OptionalTensor tensor_or_none(py::handle object) {
   return object.is_none() ? std::nullopt : OptionalTensor(THPVariable_Unpack(object.ptr()));
 }
-
-// Tensors whose class has no say in what is done to them.
-bool is_plain(py::handle object) { return THPVariable_CheckExact(object.ptr()); }
 
 class BoundGraph {
  public:

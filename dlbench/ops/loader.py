@@ -84,6 +84,14 @@ def bound(rowptr: torch.Tensor, col: torch.Tensor, edge_id: torch.Tensor | None,
     return _module and _module.BoundGraph(rowptr, col, edge_id, num_src)
 
 
+def short_way(name: str) -> Any:
+    """A function of the extension that does what an operator does, for the usual arguments; one that declines all where
+    the reference serves.
+    """
+    load()
+    return getattr(_module, name) if _module else lambda *_: False
+
+
 def release_memory() -> int:
     """Gives back to the system what native operators on a CPU keep for outputs to come.
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlbench.ops import linf_step_, reference, status
+from dlbench.ops import linf_step_, perturb, reference, status
 
 STATES = {torch.float32: np.float32, torch.float64: np.float64}
 GRADIENTS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -400,3 +400,30 @@ def test_the_raw_operator_is_safe_too():
             torch.ops.dlbench.linf_step_(*arguments)
     with pytest.raises(TypeError):
         torch.ops.dlbench.linf_step_(x, x, x.int(), 0.1, 0.1, 0.0, 1.0)
+
+
+def test_the_short_way_takes_the_same_step_or_none():
+    short = perturb._short_step
+    x, grad = torch.rand(3, 50), torch.randn(3, 50)
+    usual = (0.1, 0.03, 0.0, 1.0)
+    want = x.clone()
+    torch.ops.dlbench.linf_step_(want, x, grad, *usual)
+    if status().implementation == "native":
+        got = x.clone()
+        assert short(got, x, grad, *usual) and torch.equal(got, want) and not torch.equal(got, x)
+        version = got._version
+        assert short(got, x, grad.bfloat16(), *usual) and got._version > version
+    for arguments in [
+        (x.half(), x.half(), grad, *usual),
+        (x.clone(), x.double(), grad, *usual),
+        (x.clone(), x, grad[:2], *usual),
+        (x.clone(), x, grad.to("meta"), *usual),
+        (x.clone(), x, grad.int(), *usual),
+        (x.clone(), x, torch.nn.Parameter(grad), *usual),
+        (x.clone().requires_grad_(), x, grad, *usual),
+        (x.clone(), x, None, *usual),
+        *((x.clone(), x, grad, *(bad if at == i else value for at, value in enumerate(usual)))
+          for i, bad in ((0, -1.0), (0, torch.nan), (0, torch.inf), (1, torch.nan), (2, 2.0), (3, torch.nan), (0, torch.rand(3)), (1, 1))),
+    ]:  # fmt: skip
+        before = arguments[0].detach().clone()
+        assert not short(*arguments) and torch.equal(arguments[0].detach(), before)
