@@ -131,6 +131,11 @@ def test_levers(benchmark, problem, steps, monkeypatch):
             attacks.pgd(net, x, y, **settings | {"rewrite": "off"})
         net.zero_grad()
 
+    def direct_convolutions():
+        with monkeypatch.context() as patch:
+            patch.setattr(attacks.forms, "put_winograd", lambda model: False)
+            attacks.pgd(net, x, y, **settings)
+
     def eager_step():
         with monkeypatch.context() as patch:
             patch.setattr(climb.ops, "linf_step_", eager_linf_step_)
@@ -139,6 +144,7 @@ def test_levers(benchmark, problem, steps, monkeypatch):
     rivals = {
         "without cycle stop": without(stop="success"),
         "without rewriting": without(rewrite="off"),
+        "without Winograd": direct_convolutions,
         "without leaving": without(compact=False),
         "without any": without(compact=False, rewrite="off", stop="success"),
         "with gradients of parameters, no rewriting": parameters_too,

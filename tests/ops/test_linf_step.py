@@ -413,6 +413,7 @@ def test_the_short_way_takes_the_same_step_or_none():
         assert short(got, x, grad, *usual) and torch.equal(got, want) and not torch.equal(got, x)
         version = got._version
         assert short(got, x, grad.bfloat16(), *usual) and got._version > version
+    impossible = [(0, -1.0), (0, torch.nan), (0, torch.inf), (1, torch.nan), (2, 2.0), (3, torch.nan), (0, x), (1, 1)]
     for arguments in [
         (x.half(), x.half(), grad, *usual),
         (x.clone(), x.double(), grad, *usual),
@@ -422,8 +423,7 @@ def test_the_short_way_takes_the_same_step_or_none():
         (x.clone(), x, torch.nn.Parameter(grad), *usual),
         (x.clone().requires_grad_(), x, grad, *usual),
         (x.clone(), x, None, *usual),
-        *((x.clone(), x, grad, *(bad if at == i else value for at, value in enumerate(usual)))
-          for i, bad in ((0, -1.0), (0, torch.nan), (0, torch.inf), (1, torch.nan), (2, 2.0), (3, torch.nan), (0, torch.rand(3)), (1, 1))),
-    ]:  # fmt: skip
+        *((x.clone(), x, grad, *usual[:i], bad, *usual[i + 1 :]) for i, bad in impossible),
+    ]:
         before = arguments[0].detach().clone()
         assert not short(*arguments) and torch.equal(arguments[0].detach(), before)
