@@ -4,7 +4,8 @@
 //
 // Where no places are wanted, the larger of two reals is one instruction, which loses NaNs. So some rows are reduced by
 // that, and once more with care, which takes longer than the first time, if there was a NaN among their messages, or an
-// infinity: 0 times either is NaN, and stays so in a sum, which is one instruction as well.
+// infinity: 0 times either is NaN, and stays so in a sum, which is one instruction as well. Where the graph has many more
+// edges than sources, which are close at hand, these are looked at first, and their messages need not be.
 #include "aggregate/aggregate_strips.h"
 #include "perturb/bits.h"
 
@@ -131,14 +132,78 @@ using Max = Extremum<false, Lanes, Vectors, kind>;
 template <int Lanes, int Vectors, Weights kind>
 using PlacedMax = Extremum<true, Lanes, Vectors, kind>;
 
+// Of finite features and weights, whose messages are no NaNs.
+template <bool least, int Lanes, int Vectors, Weights kind>
+struct PlainExtremum {
+  template <typename Element, typename Index>
+  static void run(const Strip<Vectors, Element, Index>& strip, Mark begin, Mark end) {
+    using Real = Widened<Element>;
+    using Reals = VectorOf<Lanes, Real>;
+    const auto& task = strip.task;
+    task.graph.between(begin, end, [&](int64_t row, int64_t first, int64_t last, int64_t chunk) {
+      Reals best[Vectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) best[v] = Reals{} + (least ? kInfinity<Real> : -kInfinity<Real>);
+      strip.template each_message<Lanes, kind>(
+          first, last, [&](int v, Reals message, int64_t) __attribute__((always_inline)) {
+            if constexpr (least)
+              best[v] = message < best[v] ? message : best[v];
+            else
+              best[v] = message > best[v] ? message : best[v];
+          });
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) {
+        const int64_t feature = strip.from + strip.offset[v];
+        if (chunk >= 0)  // whose sign is turned for a min, see above
+          Simd<Real, Lanes>::store(task.of_chunk(chunk) + feature, least ? -best[v] : best[v]);
+        else
+          store_narrowed<Lanes>(task.out + row * task.width() + feature, last > first ? best[v] : Reals{});
+      }
+    });
+  }
+};
+
+template <int Lanes, int Vectors, Weights kind>
+using PlainMax = PlainExtremum<false, Lanes, Vectors, kind>;
+template <int Lanes, int Vectors, Weights kind>
+using PlainMin = PlainExtremum<true, Lanes, Vectors, kind>;
+
+template <typename Number>
+bool all_finite(const Number* numbers, int64_t count) {
+  using Real = Widened<Number>;
+  constexpr int lanes = kLanes<Real>, sums = 4;
+  VectorOf<lanes, Real> zero[sums] = {};
+  int64_t i = 0;
+  for (; i + sums * lanes <= count; i += sums * lanes)
+#pragma GCC unroll 4
+    for (int k = 0; k < sums; ++k) zero[k] += load_widened<lanes>(numbers + i + k * lanes) * Real(0);
+  Real rest = 0;
+  for (; i < count; ++i) rest += Real(widened(numbers[i])) * Real(0);
+  const auto sum = (zero[0] + zero[1]) + (zero[2] + zero[3]) + rest;
+  return !any<lanes>(sum != sum);
+}
+
+// Whether it takes less time to look at all sources than at their messages, and finds nothing.
+template <typename Element, typename Index>
+bool plain_sources(const Aggregation<Element, Index>& task, Mark begin, Mark end) {
+  const int64_t numbers = task.sources * task.width();
+  if (end.position - begin.position < 2 * task.sources || numbers * int64_t(sizeof(Element)) > kNear) return false;
+  if (!all_finite(task.x, numbers)) return false;
+  return !task.weight || all_finite(task.weight, int64_t(task.graph.rowptr[task.graph.rows]) * task.heads);
+}
+
 }  // namespace
 
 template <typename Element, typename Index>
 void max_cpu(const Aggregation<Element, Index>& task, Mark begin, Mark end) {
   if (task.position)
     Strips<PlacedMax, kStripVectors / 2, false, Element, Index>::run(task, begin, end);
-  else
+  else if (!plain_sources(task, begin, end))
     Strips<Max, kStripVectors, false, Element, Index>::run(task, begin, end);
+  else if (task.reduction == Reduction::max)
+    Strips<PlainMax, kStripVectors, false, Element, Index>::run(task, begin, end);
+  else
+    Strips<PlainMin, kStripVectors, false, Element, Index>::run(task, begin, end);
 }
 
 template <typename Element, typename Index>
