@@ -35,7 +35,11 @@ class Set2Set(nn.Module):
         """One row a graph, [B, 2 F], from x [N, F]."""
         check_segments("x", x, rowptr)
         # An edge from every node to its graph: attention over a set is attention over a target's edges.
-        members = Graph.from_csr(rowptr, torch.arange(x.shape[0], device=x.device), num_src=x.shape[0])
+        nodes = torch.arange(x.shape[0], dtype=rowptr.dtype, device=x.device)
+        if torch.compiler.is_compiling():  # what from_csr checks depends on numbers; operators look by themselves
+            members = Graph(rowptr, nodes, num_src=x.shape[0])
+        else:
+            members = Graph.from_csr(rowptr, nodes, num_src=x.shape[0])
         asked = x.new_zeros(members.num_dst, 2 * self.features)
         state = (x.new_zeros(members.num_dst, self.features),) * 2
         for _ in range(self.steps):

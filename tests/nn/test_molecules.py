@@ -118,6 +118,14 @@ def test_set2set_does_not_see_the_order_of_the_nodes():
     torch.testing.assert_close(readout(x[torch.randperm(9)], rowptr), readout(x, rowptr), atol=1e-12, rtol=0)
 
 
+def test_set2set_compiles_whole():
+    rowptr, readout = torch.tensor([0, 6, 6, 7, 15]), nn.Set2Set(4).double()
+    torch.compiler.reset()
+    compiled = torch.compile(readout, fullgraph=True, backend="aot_eager")
+    x = normal(15, 4).requires_grad_()
+    assert_same(compiled(x, rowptr), readout(x, rowptr), [x, *readout.parameters()])
+
+
 @pytest.mark.parametrize("rowptr", [[0, 4, 3, 9], [0, 4, 8], [1, 9]])
 def test_set2set_needs_rows_that_fit(rowptr):
     with pytest.raises(ValueError, match="rowptr"):
