@@ -138,6 +138,42 @@ def test_label_propagation_reaches_its_closed_form():
     torch.testing.assert_close(fit.scores.double(), 0.1 * torch.linalg.solve(walk, known), atol=1e-6, rtol=0)
 
 
+def test_correct_and_smooth_is_two_closed_forms():
+    task = block_task()
+    base = study.train(study.SGC, task, task.wirings["none"], study.PAPER, TINY)
+    fit = study.correct_and_smooth(task, task.wirings["given"], study.PAPER, TINY, base, steps=400)
+    known = study.known_labels(task).double()
+    walk = 0.1 * torch.linalg.inv(torch.eye(300, dtype=torch.float64) - 0.9 * dense(task.wirings["given"]).double())
+    said, trained = base.scores.double().softmax(1), known.sum(1, keepdim=True)
+    errors = trained * (known - said)
+    arrived = walk @ errors
+    shares = (arrived / arrived.abs().sum(1, keepdim=True)).nan_to_num()  # nothing arrives where there are no links
+    said = said + errors.abs().sum() / trained.sum() * shares
+    torch.testing.assert_close(fit.scores.double(), walk @ said.lerp(known, trained), atol=1e-5, rtol=0)
+    assert fit.parameters == base.parameters == 48
+
+
+def test_without_links_correct_and_smooth_says_what_its_base_says():
+    task = block_task()
+    base = study.train(study.SGC, task, task.wirings["none"], study.PAPER, TINY)
+    fit = study.correct_and_smooth(task, task.wirings["none"], study.PAPER, TINY, base)
+    torch.testing.assert_close(fit.scores[task.test], base.scores[task.test].softmax(1))
+    assert (fit.scores.argmax(1) == task.y)[task.train].all()  # whose labels are known
+
+
+def test_what_starts_from_another_arm_takes_its_fit(monkeypatch):
+    task, bases = block_task(), []
+    right = torch.nn.functional.one_hot(task.y, 3).float()
+    monkeypatch.setitem(ARMS, "first", study.Arm(lambda task, wiring, setting, study_: study.Fit(right, 7), "none"))
+    starts = study.Arm(lambda task, wiring, setting, study_, base: bases.append(base) or base, "given", base="first")
+    monkeypatch.setitem(ARMS, "second", starts)
+    fits = {}
+    TINY.compare(["second", "first"], task, TINY.grid, Context(seed=0), fits=fits)
+    assert [base is fits["first", setting] for base, setting in zip(bases, TINY.grid("second"), strict=True)] == [
+        True
+    ] * 2
+
+
 def test_only_the_first_layer_decays(monkeypatch):
     task, adam, seen = block_task(), torch.optim.Adam, []
 
@@ -242,6 +278,7 @@ def test_one_row_a_subject_and_setting(rows):
         "sgc": 16 * 3,
         "linear": 16 * 3,
         "label_propagation": 0,
+        "correct_and_smooth": 16 * 3,
     }
 
 
@@ -356,6 +393,7 @@ def frame(seeds=8, noise=0.01, **accuracy):
         "appnp": (0.98, 0.83, 0.4),
         "linear": 0.45,
         "label_propagation": (0.95, 0.75, 0.33),
+        "correct_and_smooth": (0.95, 0.75, 0.33),
     } | accuracy
     rows = []
     for seed in range(seeds):
@@ -368,11 +406,11 @@ def frame(seeds=8, noise=0.01, **accuracy):
     return pd.DataFrame(rows).set_index("seed")
 
 
-MLP, WRONG, LABELS, ATTENTION, WALK, FADES, NEGATIVE, POSITIVE, FEATURES, TRIALS = GCNNodes.claims
+MLP, WRONG, LABELS, UNTRAINED, ATTENTION, WALK, FADES, NEGATIVE, POSITIVE, FEATURES, TRIALS = GCNNodes.claims
 
 
 def test_everything_holds_where_it_should():
-    assert [claim.rule(frame()).outcome for claim in GCNNodes.claims] == ["holds"] * 10
+    assert [claim.rule(frame()).outcome for claim in GCNNodes.claims] == ["holds"] * 11
     assert {claim.kind for claim in GCNNodes.claims if isinstance(claim, Control)} == {"negative", "positive", "gate"}
 
 
@@ -382,6 +420,7 @@ def test_everything_holds_where_it_should():
         (MLP, {"mlp": 0.75}),
         (WRONG, {"gcn_rewired": 0.75}),
         (LABELS, {"label_propagation": (0.98, 0.85, 0.33)}),
+        (UNTRAINED, {"correct_and_smooth": (0.98, 0.85, 0.33)}),
         (ATTENTION, {"gat": (0.97, 0.75, 0.4)}),
         (WALK, {"appnp": (0.97, 0.75, 0.4)}),
         (FADES, {"gcn": (0.97, 0.8, 0.6)}),  # something is left where nothing should be
@@ -427,7 +466,7 @@ def test_the_picture():
     graph, sweep = figure.axes
     dots = [points for points in graph.collections if isinstance(points, PathCollection)]  # the others are links
     assert sum(len(points.get_offsets()) for points in dots) == 240
-    assert "homophily" in sweep.get_xlabel() and len(figure.legends[0].texts) == 8
+    assert "homophily" in sweep.get_xlabel() and len(figure.legends[0].texts) == len(ARMS)
 
 
 def test_the_picture_of_cora(small):
