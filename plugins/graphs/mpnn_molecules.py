@@ -334,17 +334,19 @@ class MPNNMolecules(Experiment):
 
     def plot(self, rows, figure, artefacts):
         real = "task" in rows and rows.task.isin([ECOLI_RANDOM, ECOLI_SCAFFOLD]).any()
-        figure.set_size_inches(9, 9.5 if real else 5.4)
+        figure.set_size_inches(11, 9.5 if real else 5.4)
         figure.set_layout_engine("constrained")
         heights = [3.6, 1.5, 3.6, 1.5] if real else [3.6, 1.5]
         charts, molecules, *more = figure.subfigures(len(heights), 1, height_ratios=heights)
-        parity, found = charts.subplots(1, 2)
+        parity, found, reliable = charts.subplots(1, 3)
         draw_parity(parity, artefacts)
         draw_enrichment(found, artefacts, "library", "a made library, one in twenty active")
+        draw_reliability(reliable, artefacts, "library", "its calibration")
         draw_first(molecules, artefacts, "library")
         if real:
-            areas, ranks = more[0].subplots(1, 2)
+            areas, reliable, ranks = more[0].subplots(1, 3)
             draw_areas(areas, rows, self.references)
+            draw_reliability(reliable, artefacts, "ecoli_0", "its calibration, random splits")
             draw_ranks(ranks, rows, artefacts)
             draw_first(more[1], artefacts, "hub")
 
@@ -739,11 +741,16 @@ def share_ahead(scores: np.ndarray, at: int) -> float:
     return float(ahead / max(len(scores) - 1, 1))
 
 
-def calibration_error(y: np.ndarray, p: np.ndarray, bins: int = 10) -> float:
-    """How far the share of actives is from the mean probability, over bins of one width, weighted by their numbers."""
+def reliability(y: np.ndarray, p: np.ndarray, bins: int = 10) -> np.ndarray:
+    """Molecules, summed probabilities of activity and actives in bins of one width, [3, bins]."""
     place = np.minimum((p * bins).astype(int), bins - 1)
-    gaps = np.bincount(place, y - p, minlength=bins)
-    return float(np.abs(gaps).sum() / len(y))
+    return np.stack([np.bincount(place, each, minlength=bins) for each in (np.ones_like(p), p, y)])
+
+
+def calibration_error(y: np.ndarray, p: np.ndarray) -> float:
+    """How far the share of actives is from the mean probability, over the bins, weighted by their numbers."""
+    molecules, expected, actives = reliability(y, p)
+    return float(np.abs(actives - expected).sum() / molecules.sum())
 
 
 # ---------------------------------------------------------------------------------------------------------- picture
@@ -757,15 +764,19 @@ COLOURS = {  # Okabe & Ito
     "formula_linear": "#CC79A7",
     "dmpnn_shuffled": "0.6",
 }
+CALIBRATED = ("dmpnn_ensemble", "fingerprint_forest", "fingerprint_linear", "formula_linear")  # of the diagram
 ELEMENT_COLOURS = {"N": "#0072B2", "O": "#D55E00", "S": "#A6761D", "F": "#009E73", "Cl": "#009E73", "Br": "#8C510A"}
 LEGEND = {"frameon": False, "fontsize": 8, "handletextpad": 0.4}
 
 
 def keep_found(context: Context, name: str, task: Task, outcomes: Mapping[str, Outcome]) -> None:
-    """For the picture: the activities of the test molecules in the order of each arm's list."""
+    """For the picture: the activities of the test molecules in the order of each arm's list; what it expected."""
+    y = task.y[task.test]
     for subject, outcome in outcomes.items():
         order = np.argsort(-outcome.scores, kind="stable")
-        context.keep(f"{name}_{subject}", task.y[task.test][order].astype(bool))
+        context.keep(f"{name}_{subject}", y[order].astype(bool))
+        if subject in CALIBRATED:
+            context.keep(f"{name}_{subject}_reliability", reliability(y, outcome.scores))
 
 
 def keep_first(context: Context, name: str, task: Task, scores: np.ndarray) -> None:
@@ -810,6 +821,29 @@ def draw_enrichment(axes, artefacts, name: str, title: str) -> None:
             axes.plot(share, np.mean(curves, axis=0), color=colour, linewidth=1.4, label=subject)
     axes.set_xlim(0.005, 1)
     axes.legend(loc="upper left", **LEGEND)
+
+
+def draw_reliability(axes, artefacts, name: str, title: str) -> None:
+    """Share of actives over the mean probability of activity in ten bins, all seeds together; the area tells how many.
+
+    On the diagonal an arm's probabilities are what they say. Bins with fewer than ten molecules are left out.
+    """
+    axes.set_title(title, fontsize=10)
+    axes.set(xlabel="probability of activity", ylabel="share that is active", xlim=(0, 1), ylim=(0, 1))
+    axes.axline((0, 0), slope=1, color="0.4", linewidth=0.8)
+    for subject in CALIBRATED:
+        kept_name = f"{name}_{subject}_reliability"
+        found = [kept[kept_name] for kept in artefacts.values() if kept_name in kept]
+        if not found:
+            continue
+        whole = np.sum(found, axis=0)
+        molecules, expected, actives = whole[:, whole[0] >= 10]
+        style = {"color": COLOURS[subject], "label": subject}
+        axes.plot(expected / molecules, actives / molecules, linewidth=1.2, **style)
+        area = 6 + 80 * molecules / whole[0].sum()
+        axes.scatter(expected / molecules, actives / molecules, s=area, color=COLOURS[subject])
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right", **LEGEND)
 
 
 def draw_first(figure, artefacts, name: str) -> None:

@@ -188,6 +188,9 @@ def test_metrics_of_known_lists():
     assert study.roc_auc(y, scores) == pytest.approx(15 / 16) and np.isnan(study.roc_auc(np.zeros(3), np.arange(3)))
     assert study.calibration_error(np.array([1.0, 0, 0, 0]), np.full(4, 0.25)) == pytest.approx(0)
     assert study.calibration_error(np.array([1.0, 1]), np.array([0.5, 1.0])) == pytest.approx(0.25)
+    counts = study.reliability(np.array([1.0, 0, 1]), np.array([0.02, 0.07, 1.0]))
+    assert counts.shape == (3, 10) and counts[:, [0, 9]].T.tolist() == [[2, pytest.approx(0.09), 1], [1, 1, 1]]
+    assert not counts[:, 1:9].any()
 
 
 # --------------------------------------------------------------------------------------------------------- small runs
@@ -313,11 +316,12 @@ def test_controls_are_of_all_kinds():
 def test_the_picture(run):
     rows, kept = run
     figure = drawn(TINY, rows.set_index(pd.Index([0] * len(rows), name="seed")), {0: kept})
-    parity, found, *molecules = figure.axes
+    parity, found, reliable, *molecules = figure.axes
     assert len(molecules) == study.FIRST and all(axes.lines or axes.texts for axes in molecules)
     assert len(parity.get_lines()[0].get_xdata()) == 100
     ends = [line.get_ydata()[-1] for line in found.get_lines()]
     assert len(ends) == 8 and ends == [1.0] * 8
+    assert [text.get_text() for text in reliable.get_legend().get_texts()] == list(study.CALIBRATED)
 
 
 @pytest.mark.parametrize("rows", [pd.DataFrame(), pd.DataFrame({"subject": ["dmpnn"], "task": [HUB]}, index=[0])])
@@ -325,7 +329,7 @@ def test_the_picture_of_nothing(rows):
     figure = Figure()
     MPNNMolecules().plot(rows, figure, {})
     figure.canvas.draw()
-    assert len(figure.axes) == 2 + study.FIRST
+    assert len(figure.axes) == 3 + study.FIRST
 
 
 def test_a_layout_keeps_the_distances_of_a_chain_and_a_ring():
