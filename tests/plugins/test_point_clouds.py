@@ -128,8 +128,11 @@ def trial():
 
 def test_one_row_a_subject_order_and_share(trial):
     rows, kept = trial
-    assert not rows.duplicated(["subject", "order", "kept"]).any()
-    assert (rows.groupby("subject").size() == 3).all() and set(rows.subject) == set(TINY.models)
+    assert not rows.duplicated(["subject", "order", "kept", "trained", "tested"]).any()
+    still = rows[rows.trained.isna()]
+    assert (still.groupby("subject").size() == 3).all() and set(still.subject) == set(TINY.models)
+    pairs = rows[rows.trained.notna()].groupby("subject")[["trained", "tested"]]
+    assert {subject: len(of) for subject, of in pairs} == {"pointnet": 4, "histogram_svm": 2}
     assert rows[(rows.order == "given") & (rows.kept == 1)].invariance_error.notna().all()
     assert {name for name in kept if not name.startswith(PREDICTIONS)} == {"clouds", "answers", "predicted"}
 
@@ -137,7 +140,8 @@ def test_one_row_a_subject_order_and_share(trial):
 def test_accuracies_are_those_of_the_predictions_that_it_keeps(trial):
     rows, kept = trial
     for row in rows.to_dict("records"):
-        named = json.dumps({name: row[name] for name in ("kept", "order", "subject", "task")}, sort_keys=True)
+        settings = ("kept", "order") if pd.isna(row["trained"]) else ("trained", "tested")
+        named = json.dumps({name: row[name] for name in (*settings, "subject", "task")}, sort_keys=True)
         table = kept[PREDICTIONS + named]
         assert (table[:, 0] == table[:, 1]).mean() == row["accuracy"]
 
@@ -149,6 +153,23 @@ def test_a_trained_set_network_still_knows_no_order(trial):
     assert study.permutation_loss(rows, "pointnet").iloc[0] == 0
 
 
+def test_a_network_is_fitted_once_for_each_way_to_turn(monkeypatch):
+    fitted, fit = [], PointClouds.fit
+
+    def watched(self, subject, train, classes, turns, context):
+        fitted.append((subject, turns))
+        return fit(self, subject, train, classes, turns, context)
+
+    monkeypatch.setattr(PointClouds, "fit", watched)
+    changed = {"points": 32, "widths": (8, 16), "epochs": 1, "kept": (), "training_clouds": 80, "test_clouds": 80}
+    models = ("pointnet", "histogram_svm")
+    list(PointClouds(models=models, **changed).trial(Context(seed=0)))
+    assert fitted == [("pointnet", "any"), ("histogram_svm", "any"), ("pointnet", "upright")]
+    fitted.clear()
+    list(PointClouds(models=models, turns="none", **changed).trial(Context(seed=0)))
+    assert fitted == [("pointnet", "none"), ("histogram_svm", "none"), ("pointnet", "upright"), ("pointnet", "any")]
+
+
 def test_modelnet_is_read_by_its_parts():
     rng = np.random.default_rng(0)
     data = {f"{part}_{name}": array for part, n in (("train", 64), ("test", 24)) for name, array in (
@@ -156,14 +177,18 @@ def test_modelnet_is_read_by_its_parts():
     experiment = PointClouds(dataset="modelnet10", models=("pointnet",), points=32, widths=(8, 16), epochs=1, kept=())
     assert experiment.datasets() == ("modelnet10",)
     rows = list(experiment.trial(Context(seed=0, loader={"modelnet10": data}.get)))
-    assert [row["order"] for row in rows] == ["given", "permuted"] and rows[0]["task"] == "modelnet10"
+    assert [row.get("order") for row in rows] == ["given", "permuted", *[None] * 4]
+    assert [row["task"] for row in rows] == ["modelnet10"] * 2 + ["modelnet10 turned"] * 4
 
 
 # -------------------------------------------------------------------------------------------------------------- rules
 
 
-def frame(seeds=8, noise=0.004, permuted=None, **accuracy):
-    """Rows of whole clouds: subject → accuracy in the given order; in another one the flat network is at chance."""
+def frame(seeds=8, noise=0.004, permuted=None, turned=None, **accuracy):
+    """Rows of whole clouds: subject → accuracy in the given order; in another one the flat network is at chance.
+
+    ``turned``: (subject, trained, tested) → accuracy, where it is not as claimed.
+    """
     rng = np.random.default_rng(0)
     given = {"edge_conv": 0.9, "edge_conv_random": 0.8, "pointnet": 0.81, "flat_mlp": 0.7, "histogram_svm": 0.75}
     given |= accuracy
@@ -175,14 +200,25 @@ def frame(seeds=8, noise=0.004, permuted=None, **accuracy):
             row = {"seed": seed, "subject": subject, "task": "surfaces", "kept": 1.0}
             rows.append(row | {"order": "given", "accuracy": value, "invariance_error": error})
             rows.append(row | {"order": "permuted", "accuracy": value + after[subject] - given[subject]})
+        ways = {
+            ("pointnet", "upright", "any"): 0.3,
+            ("pointnet", "any", "upright"): 0.8,
+            ("pointnet", "any", "any"): 0.8,
+        }
+        ways |= {("pointnet", "upright", "upright"): 0.85, ("histogram_svm", "upright", "upright"): 0.75}
+        for (subject, trained, tested), value in (
+            ways | {("histogram_svm", "upright", "any"): 0.75} | (turned or {})
+        ).items():
+            row = {"seed": seed, "subject": subject, "task": "surfaces turned", "trained": trained, "tested": tested}
+            rows.append(row | {"accuracy": value + rng.normal(0, noise)})
     return pd.DataFrame(rows).set_index("seed")
 
 
-ANSWER, FLAT, NEAR, RANDOM, HISTOGRAM, ORDER, LEARNABLE, TRAINED = PointClouds.claims
+ANSWER, FLAT, NEAR, RANDOM, HISTOGRAM, LIE, MENDED, TURN, ORDER, LEARNABLE, TRAINED = PointClouds.claims
 
 
 def test_everything_holds_where_it_should():
-    assert [claim.rule(frame()).outcome for claim in PointClouds.claims] == ["holds"] * 8
+    assert [claim.rule(frame()).outcome for claim in PointClouds.claims] == ["holds"] * 11
     assert {claim.kind for claim in PointClouds.claims if isinstance(claim, Control)} == {
         "negative",
         "positive",
@@ -197,6 +233,9 @@ def test_everything_holds_where_it_should():
         (NEAR, {"pointnet": 0.9}),
         (RANDOM, {"edge_conv_random": 0.9}),
         (HISTOGRAM, {"histogram_svm": 0.95}),
+        (LIE, {"turned": {("pointnet", "upright", "any"): 0.75}}),
+        (MENDED, {"turned": {("pointnet", "any", "any"): 0.65}}),
+        (TURN, {"turned": {("histogram_svm", "upright", "any"): 0.7}}),
         (ORDER, {"permuted": {"pointnet": 0.7}}),
         (LEARNABLE, {"histogram_svm": 0.3}),
         (TRAINED, {"flat_mlp": 0.3}),
