@@ -12,13 +12,18 @@ that differ in nothing but the roads they read: none, the given ones, the same l
     history_average                the mean of the training days at that time of day
     ar_clock, _roads, _shuffled    ridge: the last hour, the history average now and then, the clock; with roads also
                                    the same averaged over the detectors before and behind
+    var                            a vector autoregression: what is unusual at all detectors in the last hour, through
+                                   one linear map for every detector and lead; it may learn roads, and is told none
     dcgru_alone, dcgru, _shuffled  GRU of diffusion convolutions, all of it in ``dlbench.nn``; without roads a plain GRU
     tgcn                           the same with graph convolutions, for the comparison with what is published
+    stid                           a perceptron on the same hour that knows which detector it is and what hour of the
+                                   day, by learned vectors, and no roads (Shao et al., CIKM 2022, arXiv:2208.05233; the
+                                   day of the week is left out, as one week is all there is)
 
-A ridge takes the best of four penalties on the validation days, a network the best of its epochs; rate, width and
-number of epochs are the same for all networks, set on a few other seeds and not searched. Two worlds keep the ridges
-honest: one where jams stay where they are, so that roads must be worth nothing, and one where every detector repeats
-what the next one showed a quarter of an hour ago, so that they must be worth a lot.
+A ridge, and var, takes the best of four penalties on the validation days, a network the best of its epochs; rate, width
+and number of epochs are the same for all networks, set on a few other seeds for the recurrent ones and not searched.
+Two worlds keep the ridges honest: one where jams stay where they are, so that roads must be worth nothing, and one
+where every detector repeats what the next one showed a quarter of an hour ago, so that they must be worth a lot.
 
 On METR-LA the week is one and the same: there seeds vary the first weights and the wrong roads, and an interval tells
 nothing about other weeks. T-GCN's numbers are means over all steps up to the horizon, of the epoch that is best on the
@@ -67,6 +72,7 @@ LEADS = tuple(range(1, 13))
 MINUTES = (15, 30, 45, 60)  # those that are reported
 TRAIN, VALIDATION = 0.7, 0.1
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+VAR_PENALTIES = (1e-2, 1e-1, 1.0, 10.0)  # of a map that reads all detectors, so of far more columns
 NOTHING = 0.03  # miles per hour that roads may be worth where they are worth nothing
 MUCH = 0.5  # and the least where they are worth a lot
 BAD = 0.2  # a travel time that is off by a fifth is a bad one
@@ -97,7 +103,7 @@ class TrafficGraph(Experiment):
 
     tasks: tuple[str, ...] = one_of("ring", "metr_la", default=("ring",))
     days: int = between(4, 365, default=8)  # of the made worlds
-    networks: tuple[str, ...] = one_of("dcgru", "tgcn", default=("dcgru",))
+    networks: tuple[str, ...] = one_of("dcgru", "tgcn", "stid", default=("dcgru", "stid"))
     hidden: int = between(1, 1024, default=16)
     diffusion: int = between(1, 8, default=1)  # steps of the random walks
     epochs: int = between(1, 10_000, default=6)
@@ -105,11 +111,13 @@ class TrafficGraph(Experiment):
     stride: int = between(1, 100, default=8)  # every so many steps a training window starts
     learning_rate: float = between(1e-6, 1.0, default=0.02)
 
+    version = 2  # with var and stid
     title = "Jams come along the road: neighbours know first"
     chapter = "graphs"
     sources = (
         "Li et al., ICLR 2018, arXiv:1707.01926 (DCRNN)",
         "Zhao et al., IEEE T-ITS 2020, arXiv:1811.05320 (T-GCN)",
+        "Shao et al., CIKM 2022, arXiv:2208.05233 (STID)",
         "github.com/lehaifeng/T-GCN (the week of METR-LA, and how errors are averaged)",
     )
     metrics = {
@@ -124,7 +132,7 @@ class TrafficGraph(Experiment):
     }
     presets = {
         "quick": {},
-        "full": {"tasks": ("ring", "metr_la"), "networks": ("dcgru", "tgcn")},
+        "full": {"tasks": ("ring", "metr_la"), "networks": ("dcgru", "tgcn", "stid")},
     }
 
     def datasets(self):
@@ -182,6 +190,10 @@ class TrafficGraph(Experiment):
             "It errs less 15 minutes ahead than the last value, the history average and a ridge on history and clock",
             lambda rows: less_than(rows, 15, "dcgru", "last_value", "history_average", "ar_clock"),
             source="Li et al. 2018",
+        ),
+        Claim(
+            "It errs less 15 minutes ahead than two that know detectors by name and no roads, var and stid",
+            lambda rows: less_than(rows, 15, "dcgru", "var", "stid"),
         ),
         Claim(
             "It errs less 60 minutes ahead than without roads or on the wrong ones",
@@ -384,6 +396,26 @@ def change(task: Task, origins: NDArray, lead: int) -> NDArray:
     return targets(task.speed, origins, (lead,))[:, 0] - task.filled[origins]
 
 
+def vector_autoregression(task: Task, roads: Links, study: TrafficGraph, rng: np.random.Generator) -> Result:
+    """One linear map for every detector and lead, of what was unusual at all detectors, to what will be."""
+    unusual = task.filled - task.usual[: len(task.filled)]
+    chosen = task.train[::2]
+    x, x_validation, x_test = (
+        windows(unusual, origins, LENGTH).reshape(len(origins), -1) for origins in (chosen, task.validation, task.test)
+    )
+    y = targets(unusual, chosen, LEADS).reshape(len(chosen), -1)  # where nothing was measured, what was there last
+    centre, scale, level = x.mean(axis=0), x.std(axis=0), y.mean(axis=0)
+    x, x_validation, x_test = ((some - centre) / scale for some in (x, x_validation, x_test))
+    gram, moments = x.T @ x / len(x), x.T @ (y - level) / len(x)
+    then = targets(task.speed - task.usual[: len(task.speed)], task.validation, LEADS)
+    slopes = [np.linalg.solve(gram + penalty * np.eye(len(gram)), moments) for penalty in VAR_PENALTIES]
+    off = [np.abs((x_validation @ of + level).reshape(then.shape) - then) for of in slopes]
+    best = np.nanmean(off, axis=(1, 3)).argmin(axis=0)  # for every lead
+    said = np.stack([(x_test @ of + level).reshape(len(x_test), len(LEADS), -1) for of in slopes])
+    forecast = said[best, :, np.arange(len(LEADS))].swapaxes(0, 1)  # [origins, leads, n]
+    return Result(forecast + targets(task.usual, task.test, LEADS), parameters=moments.size + level.size)
+
+
 class Features:
     """What a ridge reads at an origin, [origins, n, K]: every detector's own, and the means of its neighbours'."""
 
@@ -412,27 +444,58 @@ class Forecaster(nn.Module):
         nn.init.zeros_(self.out.weight)  # at first nothing changes
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, later: Tensor, graph: Graph, weight: Tensor) -> Tensor:
-        """From x [steps, n, B, 2], speeds and what is usual, and later [n, B, 13], usual from now on: [n, B, leads]."""
+    def forward(self, x: Tensor, later: Tensor, hour: Tensor, graph: Graph, weight: Tensor) -> Tensor:
+        """From x [steps, n, B, 2], speeds and what is usual, and later [n, B, 13], usual from now on: [n, B, leads].
+
+        The hour of the day, [B], is not looked at.
+        """
         h = None
         for step in x:
             h = self.cell(step, graph, weight, h)
         return x[-1, ..., :1] + self.out(torch.cat([h, later - x[-1, ..., :1]], dim=-1))
 
 
-def recurrent(network: str) -> Callable[[Task, Links, TrafficGraph, np.random.Generator], Result]:
-    """The arm of one kind of cell, trained on windows ``stride`` steps apart."""
+class STID(nn.Module):
+    """What the recurrent networks read of the last hour, beside vectors of the detector and of the hour of the day."""
+
+    def __init__(self, detectors: int, hidden: int) -> None:
+        super().__init__()
+        self.who, self.when = nn.Embedding(detectors, hidden), nn.Embedding(24, hidden)
+        self.read = nn.Linear(2 * LENGTH + 1 + len(LEADS), hidden)
+        wide = 3 * hidden
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Linear(wide, wide), nn.ReLU(), nn.Linear(wide, wide)) for _ in range(3)
+        )
+        self.out = nn.Linear(wide, len(LEADS))
+        nn.init.zeros_(self.out.weight)  # at first nothing changes
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, later: Tensor, hour: Tensor, graph: Graph, weight: Tensor) -> Tensor:
+        """As above; the graph is not looked at."""
+        now = x[-1, ..., :1]
+        own = self.read(torch.cat([x.permute(1, 2, 0, 3).flatten(2), later - now], dim=-1))  # [n, B, hidden]
+        h = torch.cat([own, self.who.weight[:, None].expand_as(own), self.when(hour).expand_as(own)], dim=-1)
+        for block in self.blocks:
+            h = h + block(h)
+        return now + self.out(h)
+
+
+def network(kind: str) -> Callable[[Task, Links, TrafficGraph, np.random.Generator], Result]:
+    """The arm of one kind of network, trained on windows ``stride`` steps apart."""
 
     def fit(task: Task, roads: Links, study: TrafficGraph, rng: np.random.Generator) -> Result:
         mean, deviation = task.scale
         n = task.speed.shape[1]
         graph = Graph.from_edge_index(torch.from_numpy(np.ascontiguousarray(roads.ends)), num_nodes=n)
-        if network == "dcgru":
-            cell: nn.Module = DCGRU(2, study.hidden, study.diffusion)
-            weight = diffusion_norm(graph, torch.from_numpy(roads.weight).float())
-        else:
-            cell = TGCN(2, study.hidden)
+        weight = torch.from_numpy(roads.weight).float()
+        if kind == "dcgru":
+            net: nn.Module = Forecaster(DCGRU(2, study.hidden, study.diffusion))
+            weight = diffusion_norm(graph, weight)
+        elif kind == "tgcn":
+            net = Forecaster(TGCN(2, study.hidden))
             graph, weight = gcn_norm(graph)
+        else:
+            net = STID(n, study.hidden)
         speed = torch.from_numpy((task.filled - mean) / deviation).float()
         usual = torch.from_numpy((task.usual - mean) / deviation).float()
 
@@ -440,7 +503,8 @@ def recurrent(network: str) -> Callable[[Task, Links, TrafficGraph, np.random.Ge
             steps = torch.from_numpy(origins[None] + np.arange(1 - LENGTH, 1)[:, None])  # [steps, B]
             x = torch.stack([speed[steps], usual[steps]], dim=-1).transpose(1, 2)  # [steps, n, B, 2]
             later = usual[torch.from_numpy(origins + np.arange(LEADS[-1] + 1)[:, None])].permute(2, 1, 0)
-            return net(x, later, graph, weight).permute(1, 2, 0)  # [B, leads, n]
+            hour = torch.from_numpy(origins % STEPS * 24 // STEPS)
+            return net(x, later, hour, graph, weight).permute(1, 2, 0)  # [B, leads, n]
 
         @torch.no_grad()
         def ask(net: nn.Module, origins: NDArray) -> NDArray:
@@ -449,7 +513,6 @@ def recurrent(network: str) -> Callable[[Task, Links, TrafficGraph, np.random.Ge
 
         chosen, check = task.train[:: study.stride], task.validation[:: study.stride]
         then = targets(task.speed, check, LEADS)
-        net = Forecaster(cell)
         epoch = train(
             net,
             lambda net, some: forecast(net, chosen[some]),
@@ -477,10 +540,12 @@ ARMS = {
     "ar_clock": Arm(ridge),
     "ar_roads": Arm(ridge, "given"),
     "ar_shuffled": Arm(ridge, "permuted"),
-    "dcgru": Arm(recurrent("dcgru"), "given", "dcgru"),
-    "dcgru_alone": Arm(recurrent("dcgru"), "none", "dcgru"),
-    "dcgru_shuffled": Arm(recurrent("dcgru"), "permuted", "dcgru"),
-    "tgcn": Arm(recurrent("tgcn"), "given", "tgcn"),
+    "var": Arm(vector_autoregression),
+    "dcgru": Arm(network("dcgru"), "given", "dcgru"),
+    "dcgru_alone": Arm(network("dcgru"), "none", "dcgru"),
+    "dcgru_shuffled": Arm(network("dcgru"), "permuted", "dcgru"),
+    "tgcn": Arm(network("tgcn"), "given", "tgcn"),
+    "stid": Arm(network("stid"), network="stid"),
 }
 
 
@@ -499,10 +564,12 @@ COLOURS = {  # Okabe & Ito; a family has one colour
     "ar_clock": "#E69F00",
     "ar_roads": "#E69F00",
     "ar_shuffled": "#E69F00",
+    "var": "#D55E00",
     "dcgru": "#0072B2",
     "dcgru_alone": "#0072B2",
     "dcgru_shuffled": "#0072B2",
     "tgcn": "#009E73",
+    "stid": "#56B4E9",
 }
 LINES = {"given": "-", "none": "--", "permuted": ":"}
 LEGEND = {"frameon": False, "fontsize": 8, "handletextpad": 0.4, "columnspacing": 1.2}

@@ -102,13 +102,35 @@ def test_a_ridge_continues_a_daily_wave():
     )
 
 
+def test_a_vector_autoregression_finds_who_repeats_whom():
+    """Detector 1 shows what detector 0 showed three steps ago, and no road says so."""
+    rng = np.random.default_rng(0)
+    speed = 50 + rng.normal(0, 5, (6 * study.STEPS, 2))
+    speed[3:, 1] = speed[:-3, 0]
+    speed[rng.random(speed.shape) < 0.02] = np.nan
+    task = Task.of(Week(speed, Links(np.empty((2, 0), np.int64), np.empty(0))))
+    came = targets(speed, task.test, LEADS)
+    said = forecast("var", task).forecast
+    assert mae(said[:, 2, 1], came[:, 2, 1]) < 0.3 * mae(said[:, 2, 0], came[:, 2, 0])
+    assert mae(said[:, 11], came[:, 11]) == pytest.approx(5 * np.sqrt(2 / np.pi), rel=0.1)
+
+
+def test_stid_knows_who_and_when_and_no_roads(task):
+    net = study.STID(3, 4)
+    torch.nn.init.normal_(net.out.weight)
+    x, later = torch.randn(12, 1, 1, 2).expand(12, 3, 2, 2), torch.randn(1, 1, 13).expand(3, 2, 13)
+    said = net(x, later, torch.tensor([8, 20]), None, None)
+    assert said.shape == (3, 2, 12) and len(said.flatten(0, 1).unique(dim=0)) == 6  # of one and the same hour
+    np.testing.assert_array_equal(forecast("stid", task).forecast, forecast("stid", task, task.roads.none()).forecast)
+
+
 def test_nothing_after_the_origin_is_seen(task):
     """What comes after an origin is replaced: the forecast made there stays, bit for bit."""
     cut = 40
     changed = task.speed.copy()
     changed[task.test[cut] + 1 :] = 1.0
     again = Task.of(Week(changed, task.roads))
-    for subject in ("last_value", "history_average", "ar_roads", "dcgru", "tgcn"):
+    for subject in ("last_value", "history_average", "ar_roads", "var", "dcgru", "tgcn", "stid"):
         np.testing.assert_array_equal(
             forecast(subject, again).forecast[: cut + 1], forecast(subject, task).forecast[: cut + 1]
         )
@@ -116,7 +138,7 @@ def test_nothing_after_the_origin_is_seen(task):
 
 def test_networks_start_alike_and_say_at_first_that_all_stays(task):
     untrained = TrafficGraph(days=4, epochs=1, stride=100, learning_rate=1e-6, hidden=4)
-    for subject in ("dcgru", "tgcn"):
+    for subject in ("dcgru", "tgcn", "stid"):
         said = forecast(subject, task, study_=untrained).forecast
         np.testing.assert_allclose(said, forecast("last_value", task).forecast, atol=0.02)
     counts = {forecast("dcgru", task, roads).parameters for roads in (task.roads, task.roads.none())}
@@ -176,6 +198,8 @@ def frame(seeds=8, **changed):
         (RING, "ar_clock"): (1.95, 2.7),
         (RING, "ar_roads"): (1.78, 2.65),
         (RING, "ar_shuffled"): (1.94, 2.7),
+        (RING, "var"): (1.9, 2.6),
+        (RING, "stid"): (1.9, 2.5),
         (RING, "dcgru"): (1.75, 2.4),
         (RING, "dcgru_alone"): (1.9, 2.5),
         (RING, "dcgru_shuffled"): (1.88, 2.5),
@@ -206,11 +230,13 @@ def test_everything_holds_where_it_should():
         (0, {f"{RING}|ar_shuffled": (1.7, 2.7)}),
         (1, {f"{RING}|dcgru_shuffled": (1.7, 2.5)}),
         (2, {f"{RING}|ar_clock": (1.7, 2.7)}),
-        (3, {f"{RING}|dcgru_alone": (1.9, 2.3)}),
-        (4, {f"{RING}|ar_roads": (1.9, 2.3)}),
-        (5, {f"{STILL}|ar_roads": (1.8, 2.5)}),
-        (6, {f"{ECHO}|ar_roads": (2.1, 2.3)}),
-        (7, {f"{RING}|history_average": (1.9, 1.9)}),
+        (3, {f"{RING}|stid": (1.7, 2.5)}),
+        (3, {f"{RING}|var": (1.7, 2.5)}),
+        (4, {f"{RING}|dcgru_alone": (1.9, 2.3)}),
+        (5, {f"{RING}|ar_roads": (1.9, 2.3)}),
+        (6, {f"{STILL}|ar_roads": (1.8, 2.5)}),
+        (7, {f"{ECHO}|ar_roads": (2.1, 2.3)}),
+        (8, {f"{RING}|history_average": (1.9, 1.9)}),
     ],
 )
 def test_each_rule_says_no(claim, changed):
@@ -231,7 +257,7 @@ def test_metr_la_counts_too():
 def test_the_picture(trial):
     figure = drawn(TrafficGraph(), frame(), {0: trial[1]})
     assert RING in [axes.get_title() for axes in figure.axes]
-    assert len(figure.legends[0].texts) == 8
+    assert len(figure.legends[0].texts) == 10
 
 
 @pytest.mark.parametrize("rows", [pd.DataFrame(), frame(seeds=1), frame()[frame().subject == "dcgru"]])
