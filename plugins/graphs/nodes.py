@@ -98,8 +98,13 @@ def fit(net: nn.Module, task: Task, wiring: Wiring, setting: Setting, epochs: in
     """Adam on all nodes at once; of the network's weights those in ``net.decayed()`` decay.
 
     Without patience it stops as Kipf & Welling's code does, when the validation loss is above its mean over the last
-    ten epochs, and the last weights are the result. Theirs counts the decay in, ours does not; on 20 random splits of
-    Cora (seeds 100 to 119) GCN came to 79.57 % so, to 79.60 % as theirs, and to 79.56 % without stopping.
+    ten epochs, and the last weights are the result. Theirs counts the decay in, ours does not.
+
+    On 100 random splits of Cora (seeds 100 to 109, ten each) GCN came to 79.63 % so; with PyG's GCNConv and the decay
+    counted in, on the same splits, to 79.63 % too (differences of 0.00 on average, standard error 0.10), and to 79.66 %
+    without stopping. The published 80.1 % is a mean of ten splits with a standard error of 0.5, which is what chance
+    makes of ten: accuracies of splits have a standard deviation of 1.6 points. Training nodes drawn without regard to
+    class, as many in all, bring 78.7 %.
     """
     net.to(task.y.device)
     decayed = list(net.decayed())
