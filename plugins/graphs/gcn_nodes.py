@@ -625,7 +625,7 @@ def draw_network(axes, rows, network, references) -> None:
     """Accuracy of every arm on the two kinds of split, with 95 % intervals over seeds, beside what is published."""
     axes.set_title(network.capitalize(), fontsize=10)
     axes.set(xlabel="accuracy on the test nodes", xlim=(0, 1), yticks=range(len(ARMS)))
-    axes.set_yticklabels([subject.replace("_", "\n") for subject in ARMS], fontsize=8)
+    axes.set_yticklabels([subject.replace("_and_", " &\n").replace("_", "\n") for subject in ARMS], fontsize=8)
     axes.invert_yaxis()
     for task, word, marker, shift in (
         (f"{network} {PUBLIC}", "public split", "s", -0.15),

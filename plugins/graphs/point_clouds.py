@@ -115,7 +115,7 @@ class PointClouds(Experiment):
     batch: int = between(2, 1024, default=32)
     turns: str = one_of("any", "upright", "none", default="any")  # how clouds are turned, in training and in testing
     kept: tuple[float, ...] = between(0.05, 1.0, default=(0.5, 0.25))  # shares of points that are left in testing
-    rotated: tuple[str, ...] = one_of("edge_conv", "pointnet", default=("pointnet",))  # networks that are trained twice
+    rotated: tuple[str, ...] = one_of("edge_conv", "pointnet", default=("pointnet",))  # of the models, for (d)
 
     version = 3  # with (d), on turned clouds
     title = "A point cloud is a set, and its neighbours tell its shape"
@@ -192,7 +192,7 @@ class PointClouds(Experiment):
     ) -> Iterator[Measurement]:
         """(d): trained upright and turned at random, tested so; what is fitted already is not fitted again."""
         tests = {how: turned(standing.x, how, context.generator("turn", how)) for how in ("upright", "any")}
-        arms = [(subject, trained) for subject in self.rotated for trained in tests]
+        arms = [(subject, trained) for subject in self.rotated if subject in self.models for trained in tests]
         if "histogram_svm" in self.models:
             arms.append(("histogram_svm", "upright"))
             fitted["histogram_svm", "upright"] = fitted[
