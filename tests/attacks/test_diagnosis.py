@@ -411,6 +411,35 @@ def test_black_box_attacks_may_break_two_in_a_thousand(broken, verdict):
     assert ask("M12", pgd=[outcome(900), outcome(900, broken)]).verdict == verdict.replace("fail", "warn")
 
 
+@pytest.mark.parametrize(
+    "n, forgiven", [(50, 0), (100, 0), (125, 0), (126, 1), (200, 1), (400, 1), (1000, 2), (10_000, 20)]
+)
+def test_what_black_box_attacks_may_break_depends_on_how_many_samples_there_are(n, forgiven):
+    """Two standard errors of a share of 0.2 %, until those are less than that itself."""
+
+    def verdict(broken):
+        flags = torch.arange(n) < broken
+        held = torch.arange(n) < n // 2
+        outcomes = {"noise": SimpleNamespace(broken=flags), "square": SimpleNamespace(broken=flags)}
+        return RULES["M2"].ask(SimpleNamespace(n=n, black_box=outcomes, white_box_held=held)).verdict
+
+    assert verdict(forgiven) == "pass" and verdict(forgiven + 1) == "fail"
+
+
+def test_a_sound_model_may_mislead_on_one_sample_in_hundreds(clean, digits):
+    """Where a corner is bright the gradient points the wrong way: on one of 397 samples, and on ten."""
+    misled = Changed(clean, lambda net, x: net(torch.where(x[:, :, :1, :1] > 0.4, Opposite.apply(x), x)))
+    for bright, verdict in ((1, "pass"), (10, "fail")):
+        x = digits[0][1400:].clone()
+        x[:bright, :, 0, 0] = 0.8
+        with torch.no_grad():
+            y = clean(x).argmax(1)
+        found = attacks.diagnose(misled, x, y, eps=0.2, rules=["M2"], queries=300, noise_draws=10, steps=20)["M2"]
+        assert found.verdict == verdict and set(found.samples.tolist()) <= set(range(bright)), found
+        assert len(found.samples) > bright / 2
+        assert found.threshold == pytest.approx(0.004484, rel=1e-3)
+
+
 def test_pgd_may_be_weaker_than_fgsm_by_two_standard_errors():
     allowed = [held for held in range(500, 600) if ask("M1", fgsm=outcome(500), pgd=[outcome(held)]).verdict == "pass"]
     assert allowed == list(range(500, 532))  # p = 0.516: two standard errors are 31.6 samples

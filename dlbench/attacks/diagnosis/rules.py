@@ -124,13 +124,18 @@ def one_step(e: Evidence) -> Answer:
     do="gradients mislead here: give queries and draws a larger budget, then write an adaptive attack",
 )
 def black_box(e: Evidence) -> Answer:
-    """Attacks without gradients break nothing that held against those with."""
+    """Attacks without gradients break nothing that held against those with.
+
+    But for 0.2 points, or two standard errors of so small a share where samples are few: PGD misses one in a few
+    hundred of sound models, too. The share is of all samples, as in AutoAttack: of three images that are left, one is
+    no third of the evidence.
+    """
     outcomes = e.black_box
     broken = torch.stack([outcome.broken for outcome in outcomes.values()]).any(0)
     counts = ", ".join(f"{name} broke {int(outcome.broken.sum())}" for name, outcome in outcomes.items())
     unasked = "" if "square" in outcomes else "; no queries, which need images [N, channels, height, width]"
     reason = f"{int(e.white_box_held.sum())} held against gradients; of them {counts}{unasked}"
-    return at_most(share(broken), LEAST_TOLERANCE, "fail", broken, reason)
+    return at_most(share(broken), tolerance(LEAST_TOLERANCE, e.n), "fail", broken, reason)
 
 
 @rule(
