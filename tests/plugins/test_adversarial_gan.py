@@ -261,8 +261,8 @@ def test_the_full_protocol_on_made_images(dataset, shape):
         "rounds": 1,
     }
     models = ("mlp", "cnn") if dataset == "mnist" else ("resnet",)
-    full = AdversarialGAN.preset("full", small | {"dataset": dataset, "models": models})
-    assert full.datasets() == (dataset,) and full.generator_lr == 1e-3
+    full = AdversarialGAN.preset("full" if dataset == "mnist" else dataset, small)
+    assert full.models == models and full.datasets() == (dataset,) and full.generator_lr == 1e-3
     where = Context(seed=0, loader=lambda name: {dataset: made}[name])
     rows = pd.DataFrame(full.trial(where))
     assert set(rows.network) == set(models) and (rows.outside == 0).all() and (rows.disturbed == 0).all()

@@ -56,6 +56,22 @@ def test_eps_at_which_half_are_fooled():
     assert math.isnan(study.half_fooled([(0.0, 0.0), (0.1, 0.4)]))
 
 
+def test_how_far_the_nearest_adversarial_image_is():
+    """On a linear network: the margin over the 1-norm of the weights' difference."""
+    net = torch.nn.Linear(2, 2)
+    net.weight.data, net.bias.data = torch.tensor([[3.0, 1.0], [0.0, 0.0]]), torch.tensor([-2.0, 0.0])
+    x = torch.tensor([[0.6, 0.5], [0.7, 0.5], [0.9, 0.5], [0.2, 0.2]])
+    exact = (3 * x[:, 0] + x[:, 1] - 2).abs() / 4
+    settings = {"eps": 1.0, "steps": 10, "stop": "never"}
+    found = attacks.fab(net, x, torch.zeros(4, dtype=torch.int64), **settings)  # the last is wrong as it stands
+    assert found.clean_correct.tolist() == [True, True, True, False]
+    assert study.median_distance(found) == pytest.approx(float(exact[1]), rel=1e-2)
+    fixed = attacks.fab(lambda points: net(0 * points + x[:1]), x[:3], torch.zeros(3, dtype=torch.int64), **settings)
+    assert study.median_distance(fixed) == math.inf
+    wrong = attacks.fab(net, x, torch.tensor([1, 1, 1, 0]), **settings)
+    assert math.isnan(study.median_distance(wrong))
+
+
 def test_transfer_counts_images_that_both_networks_get_right():
     first, other = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     for net, weight in ((first, [[1.0, 0.0], [0.0, 1.0]]), (other, [[1.0, 1.0], [0.0, 1.5]])):
@@ -113,6 +129,15 @@ def test_controls_of_one_run(run):
         assert curve.is_monotonic_decreasing
 
 
+def test_the_nearest_images_are_about_where_the_curve_crosses_one_half(run):
+    rows, _ = run
+    for subject in rows.subject.unique():
+        mine = rows[rows.subject == subject]
+        nearest, crossing = mine.nearest_norm.dropna(), mine.median_norm.dropna()
+        assert len(nearest) == len(crossing) == 1
+        assert nearest.iloc[0] == pytest.approx(crossing.iloc[0], rel=0.2)
+
+
 def test_what_is_kept_is_one_fooled_image(run):
     _, kept = run
     for model in ("mlp", "cnn"):
@@ -127,6 +152,12 @@ def test_the_same_seed_gives_the_same_rows():
     tiny = AdversarialGradient(**SMALL | {"models": ("mlp",), "epochs": 1, "attacked": 10})
     first, again, other = (list(tiny.trial(context(seed))) for seed in (3, 3, 4))
     assert repr(first) == repr(again) != repr(other)
+
+
+def test_mnist_is_asked_at_an_eps_of_its_own():
+    mnist = AdversarialGradient.preset("mnist")
+    assert mnist.datasets() == ("mnist",) and mnist.eps == 0.15
+    assert {mnist.multiple(eps) for eps in mnist.eps_grid} >= {0.0, 1.0, 2.0}
 
 
 def test_the_full_protocol_on_made_images():
