@@ -10,6 +10,9 @@ images in [0, 1] to logits::
 
     dlbench run robust_accuracy --set robust_accuracy.models=mypackage.nets:build,cnn,cnn_pgd_trained
 
+A model that is random is to be asked several times (``eot_samples``); an image has then fallen where more than half of
+the answers are wrong. Rule M8 of the diagnosis says which models are.
+
 Three measurements, none of which means much without the others:
 
 - AutoAttack (Croce & Hein, ICML 2020): APGD on the cross-entropy and on the targeted ratio of logits, targeted FAB, and
@@ -216,6 +219,7 @@ class RobustAccuracy(Experiment):
     steps: int = between(1, 1000, default=20)  # of APGD and FAB; official: 100
     target_classes: int = between(1, CLASSES - 1, default=4)  # of targeted APGD and FAB; official: 9
     queries: int = between(1, 100_000, default=300)  # of Square; official: 5000
+    eot_samples: int = between(1, 1000, default=1)  # answers to each question, for models that are random; official: 20
     epochs: int = between(1, 1000, default=10)  # this and below: of the references' training
     batch_size: int = between(1, 10_000, default=128)
     lr: float = between(1e-6, 10, default=0.1)
@@ -410,12 +414,11 @@ def references(study: RobustAccuracy, train: Images, context: Context) -> dict[s
 def audited(net: nn.Module, test: Images, study: RobustAccuracy, context: Context) -> Iterator[dict[str, Any]]:
     """Everything that is measured on one model; the same random starts and windows for every model."""
     x, y = test
-    with torch.no_grad(), attacks.attack_mode(net):
-        correct = net(x).argmax(1) == y
+    # faster forms of a model may change the last bits from run to run
+    exact = {"norm": study.norm, "seed": context.integer("attack"), "rewrite": "off", "eot_samples": study.eot_samples}
+    correct = attacks.pgd(net, x, y, eps=0.0, **exact).clean_correct
     yield {"attack": "none", "eps": 0.0, "robust_accuracy": mean(correct), "broken_first": mean(~correct)}
 
-    # faster forms of a model may change the last bits from run to run
-    exact = {"norm": study.norm, "seed": context.integer("attack"), "rewrite": "off"}
     pgd = attacks.pgd(net, x, y, eps=study.eps, steps=PGD_STEPS, **exact)
     yield {"attack": "pgd", "eps": study.eps, "robust_accuracy": pgd.robust_accuracy} | passes(pgd)
 

@@ -32,6 +32,13 @@ class Net(nn.Module):
 
 def build():
     return Net()
+
+class Noisy(Net):
+    def forward(self, x):
+        return super().forward(nn.functional.dropout(x, 0.2))
+
+def noisy():
+    return Noisy()
 """
 
 
@@ -145,6 +152,15 @@ def test_a_model_that_a_user_brings(mynets):
     frame = rows.assign(seed=0).set_index("seed")
     for claim in RobustAccuracy.claims:
         assert claim.rule(frame).outcome != "holds"  # of one seed
+
+
+def test_a_random_model_is_asked_several_times(mynets):
+    rows = pd.DataFrame(audit(("mynets:noisy",), eot_samples=5, eps=0.2, eps_grid=(0.0, 0.2)))
+    assert rows[rows["rule"] == "M8"].verdict.iloc[0] == 2
+    counted = rows[rows.attack.isin(["pgd", "worst_case"])]
+    assert len(counted) == 3 and (counted.forwards * SMALL["attacked"] / 5).round(6).mod(1).eq(0).all()
+    clean, worst = (rows[rows.attack == attack].robust_accuracy.iloc[0] for attack in ("none", "worst_case"))
+    assert worst <= clean + 0.2  # by draws of its own
 
 
 @pytest.mark.parametrize(
