@@ -3,7 +3,8 @@
 A convolution passes a window on as a window, a little larger. So the maps before and behind each layer are kept, and a
 query recomputes a window of each; from where the network is no longer local, at its pooling over the whole image say,
 it runs as it is. What comes out is what the whole network gives, but for rounding; nothing adds up over queries, since
-every window is computed anew from the maps.
+every window is computed anew from the maps. On a CPU only: where windows are is worked out by NumPy, which takes less
+time than torch for a few integers.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
@@ -41,6 +44,7 @@ POINTWISE = (
 SUMS = (operator.add, operator.iadd, torch.add)
 
 Pair = tuple[int, int]
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass
@@ -75,12 +79,12 @@ class Layer:
 class Window:
     """Of every image one window; all of one size, each where it is."""
 
-    top: Tensor  # [n]
-    left: Tensor
+    top: Integers  # [n]
+    left: Integers
     height: int
     width: int
 
-    def __getitem__(self, images: Tensor) -> Window:
+    def __getitem__(self, images: Integers) -> Window:
         """Those of some images."""
         return Window(self.top[images], self.left[images], self.height, self.width)
 
@@ -98,36 +102,35 @@ class Map:
         self.border, self.across = border, self.width + 2 * border[1]
         padded = F.pad(images, (border[1], border[1], border[0], border[0]))
         self.rows = padded.permute(0, 2, 3, 1).reshape(-1, channels)
-        self.first = torch.arange(n, device=images.device) * (padded.shape[2] * self.across)
+        self.first = np.arange(n) * (padded.shape[2] * self.across)
 
     @property
     def whole(self) -> Window:
         """All of every image."""
-        corner = torch.zeros_like(self.first)
+        corner = np.zeros_like(self.first)
         return Window(corner, corner, self.height, self.width)
 
     def read(self, window: Window) -> Tensor:
         """A window's cells [n * h * w, C]; it may reach into the border."""
         return self.rows.index_select(0, self._cells(self.first, window))
 
-    def write(self, images: Tensor, window: Window, values: Tensor) -> None:
+    def write(self, images: Integers, window: Window, values: Tensor) -> None:
         """Puts values [m * h * w, C] into windows of some images [m]."""
         self.rows.index_copy_(0, self._cells(self.first[images], window), values)
 
-    def _cells(self, first: Tensor, window: Window) -> Tensor:
-        corner = first + (window.top + self.border[0]) * self.across + window.left + self.border[1]
-        return cells(corner, window.height, window.width, self.across).flatten()
+    def _cells(self, first: Integers, window: Window) -> Tensor:
+        corner = first + (window.top * self.across + window.left + (self.border[0] * self.across + self.border[1]))
+        return torch.from_numpy(cells(corner, window.height, window.width, self.across).ravel())
 
 
-def cells(corner: Tensor, height: int, width: int, across: int) -> Tensor:
+def cells(corner: Integers, height: int, width: int, across: int) -> Integers:
     """[n, height * width], the cells of windows from their first ones [n], in rows of so many across."""
-    return corner[:, None] + _grid(height, width, across, corner.device)
+    return corner[:, None] + _grid(height, width, across)
 
 
 @lru_cache(maxsize=256)
-def _grid(height: int, width: int, across: int, device: torch.device) -> Tensor:
-    down, right = torch.arange(height, device=device), torch.arange(width, device=device)
-    return (down[:, None] * across + right).flatten()
+def _grid(height: int, width: int, across: int) -> Integers:
+    return (np.arange(height)[:, None] * across + np.arange(width)).ravel()
 
 
 @dataclass
@@ -140,23 +143,21 @@ class Change:
     def put_into(self, read: Tensor, around: Window, sticks_out: bool) -> None:
         """Puts it into what was read [n * h' * w', C] around it; of what sticks out of that, nothing."""
         top, left = self.window.top - around.top, self.window.left - around.left
-        first = torch.arange(len(top), device=top.device) * (around.height * around.width)
-        size = (self.window.height, self.window.width)
-        places = cells(first + top * around.width + left, *size, around.width).flatten()
+        height, width = self.window.height, self.window.width
+        first = np.arange(len(top)) * (around.height * around.width)
+        places = cells(first + top * around.width + left, height, width, around.width).ravel()
         if not sticks_out:
-            read.index_copy_(0, places, self.values)
+            read.index_copy_(0, torch.from_numpy(places), self.values)
             return
-        ends = zip((top, left), size, (around.height, around.width), strict=True)
-        rows, columns = (_inside(begin, length, limit) for begin, length, limit in ends)
-        inside = rows[:, :, None] & columns[:, None]
-        chosen = inside.flatten().nonzero().squeeze(1)
-        read.index_copy_(0, places[chosen], self.values[chosen])
+        rows, columns = _inside(top, height, around.height), _inside(left, width, around.width)
+        chosen = np.flatnonzero(rows[:, :, None] & columns[:, None])
+        read.index_copy_(0, torch.from_numpy(places[chosen]), self.values[torch.from_numpy(chosen)])
 
 
-def _inside(begin: Tensor, length: int, limit: int) -> Tensor:
+def _inside(begin: Integers, length: int, limit: int) -> npt.NDArray[np.bool_]:
     """[n, length], which of so many cells from the first ones [n] lie within a limit."""
-    cells = begin[:, None] + torch.arange(length, device=begin.device)
-    return (cells >= 0) & (cells < limit)
+    each = begin[:, None] + np.arange(length)
+    return (each >= 0) & (each < limit)
 
 
 class Local:
@@ -177,11 +178,10 @@ class Local:
         for layer in self.layers:
             for source in layer.sources:
                 borders[source] = tuple(map(max, borders[source], layer.padding))  # type: ignore[assignment]
-        self.rest = Rest(traced)
         self.maps = {self.input: Map(images, borders[self.input])}
         keep = lambda node, value: self.maps.update({node: Map(value, borders[node])} if node in computed else {})  # noqa: E731
-        self.rest.run({self.input: images}, keep)
-        self.ends = self.rest.reads(self.maps.keys())
+        Rest(traced, {self.input}).run({self.input: images}, keep)
+        self.rest = Rest(traced, self.maps.keys())
         self.changes: dict[fx.Node, Change] = {}
 
     @property
@@ -189,7 +189,7 @@ class Local:
         """What the maps take."""
         return sum(map.rows.nbytes for map in self.maps.values())
 
-    def look(self, top: Tensor, left: Tensor, values: Tensor) -> Tensor:
+    def look(self, top: Integers, left: Integers, values: Tensor) -> Tensor:
         """Logits [n, K] with windows of values [n, C, h, w] at rows ``top`` [n] and columns ``left`` [n]."""
         self.changes = {self.input: Change(Window(top, left, *values.shape[2:]), _cell_by_cell(values))}
         for layer in self.layers:
@@ -204,16 +204,17 @@ class Local:
             )
             out = layer.compute(*(self._read(source, reads, layer) for source in layer.sources))
             self.changes[layer.node] = Change(window, _cell_by_cell(out))
-        return self.rest.run({node: self._read(node, self.maps[node].whole) for node in self.ends})
+        return self.rest.run({node: self._read(node, self.maps[node].whole) for node in self.rest.reads})
 
     def settle(self, stays: Tensor) -> None:
         """The windows asked about last become part of the images that a mask [n] names; the others are as before."""
         chosen = stays.nonzero().squeeze(1)
         if not len(chosen):
             return
+        images = chosen.numpy()
         for node, change in self.changes.items():
-            values = change.values.view(self.size, -1, change.values.shape[1])[chosen].flatten(0, 1)
-            self.maps[node].write(chosen, change.window[chosen], values)
+            values = change.values.view(self.size, -1, change.values.shape[1]).index_select(0, chosen).flatten(0, 1)
+            self.maps[node].write(images, change.window[images], values)
 
     def _read(self, node: fx.Node, window: Window, layer: Layer | None = None) -> Tensor:
         """A window [n, C, h, w] of a map, as this query has it."""
@@ -229,36 +230,34 @@ def _cell_by_cell(images: Tensor) -> Tensor:
 
 
 class Rest(fx.Interpreter):
-    """Runs what of a network is not known yet."""
+    """What of a network is left to run where it is known what some nodes give.
 
-    def __init__(self, traced: fx.GraphModule) -> None:
+    Args:
+        traced: the network.
+        known: the nodes.
+    """
+
+    def __init__(self, traced: fx.GraphModule, known: Collection[fx.Node]) -> None:
         super().__init__(traced)
-        self.nodes = list(traced.graph.nodes)
-
-    def run(self, known: dict[fx.Node, Tensor], listener: Callable[[fx.Node, Tensor], Any] | None = None) -> Tensor:  # type: ignore[override]
-        """The network's output, given what some nodes give; a listener is told of what the others do."""
-        self.env, needed = dict(known), self._needed(known.keys())
-        for node in self.nodes:
-            if node in needed:
-                self.env[node] = self.run_node(node)
-                if listener:
-                    listener(node, self.env[node])
-        out: Tensor = self.env[self.nodes[-1]]
-        return out
-
-    def reads(self, known: Collection[fx.Node]) -> set[fx.Node]:
-        """Which of the known nodes the others read."""
-        return {source for node in self._needed(known) for source in node.all_input_nodes if source in known}
-
-    def _needed(self, known: Collection[fx.Node]) -> set[fx.Node]:
-        """Which nodes the output asks for, beyond those that are known."""
-        needed, open_ = set[fx.Node](), [self.nodes[-1]]
+        *_, self.last = traced.graph.nodes
+        needed, open_ = set[fx.Node](), [self.last]
         while open_:
             node = open_.pop()
             if node not in known and node not in needed:
                 needed.add(node)
                 open_ += node.all_input_nodes
-        return needed
+        self.nodes = [node for node in traced.graph.nodes if node in needed]
+        self.reads = {source for node in self.nodes for source in node.all_input_nodes if source in known}
+
+    def run(self, known: dict[fx.Node, Tensor], listener: Callable[[fx.Node, Tensor], Any] | None = None) -> Tensor:  # type: ignore[override]
+        """The network's output; a listener is told what each node gives."""
+        self.env = dict(known)
+        for node in self.nodes:
+            self.env[node] = self.run_node(node)
+            if listener:
+                listener(node, self.env[node])
+        out: Tensor = self.env[self.last]
+        return out
 
 
 def _reached(window: Window, layer: Layer, target: Map) -> Window:
@@ -278,19 +277,18 @@ def _reached(window: Window, layer: Layer, target: Map) -> Window:
     return Window(top, left, height, width)
 
 
-def _span(first: Tensor, length: int, kernel: int, stride: int, padding: int, limit: int) -> tuple[Tensor, int]:
+def _span(first: Integers, length: int, kernel: int, stride: int, padding: int, limit: int) -> tuple[Integers, int]:
     most = min((length + kernel - 2) // stride + 1, limit)
-    begin = torch.div(first + padding - kernel + stride, stride, rounding_mode="floor")  # the first that reads it
-    return begin.clamp(0, limit - most), most
+    begin = (first + (padding - kernel + stride)) // stride  # the first that reads it
+    return np.minimum(np.maximum(begin, 0), limit - most), most
 
 
 def _around(windows: list[Window], target: Map) -> Window:
     """The least windows of one size that hold all of some."""
-    top, left = (torch.stack([getattr(w, name) for w in windows]).amin(0) for name in ("top", "left"))
-    bottom = torch.stack([w.top + w.height for w in windows]).amax(0)
-    right = torch.stack([w.left + w.width for w in windows]).amax(0)
+    top, left = (np.min([getattr(w, name) for w in windows], 0) for name in ("top", "left"))
+    bottom, right = np.max([w.top + w.height for w in windows], 0), np.max([w.left + w.width for w in windows], 0)
     height, width = int((bottom - top).max()), int((right - left).max())
-    return Window(top.clamp(max=target.height - height), left.clamp(max=target.width - width), height, width)
+    return Window(np.minimum(top, target.height - height), np.minimum(left, target.width - width), height, width)
 
 
 # --------------------------------------------------------------------------------------------------------- the network
@@ -383,7 +381,7 @@ class Nearby:
             side: its size; 0 where more has changed.
             when: whose points these are, and the moment, as the oracle wants to know.
         """
-        traced = _graph_of(oracle) if side else None
+        traced = _graph_of(oracle) if side and points.device.type == "cpu" else None
         if side != self.side:
             self.side, self.laps = side, []
         began = time.perf_counter()
@@ -396,8 +394,8 @@ class Nearby:
         if begins:
             self.local = Local(traced, best)
         assert self.local is not None  # noqa: S101
-        (top, left), (n, channels, _, across) = place.unbind(1), points.shape
-        where = cells(top * across + left, side, side, across)[:, None].expand(-1, channels, -1)
+        (top, left), (n, channels, _, across) = place.numpy().T, points.shape
+        where = torch.from_numpy(cells(top * across + left, side, side, across))[:, None].expand(-1, channels, -1)
         logits = self.local.look(top, left, points.flatten(2).gather(2, where).view(n, channels, side, side))
         if not begins:
             self.laps.append((time.perf_counter() - began) / len(points))

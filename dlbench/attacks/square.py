@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dlbench.attacks import checks
 from dlbench.attacks.checks import Bounds
-from dlbench.attacks.local import Nearby, cells
+from dlbench.attacks.local import Nearby
 from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.oracle import Oracle, Transform, oracles
 from dlbench.attacks.randomness import signs, uniform
@@ -218,8 +218,7 @@ class Windows(Restarts[Searching]):
 
     def _cells(self, place: Tensor, side: int) -> Tensor:
         """The cells [n, channels, side²] of windows at places [n, 2], counted along the rows of an image."""
-        corner = place[:, 0] * self.width + place[:, 1]
-        return cells(corner, side, side, self.width)[:, None].expand(-1, self.channels, -1)
+        return cells(place, side, self.width)[:, None].expand(-1, self.channels, -1)
 
 
 class LinfWindows(Windows):
@@ -297,6 +296,12 @@ class L2Windows(Windows):
 def placed(drawn: Tensor, side: int, height: int, width: int) -> Tensor:
     """The first rows and columns [n, 2] of squares at places drawn [n, 2] in [-1, 1)."""
     return torch.stack([_among(height - side + 1, drawn[:, 0]), _among(width - side + 1, drawn[:, 1])], 1)
+
+
+def cells(place: Tensor, side: int, width: int) -> Tensor:
+    """The cells [n, side²] of squares whose first rows and columns are given [n, 2], in rows of ``width``."""
+    run = torch.arange(side, device=place.device)
+    return (place[:, :1] * width + place[:, 1:]) + (run[:, None] * width + run).flatten()
 
 
 def bumps(side: int, drawn: Tensor) -> Tensor:

@@ -8,8 +8,7 @@ from torch import nn
 
 from dlbench import attacks
 from dlbench.attacks.geometry import distance
-from dlbench.attacks.local import cells
-from dlbench.attacks.square import bump, placed, window_side
+from dlbench.attacks.square import bump, cells, placed, window_side
 
 from .conftest import held_out, jitter
 
@@ -89,8 +88,7 @@ def test_stripes_then_windows_of_one_sign_a_channel_that_always_change_something
 def test_windows_are_squares_inside_the_image():
     torch.manual_seed(0)
     for side, height, width in ((1, 9, 7), (3, 9, 7), (7, 9, 7)):
-        top, left = placed(torch.rand(2000, 2) * 2 - 1, side, height, width).unbind(1)
-        inside = cells(top * width + left, side, side, width)
+        inside = cells(placed(torch.rand(2000, 2) * 2 - 1, side, height, width), side, width)
         assert inside.shape == (2000, side * side) and (inside.sort(1).values.diff(dim=1) > 0).all()
         for places, length in ((inside // width, height), (inside % width, width)):
             first = places.amin(1)
