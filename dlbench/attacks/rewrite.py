@@ -22,11 +22,11 @@ from dlbench.attacks.forms import agree, forms_of
 from dlbench.attacks.modes import Model, attack_mode
 from dlbench.attacks.oracle import Whole
 
-SIZES = (32, 16, 64)  # of a piece; the first is what the forms race with
+SIZES = (32, 16, 64)  # of a piece
 LAPS = 3  # timed, after one to warm up; two of them only for those that are
 CLOSE = 1.5  # times as slow as the fastest, or less: a busy machine slows single laps by as much
 WORTH_REWRITING = 1e7  # steps times numbers in x from which faster forms of a model are looked for
-PROBE = 8  # samples on which forms are compared
+PROBE = 8  # samples on which forms are compared; on a CPU they race with as many, since of slow ones few are enough
 
 
 @dataclass
@@ -78,7 +78,8 @@ class Rewritten:
                 return
             self.sizes = SIZES if on_cpu else (len(x),)  # a GPU would stand idle for pieces that fit a cache
             self.plain = Whole(model, self.sizes[-1])
-            self.forms = [Form(name, same, self.sizes[0]) for name, same in forms_of(model, x[:PROBE], self.compiled)]
+            size = PROBE if on_cpu else self.sizes[0]
+            self.forms = [Form(name, same, size) for name, same in forms_of(model, x[:PROBE], self.compiled)]
             self.winner = None
 
     def current(self, x: Tensor) -> Rewritten:
