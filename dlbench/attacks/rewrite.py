@@ -38,6 +38,10 @@ class Form:
     size: int
     seconds: list[float] = field(default_factory=list)  # a sample
 
+    def piece(self, left: int) -> int:
+        """How many of the points that are left the next piece has: a small rest, which would cost more, joins."""
+        return left if left < 1.5 * self.size else self.size
+
     @property
     def timed(self) -> bool:
         """Whether it has run once since it was warm."""
@@ -96,12 +100,13 @@ class Rewritten:
     @contextlib.contextmanager
     def form(self, left: int) -> Iterator[tuple[Model, int]]:
         """A form and its size of a piece for the next of ``left`` points; pieces are timed until one has won."""
+        form = self.winner or self._next()
+        points = form.piece(left)
         if self.winner is not None:
-            yield self.winner.model, self.winner.size
+            yield form.model, points
             return
-        form = self._next()
-        points, began = min(left, form.size), _now()
-        yield form.model, form.size
+        began = _now()
+        yield form.model, points
         if self.winner is None and points >= PROBE:  # fewer would tell of little but the machine's moods
             form.seconds.append((_now() - began) / points)
 
