@@ -189,7 +189,9 @@ bool plain_sources(const Aggregation<Element, Index>& task, Mark begin, Mark end
   const int64_t numbers = task.sources * task.width();
   if (end.position - begin.position < 2 * task.sources || numbers * int64_t(sizeof(Element)) > kNear) return false;
   if (!all_finite(task.x, numbers)) return false;
-  return !task.weight || all_finite(task.weight, int64_t(task.graph.rowptr[task.graph.rows]) * task.heads);
+  if (!task.weight) return true;
+  if (task.graph.edge_id) return all_finite(task.weight, int64_t(task.graph.rowptr[task.graph.rows]) * task.heads);
+  return all_finite(task.weight + begin.position * task.heads, (end.position - begin.position) * task.heads);
 }
 
 }  // namespace

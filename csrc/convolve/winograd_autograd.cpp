@@ -2,6 +2,8 @@
 // weights are fixed: whoever asks for their gradients is told.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -43,7 +45,7 @@ class WinogradConv : public torch::autograd::Function<WinogradConv> {
     const OptionalTensor open = out.defined() ? OptionalTensor(out.detach()) : std::nullopt;
     Tensor of_x = call(grads[0], back, kernels, std::nullopt, open, ctx->saved_data["channels"].toSymInt(),
                        2 - ctx->saved_data["padding"].toInt(), false);
-    if (gate.defined()) of_x = of_x * (gate > 0);
+    if (gate.defined()) of_x = at::where(gate > 0, of_x, at::zeros({}, of_x.options()));
     return {of_x, Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
@@ -53,6 +55,8 @@ Tensor winograd_conv2d(const Tensor& x, const Tensor& kernels, const Tensor& bac
   const bool asked = at::GradMode::is_enabled();
   TORCH_CHECK_NOT_IMPLEMENTED(!asked || !(kernels.requires_grad() || (bias && bias->requires_grad())),
                               "winograd_conv2d has derivatives with respect to x only; its kernels and bias are fixed");
+  TORCH_CHECK_NOT_IMPLEMENTED(!x._fw_grad(0).defined(),
+                              "winograd_conv2d has derivatives in reverse mode only (torch.autograd.grad)");
   if (asked && x.requires_grad()) return WinogradConv::apply(x, kernels, back, bias, gate, features, padding, relu);
   const at::AutoDispatchBelowADInplaceOrView below;
   return call(x, kernels, back, bias, gate, std::move(features), padding, relu);

@@ -69,6 +69,10 @@ def autoattack(
     ``attacks`` named. A ``transform``, and how often a random model is asked, hold for all of them: they are what an
     attacker faces. In the result ``broken_by`` says which one each sample fell to.
 
+    A point is a success where more than half of the answers are wrong when it is asked about, and of many points some
+    get wrong answers by luck. So with few answers the robust accuracy of a random model is a lower end: ask it about
+    ``x_adv`` anew, many times, for what a point is worth.
+
     Args:
         model: maps samples [n, ...] to logits [n, K]; a module, any callable, or a :class:`Rewritten` model.
         x: [N, C, H, W] float32 or float64, inside the bounds.

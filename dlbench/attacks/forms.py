@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import threading
 import warnings
 
 import torch
@@ -14,8 +15,11 @@ from dlbench import ops
 from dlbench.attacks.modes import Model
 
 TOLERANCE = 1e-3  # of logits, relative to their spread: far below what separates a clear label from the next
+ROUNDING = 1e-5  # relative to the logits themselves
+SLOPE_TOLERANCE = 1e-2  # relative to their length
 WIDE = 16  # channels, of inputs or outputs, from which Winograd's way with a convolution may pay
 RECTIFIERS = (F.relu, torch.relu, torch.relu_)
+_TRACING = threading.Lock()  # torch's tracer changes how every module of the process is called meanwhile
 
 
 def forms_of(model: Model, probe: Tensor, compiled: bool) -> list[tuple[str, Model]]:
@@ -26,19 +30,41 @@ def forms_of(model: Model, probe: Tensor, compiled: bool) -> list[tuple[str, Mod
     candidates = _candidates(model, probe)
     if compiled:
         candidates += [(f"{name}, compiled", torch.compile(other)) for name, other in candidates or forms]
-    with torch.no_grad():
-        want = model(probe)
-        for name, other in candidates:
-            with contextlib.suppress(Exception):  # nobody asked for this form; where it fails, the model itself remains
-                if agree(other(probe), want):
-                    forms.append((name, other))
+    want = _answers(model, probe)
+    for name, other in candidates:
+        with contextlib.suppress(Exception):  # nobody asked for this form; where it fails, the model itself remains
+            got = _answers(other, probe)
+            if agree(got[0], want[0]) and _slopes_agree(got[1], want[1]):
+                forms.append((name, other))
     return forms
 
 
 def agree(got: Tensor, want: Tensor) -> bool:
-    """Whether logits are the same but for rounding."""
-    spread = want.amax() - want.amin() + torch.finfo(want.dtype).tiny
-    return bool(((got - want).abs() <= TOLERANCE * spread).all())
+    """Whether logits [n, K] are the same but for rounding: by what lies between a sample's largest and its median one,
+    which a class that is ruled out, far below the others, does not widen.
+    """
+    spread = want.amax(1) - want.median(1).values
+    spread = torch.maximum(spread, spread.median())[:, None] + torch.finfo(want.dtype).tiny
+    return bool(((got - want).abs() <= TOLERANCE * spread + ROUNDING * want.abs()).all())
+
+
+def _answers(model: Model, probe: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Logits on a probe, and the slopes of the two likeliest classes' difference; None of a model without any."""
+    with torch.inference_mode(False), torch.enable_grad():
+        points = probe.detach().clone().requires_grad_()
+        logits = model(points)
+        if not logits.requires_grad or logits.shape[-1] < 2:
+            return logits.detach(), None
+        first, second = logits.topk(2, dim=1).values.unbind(1)
+        return logits.detach(), torch.autograd.grad((first - second).sum(), points)[0]
+
+
+def _slopes_agree(got: Tensor | None, want: Tensor | None) -> bool:
+    """Whether most samples' slopes are the same but for rounding, which may put a rectifier on its other side."""
+    if got is None or want is None:
+        return got is want
+    off, size = (got - want).flatten(1).norm(dim=1), want.flatten(1).norm(dim=1)
+    return bool((off <= SLOPE_TOLERANCE * size).double().mean() > 0.5)
 
 
 def _candidates(model: nn.Module, probe: Tensor) -> list[tuple[str, Model]]:
@@ -63,7 +89,7 @@ def _candidates(model: nn.Module, probe: Tensor) -> list[tuple[str, Model]]:
 def _traced(model: nn.Module) -> fx.GraphModule | None:
     """A copy that is a graph, with batch norms part of the convolutions before them; None where that cannot be had."""
     try:
-        with warnings.catch_warnings():
+        with _TRACING, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer's own, about its age
             from torch.fx.experimental.optimization import fuse
 
@@ -126,11 +152,17 @@ def put_winograd(model: nn.Module) -> bool:
 
 def suits(module: nn.Module) -> bool:
     """Whether a module is a convolution of 3x3, of stride 1 and with a border of zeros, and nothing else."""
-    if type(module) is not nn.Conv2d or module._forward_hooks or module._forward_pre_hooks:
+    if type(module) is not nn.Conv2d or not is_bare(module):
         return False
     form = (module.kernel_size, module.stride, module.padding, module.dilation, module.groups, module.padding_mode)
     plain = form == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros") and module.weight.dtype == torch.float32
     return plain and max(module.in_channels, module.out_channels) >= WIDE
+
+
+def is_bare(module: nn.Module) -> bool:
+    """Whether no hook sees what goes through a module, forth or back."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
+    return not any(hooks)
 
 
 def _absorb_rectifiers(traced: fx.GraphModule) -> None:
@@ -151,6 +183,7 @@ def _absorb_rectifiers(traced: fx.GraphModule) -> None:
 
 def _is_rectifier(traced: fx.GraphModule, node: fx.Node) -> bool:
     if node.op == "call_module":
-        return type(traced.get_submodule(str(node.target))) is nn.ReLU
+        module = traced.get_submodule(str(node.target))
+        return type(module) is nn.ReLU and is_bare(module)
     by_name = node.op == "call_method" and node.target in ("relu", "relu_")
     return by_name or (node.op == "call_function" and node.target in RECTIFIERS)

@@ -23,13 +23,15 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from dlbench.attacks.forms import RECTIFIERS, ChannelsLast, WinogradConv2d, agree
+from dlbench.attacks.forms import RECTIFIERS, ChannelsLast, WinogradConv2d, agree, is_bare
 from dlbench.attacks.oracle import Oracle
 from dlbench.attacks.rewrite import Rewritten
 
 LAPS = 3  # questions that decide whether windows are faster than the whole
 MOST_BYTES = 1 << 30  # of all maps
-POINTWISE = (
+POINTWISE = (  # in eval mode
+    nn.Dropout,
+    nn.Dropout2d,
     nn.ReLU,
     nn.ReLU6,
     nn.LeakyReLU,
@@ -42,6 +44,7 @@ POINTWISE = (
     nn.BatchNorm2d,
 )
 SUMS = (operator.add, operator.iadd, torch.add)
+WITH_NUMBERS = (operator.add, operator.sub, operator.mul, operator.truediv, torch.clamp)  # and a map
 
 Pair = tuple[int, int]
 Integers = npt.NDArray[np.int64]
@@ -181,6 +184,10 @@ class Local:
         self.maps = {self.input: Map(images, borders[self.input])}
         keep = lambda node, value: self.maps.update({node: Map(value, borders[node])} if node in computed else {})  # noqa: E731
         Rest(traced, {self.input}).run({self.input: images}, keep)
+        for layer in self.layers:
+            sizes = {(self.maps[node].height, self.maps[node].width) for node in (*layer.sources, layer.node)}
+            if len(layer.sources) > 1 and len(sizes) > 1:
+                raise ValueError(f"{layer.node} adds maps of other sizes to each other")
         self.rest = Rest(traced, self.maps.keys())
         self.changes: dict[fx.Node, Change] = {}
 
@@ -295,21 +302,33 @@ def _around(windows: list[Window], target: Map) -> Window:
 
 
 def layers_of(traced: fx.GraphModule) -> list[Layer]:
-    """The layers that windows pass through, in their order; what works point by point is part of the one before."""
+    """The layers that windows pass through, in their order; what works point by point is part of the one before.
+
+    None where something is changed in place that others may read.
+    """
     (inputs,) = (node for node in traced.graph.nodes if node.op == "placeholder")
-    layers: dict[fx.Node, Layer] = {}
+    if any(not node.users and _in_place(traced, node) for node in traced.graph.nodes):
+        return []
+    needed, layers = set(Rest(traced, ()).nodes), dict[fx.Node, Layer]()
     for node in traced.graph.nodes:
-        layer = _layer(traced, node)
+        layer = _layer(traced, node) if node in needed else None
         if layer is None or not all(source in layers or source is inputs for source in layer.sources):
             continue
         (before, *others) = (layers.get(source) for source in layer.sources)
-        pointwise = layer.kernel == (1, 1) and not others
+        pointwise = (layer.kernel, layer.stride, layer.padding) == ((1, 1), (1, 1), (0, 0)) and not others
         if pointwise and before is not None and len(before.node.users) == 1:
             compute = partial(_one_after_the_other, before.compute, layer.compute)
             layer = Layer(node, before.sources, compute, before.kernel, before.stride, before.padding)
             del layers[before.node]
         layers[node] = layer
     return list(layers.values())
+
+
+def _in_place(traced: fx.GraphModule, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(traced.get_submodule(str(node.target)), "inplace", False))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return node.op.startswith("call") and (name.endswith("_") or bool(node.kwargs.get("inplace")))
 
 
 def _one_after_the_other(first: Callable[..., Tensor], then: Callable[..., Tensor], *windows: Tensor) -> Tensor:
@@ -325,6 +344,12 @@ def _layer(traced: fx.GraphModule, node: fx.Node) -> Layer | None:
         return Layer(node, sources, torch.relu)
     if node.op != "call_function" or node.kwargs.keys() - {"inplace"}:
         return None
+    if (
+        node.target in WITH_NUMBERS
+        and len(sources) == 1
+        and all(isinstance(arg, int | float | fx.Node) for arg in node.args)
+    ):
+        return Layer(node, sources, partial(_among_numbers, node))
     if node.target in RECTIFIERS and len(node.args) == 1:
         return Layer(node, sources, torch.relu)
     if node.target in SUMS and len(sources) == len(node.args) == 2:
@@ -332,8 +357,15 @@ def _layer(traced: fx.GraphModule, node: fx.Node) -> Layer | None:
     return None
 
 
+def _among_numbers(node: fx.Node, window: Tensor) -> Tensor:
+    """What a node's function makes of a window and of its other arguments, which are numbers."""
+    assert callable(node.target)  # noqa: S101  a call
+    out: Tensor = node.target(*(window if isinstance(arg, fx.Node) else arg for arg in node.args))
+    return out
+
+
 def _of_module(node: fx.Node, sources: list[fx.Node], module: nn.Module) -> Layer | None:
-    if len(sources) != 1:
+    if len(sources) != 1 or not is_bare(module) or module.training:
         return None
     if isinstance(module, WinogradConv2d):
         return Layer(node, sources, partial(module, padding=0), (3, 3), (1, 1), (1, 1))
@@ -346,11 +378,14 @@ def _of_module(node: fx.Node, sources: list[fx.Node], module: nn.Module) -> Laye
         size, stride, padding = (_pair(value) for value in (module.kernel_size, module.stride, module.padding))
         plain = padding == (0, 0) and not module.ceil_mode and _pair(getattr(module, "dilation", 1)) == (1, 1)
         return Layer(node, sources, module.forward, size, stride) if plain else None
+    if isinstance(module, nn.BatchNorm2d) and module.running_mean is None:  # then it normalises what it sees
+        return None
     return Layer(node, sources, module.forward) if type(module) in POINTWISE else None
 
 
 def _pair(value: Any) -> Pair:
-    return value if isinstance(value, tuple) else (value, value)
+    first, second = value if isinstance(value, tuple | list) else (value, value)
+    return first, second
 
 
 # ----------------------------------------------------------------------------------------------------------- a search
@@ -359,13 +394,13 @@ def _pair(value: Any) -> Pair:
 class Nearby:
     """Answers a search that changes one window of each image at a time, by the window alone where that is faster.
 
-    It decides anew for each size of the window, by timing the first questions; and it trusts no network before it has
-    given once, by windows, the logits that it gives as a whole.
+    It decides anew for each size of the window, by timing the first questions; and for each size it trusts a network
+    only after that has given once, by windows, the logits that it gives as a whole.
     """
 
     def __init__(self) -> None:
         self.local: Local | None = None
-        self.trusted: bool | None = None  # not known yet
+        self.refused, self.trusted = False, False  # once and for all; for this size of the window
         self.bytes = 0  # of the maps of an image
         self.whole = math.inf  # seconds an image
         self.side, self.laps = 0, list[float]()  # of the windows, and seconds an image by them
@@ -383,26 +418,23 @@ class Nearby:
         """
         traced = _graph_of(oracle) if side and points.device.type == "cpu" else None
         if side != self.side:
-            self.side, self.laps = side, []
+            self.side, self.laps, self.trusted = side, [], False
+        by_window = None
+        if traced is not None and not self.refused:
+            try:
+                by_window = self._by_window(traced, points, best, place)
+            except Exception:  # whatever a network does that no layer here does; it stays whole
+                self.refused = True
+        if by_window is not None and self.trusted:
+            return by_window
         began = time.perf_counter()
-        if traced is None or not self._pays(traced, best):
+        logits = oracle.look(points, *when)
+        self.whole = min(self.whole, (time.perf_counter() - began) / max(len(points), 1))
+        if by_window is not None:
+            self.trusted = agree(by_window, logits)
+            self.refused = not self.trusted
+        if by_window is None or self.refused:
             self.local = None
-            logits = oracle.look(points, *when)
-            self.whole = min(self.whole, (time.perf_counter() - began) / len(points))
-            return logits
-        begins = self.local is None or self.local.size != len(points)
-        if begins:
-            self.local = Local(traced, best)
-        assert self.local is not None  # noqa: S101
-        (top, left), (n, channels, _, across) = place.numpy().T, points.shape
-        where = torch.from_numpy(cells(top * across + left, side, side, across))[:, None].expand(-1, channels, -1)
-        logits = self.local.look(top, left, points.flatten(2).gather(2, where).view(n, channels, side, side))
-        if not begins:
-            self.laps.append((time.perf_counter() - began) / len(points))
-        if self.trusted is None:
-            whole = oracle.look(points, *when)
-            self.trusted = agree(logits, whole)
-            logits = logits if self.trusted else whole
         return logits
 
     def settle(self, better: Tensor) -> None:
@@ -410,22 +442,28 @@ class Nearby:
         if self.local is not None:
             self.local.settle(better)
 
-    def _pays(self, traced: fx.GraphModule, best: Tensor) -> bool:
-        if self.trusted is False or not len(best):
-            return False
-        if not self.bytes:
-            try:
-                self.bytes = Local(traced, best[:1]).bytes
-            except Exception:  # whatever a network does that no layer here does; it stays whole
-                self.trusted = False
-                return False
+    def _by_window(self, traced: fx.GraphModule, points: Tensor, best: Tensor, place: Tensor) -> Tensor | None:
+        """Logits at points; None where that would take too long or too much memory."""
+        self.bytes = self.bytes or Local(traced, best[:1]).bytes
         slow = len(self.laps) >= LAPS and min(self.laps) >= self.whole
-        return not slow and self.bytes * len(best) <= MOST_BYTES
+        if slow or self.bytes * len(best) > MOST_BYTES:
+            return None
+        began, begins = time.perf_counter(), self.local is None or self.local.size != len(points)
+        if self.local is None or begins:
+            self.local = Local(traced, best)
+        (top, left), (n, channels, _, across), side = place.numpy().T, points.shape, self.side
+        where = torch.from_numpy(cells(top * across + left, side, side, across))[:, None].expand(-1, channels, -1)
+        logits = self.local.look(top, left, points.flatten(2).gather(2, where).view(n, channels, side, side))
+        if not begins:
+            self.laps.append((time.perf_counter() - began) / len(points))
+        return logits
 
 
 def _graph_of(oracle: Oracle) -> fx.GraphModule | None:
     """The network as the oracle asks it, where that is a graph of which nothing is random or cast."""
     if oracle.random or oracle.autocast is not None or not isinstance(oracle.pieces, Rewritten):
+        return None
+    if not oracle.pieces.by_sample:
         return None
     form = oracle.pieces.winner
     model = form.model if form is not None else None

@@ -27,11 +27,13 @@ def attack_mode(model: Model, device: torch.device | None = None) -> Iterator[No
     """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     flags = [(module, module.training) for module in modules]
-    tables: list[dict[str, Any]] = [t for module in modules for t in (module._parameters, module._buffers)]
+    # a script's tables cannot be written to, by its forward pass neither; its tensors can
+    plain = [module for module in modules if not isinstance(module, torch.jit.ScriptModule)]
+    tables: list[dict[str, Any]] = [t for module in plain for t in (module._parameters, module._buffers)]
     kept = [dict(table) for table in tables]
-    values = {
-        id(t): (t, t.detach().clone()) for table in kept for t in table.values() if t is not None and not is_lazy(t)
-    }
+    tensors = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    tensors += [t for table in kept for t in table.values() if t is not None]
+    values = {id(t): (t, t.detach().clone()) for t in tensors if not is_lazy(t)}
     devices = {tensor.device for tensor, _ in values.values()} | ({device} if device else set())
     with torch.random.fork_rng(devices=sorted((each for each in devices if each.type == "cuda"), key=str)):
         try:

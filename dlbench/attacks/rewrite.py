@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from dlbench.attacks.forms import agree, forms_of
 from dlbench.attacks.modes import Model, attack_mode
@@ -78,7 +79,8 @@ class Rewritten:
         self.forms = [Form("as it is", model, size=len(x))]
         self.winner: Form | None = self.forms[0]
         with attack_mode(model, x.device):
-            if not _may_be_cut(model, x[:PROBE]):
+            self.by_sample = _may_be_cut(model, x[:PROBE])
+            if not self.by_sample:
                 return
             self.sizes = SIZES if on_cpu else (len(x),)  # a GPU would stand idle for pieces that fit a cache
             self.plain = Whole(model, self.sizes[-1])
@@ -121,7 +123,7 @@ class Rewritten:
         if more := [Form(best.name, best.model, size) for size in self.sizes if size not in tried]:
             self.forms += more
             return more[0]
-        self.winner = best
+        self.winner, self.forms = best, [best]  # the others' weights need not be kept
         return best
 
 
@@ -144,11 +146,14 @@ def pieces_of(model: Model | Rewritten, x: Tensor, steps: int, rewrite: str) -> 
     return Whole(model)
 
 
-def _version(model: Model) -> list[tuple[int, int]]:
-    """Which tensors the model consists of, and how often each has been written to."""
+def _version(model: Model) -> list[tuple[int, int, float]]:
+    """Which tensors the model consists of, how often each has been written to, and their sums: what is written to
+    ``.data`` is not counted.
+    """
     if not isinstance(model, nn.Module):
         return []
-    return [(id(tensor), tensor._version) for tensor in (*model.parameters(), *model.buffers())]
+    tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers()) if not is_lazy(tensor)]
+    return [(tensor.data_ptr(), tensor._version, float(tensor.double().nan_to_num().sum())) for tensor in tensors]
 
 
 def _now() -> float:

@@ -47,8 +47,9 @@ def winograd_conv2d(
     """``conv2d(x, weight, bias, padding=padding)`` of weights 3x3, with a quarter of the products.
 
     Outputs are computed in tiles of 4x4, each from its 6x6 inputs' values at 36 points (Lavin & Gray, CVPR 2016,
-    arXiv:1509.09308). Rounding errors are about ten times those of sums of products; an input that is not finite spoils
-    the tiles that it is near. Differentiable with respect to x, any number of times. The bits of the result do not
+    arXiv:1509.09308). Rounding errors are about ten times those of sums of products; an input that is not finite, or
+    too near the largest number, spoils the tiles that it is near. Differentiable with respect to x, any number of
+    times, in reverse mode. The bits of the result do not
     depend on the number of threads.
 
     Args:
@@ -75,7 +76,7 @@ def winograd_conv2d(
             f"bias is {bias.dtype} of shape {list(bias.shape)}; for these kernels it must be float32 of shape "
             f"[{kernels.features}]"
         )
-    if padding not in (0, 1, 2):
+    if type(padding) is not int or padding not in (0, 1, 2):
         raise ValueError(f"padding is {padding!r}; it must be 0, 1 or 2")
     if x.numel() and min(x.shape[2:]) + 2 * padding < 3:
         raise ValueError(f"x has shape {list(x.shape)}; with padding={padding} its images are smaller than the kernel")
@@ -107,7 +108,7 @@ def _fake(
     padding: int,
     relu: bool,
 ) -> Tensor:
-    shape = (x.shape[0], features, *(size + 2 * padding - 2 if size else 0 for size in x.shape[2:]))
+    shape = (x.shape[0], features, *(max(size + 2 * padding - 2, 0) if size else 0 for size in x.shape[2:]))
     return torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -66,6 +68,12 @@ def fab_step_(
         raise ValueError("x_adv has no dimension; its first one must be that of the samples")
     if norm not in ("linf", "l2"):
         raise ValueError(f"norm is {norm!r}; it must be 'linf' or 'l2'")
+    if unit is not None and norm != "linf":
+        raise ValueError("unit goes with the L-infinity norm; in the L2 norm all coordinates are measured alike")
+    if not (0 <= beta <= 1 and 0 <= alpha_max <= 1 and 0 < eta < math.inf):
+        raise ValueError(f"eta={eta}, beta={beta}, alpha_max={alpha_max}: eta must be positive, the others in [0, 1]")
+    if x_adv.requires_grad and torch.is_grad_enabled():
+        raise ValueError("x_adv requires a gradient, which a step in place falsifies; call this under torch.no_grad()")
     whole, each, rows = x_adv.shape, x_adv.shape[1:], x_adv.shape[:1]
     wanted = {"x": (x, whole), "grad": (grad, whole), "lower": (lower, each), "upper": (upper, each)}
     if unit is not None:

@@ -450,3 +450,15 @@ def test_with_half_the_passes_it_comes_as_near_as_torchattacks(digits_cnn, norm)
     ratio = ours.norm[right] / theirs
     print(f"\nFAB-T {norm}: nearest point over torchattacks', mean {ratio.mean():.4f}, worst {ratio.max():.4f}")
     assert ratio.mean() <= 1.001 and (ours.forwards[right] == 1 + 31).all()
+
+
+def test_a_channel_that_may_not_move_hides_no_other():
+    """With eps 0 in one channel, points count where the others take them: not a rounding error's breadth is lost."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4)).eval()
+    x = torch.rand(24, 3, 8, 8)
+    y = net(x).argmax(1)
+    eps = torch.tensor([0.05, 0.0, 0.05]).view(1, 3, 1, 1)
+    result = attacks.fab(net, x, y, eps=eps, steps=15, target_classes=3)
+    assert result.success.sum() > 12
+    assert torch.equal(result.x_adv[:, 1], x[:, 1]) and ((result.x_adv - x).abs() <= eps + 1e-7).all()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from dlbench import attacks
 from dlbench.attacks import rewrite
-from dlbench.attacks.forms import WinogradConv2d, forms_of, put_winograd, suits
+from dlbench.attacks.forms import WinogradConv2d, agree, forms_of, put_winograd, suits
 from dlbench.attacks.rewrite import LAPS, Form, Rewritten
 from dlbench.ops import status
 
@@ -94,10 +94,69 @@ def test_only_plain_wide_convolutions_of_three_by_three_are_replaced():
         assert not suits(nn.Conv2d(16, 16, 3, **{"padding": 1} | options)), options
     assert not suits(nn.Conv2d(8, 8, 3, padding=1)) and not suits(nn.Conv2d(16, 16, 5, padding=2))
     assert not suits(nn.Conv2d(16, 16, 3, padding=1).double()) and not suits(nn.Conv2d(16, 16, 3, padding="same"))
-    hooked = nn.Conv2d(16, 16, 3, padding=1)
-    hooked.register_forward_hook(lambda module, args, out: out * 2)
-    assert not suits(hooked)
+    for register in ("register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"):
+        hooked = nn.Conv2d(16, 16, 3, padding=1)
+        getattr(hooked, register)(lambda *_: None)
+        assert not suits(hooked), register
     assert not suits(nn.utils.parametrizations.weight_norm(nn.Conv2d(16, 16, 3, padding=1)))
+
+
+class Ruled(nn.Module):
+    """A class far below the others, as if it were ruled out."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.out = net, nn.Parameter(torch.tensor([0.0, 0.0, 0.0, 0.0, -1e9]))
+
+    def forward(self, x):
+        return self.net(x) + self.out
+
+
+class Detached(nn.Module):
+    """Part of its answer has no slope, which a trace forgets."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        with torch.no_grad():
+            part = self.net(x)
+        return self.net(x) + part
+
+
+def test_a_class_that_is_ruled_out_hides_no_difference(model):
+    x = torch.rand(8, 3, 9, 9)
+    logits = Ruled(model)(x)
+    assert agree(logits * (1 + 1e-6), logits) and agree(model(x) * (1 + 1e-6), model(x))
+    assert not agree(logits + 0.01 * torch.randn(logits.shape), logits)
+    assert not agree(logits.flip(0), logits) and not agree(logits.nan_to_num() * torch.nan, logits)
+
+
+def test_a_form_with_other_slopes_is_none(model):
+    model.requires_grad_(True)
+    assert [name for name, _ in forms_of(Detached(model), torch.rand(8, 3, 9, 9), compiled=False)] == ["as it is"]
+
+
+def test_a_model_without_slopes_has_forms_all_the_same(model):
+    net = nn.Sequential(model, Rounded())
+    assert len(forms_of(net, torch.rand(8, 3, 9, 9), compiled=False)) > 1
+
+
+class Rounded(nn.Module):
+    """Answers that do not change a little."""
+
+    def forward(self, x):
+        return (100 * x.detach()).round()
+
+
+def test_the_winner_alone_is_kept(model):
+    x = torch.rand(8, 3, 9, 9)
+    race = Rewritten(model, x)
+    while race.winner is None:
+        with race.form(left=8):
+            pass
+    assert race.forms == [race.winner]
 
 
 @native

@@ -49,7 +49,40 @@ NETS = {
         (6, 7),
     ),
     "two heads": (lambda: Heads(), (8, 9)),
+    "dead ends": (lambda: DeadEnds(), (9, 8)),
+    "strided points": (
+        lambda: plain(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 1, stride=2), nn.AvgPool2d(1, 2)),
+        (11, 9),
+    ),
+    "padded points": (lambda: plain(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 5, 1, padding=1)), (9, 9)),
+    "pools by list": (lambda: plain(nn.Conv2d(3, 6, 3), nn.MaxPool2d([2, 2]), nn.Dropout(0.5)), (9, 9)),
+    "normalised": (lambda: Normalised(), (10, 9)),
 }
+
+
+class DeadEnds(nn.Module):
+    """Layers whose output nobody reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.side, self.end = nn.Conv2d(3, 5, 3, padding=1), nn.Conv2d(5, 5, 3), nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = self.first(x)
+        self.side(x)
+        return self.end(x.relu().mean((2, 3)))
+
+
+class Normalised(nn.Module):
+    """Arithmetic with numbers before the first convolution, whose border is that of what comes out."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.end = nn.Conv2d(3, 5, 3, padding=1), nn.Conv2d(5, 5, 3), nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = self.first((x - 0.5) / 0.25)
+        return self.end(self.second(torch.clamp(2 * x, -1, 1)).mean((2, 3)))
 
 
 class Heads(nn.Module):
@@ -116,11 +149,51 @@ def test_layers_are_found_until_the_network_is_no_longer_local():
         ((2, 2), (2, 2)),
         ((1, 2), (1, 2)),
     ]
+    assert len(layers_of(fx.symbolic_trace(build("normalised")[0]))) == 3
+    assert len(layers_of(fx.symbolic_trace(build("dead ends")[0]))) == 2
     odd = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), nn.Conv2d(4, 4, 3))
     assert layers_of(fx.symbolic_trace(odd)) == []
     assert layers_of(fx.symbolic_trace(nn.Sequential(nn.MaxPool2d(3, padding=1), nn.Conv2d(3, 4, 3)))) == []
     with pytest.raises(ValueError, match="no layer of this network is local"):
         Local(fx.symbolic_trace(nn.Sequential(nn.Flatten(), nn.Linear(12, 4))), torch.rand(2, 3, 2, 2))
+
+
+class InPlace(nn.Module):
+    """A rectifier that nobody reads changes what others read."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.relu, self.end = nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(inplace=True), nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = self.first(x)
+        self.relu(x)
+        return self.end(x.mean((2, 3)))
+
+
+def hooked():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    net[0].register_forward_hook(lambda module, args, out: out - out.mean())
+    return net
+
+
+@pytest.mark.parametrize(
+    "net", [InPlace(), hooked(), nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.Conv2d(3, 4, 3))]
+)
+def test_what_is_not_local_is_not_taken_for_it(net):
+    assert layers_of(fx.symbolic_trace(net.eval())) == []
+
+
+class Broadcasts(nn.Module):
+    """Adds to every place what was found in all of the image."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.pool, self.end = nn.Conv2d(3, 5, 3, padding=1), nn.AvgPool2d(12), nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.end((x + self.pool(x)).relu().mean((2, 3)))
 
 
 # ------------------------------------------------------------------------------------------------------------ searches
@@ -207,11 +280,22 @@ def test_a_network_that_is_other_by_windows_is_asked_as_a_whole(monkeypatch):
     torch.testing.assert_close(found.x_adv, attacks.square(net, x, y, rewrite="off", **SETTINGS).x_adv)
 
 
-@pytest.mark.parametrize("obstacle", ["memory", "transform", "autocast", "l2", "no graph"])
+def test_a_network_that_no_window_passes_is_attacked_all_the_same(monkeypatch):
+    torch.manual_seed(0)
+    net, x = Broadcasts().eval().requires_grad_(False), torch.rand(12, 3, 12, 12)
+    looks, y = watched(monkeypatch), net(x).argmax(1)
+    found = attacks.square(settled(net, x), x, y, **SETTINGS)
+    assert not looks
+    torch.testing.assert_close(found.x_adv, attacks.square(net, x, y, rewrite="off", **SETTINGS).x_adv)
+
+
+@pytest.mark.parametrize("obstacle", ["by batch", "memory", "transform", "autocast", "l2", "no graph"])
 def test_what_stands_in_the_way_of_windows(problem, monkeypatch, obstacle):
     net, x, y = problem
     looks, forms, more = watched(monkeypatch), settled(net, x), {}
-    if obstacle == "memory":
+    if obstacle == "by batch":
+        forms.by_sample = False
+    elif obstacle == "memory":
         monkeypatch.setattr(local, "MOST_BYTES", 1000)
     elif obstacle == "transform":
         more = {"transform": lambda points, draws: points}

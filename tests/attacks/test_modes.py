@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dlbench import attacks
 from dlbench.attacks import attack_mode, input_grad_only
 
 
@@ -47,3 +48,14 @@ def test_input_grad_only_freezes_and_restores():
         model(x).sum().backward()
     assert x.grad is not None and model.weight.grad is None
     assert model.weight.requires_grad and not model.bias.requires_grad
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of scripts
+def test_a_traced_model_is_attacked_and_stays_as_it_is():
+    torch.manual_seed(0)
+    net = torch.jit.trace(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval(), torch.rand(2, 6))
+    x = torch.rand(20, 6)
+    y, before = net(x).argmax(1), [p.detach().clone() for p in net.parameters()]
+    result = attacks.pgd(net, x, y, eps=0.3, steps=5)
+    assert result.success.any()
+    assert all(map(torch.equal, net.parameters(), before)) and all(p.requires_grad for p in net.parameters())

@@ -286,6 +286,9 @@ def test_forms_are_made_anew_for_a_model_that_has_been_trained_since(net):
     with torch.no_grad():
         model[-1].weight.neg_()
         assert forms.current(x).forms is not old
+        old = forms.current(x).forms
+        model[-1].bias.data.add_(1)  # which torch does not count
+        assert forms.current(x).forms is not old
         torch.testing.assert_close(forms.forms[1].model(x), model(x), rtol=1e-4, atol=1e-4)
     assert attacks.pgd(forms, x, y, eps=0.01, steps=2).clean_correct.sum() < 75
 

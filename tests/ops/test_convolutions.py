@@ -134,6 +134,7 @@ def test_opcheck_and_compilation():
     torch.testing.assert_close(*(torch.autograd.grad(value, x)[0] for value in values))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of forward mode
 def test_refusals_say_what_was_given():
     x, kernels = torch.zeros(1, 3, 4, 4), WinogradKernels.of(torch.zeros(5, 3, 3, 3))
     for arguments, error, says in [
@@ -157,3 +158,14 @@ def test_refusals_say_what_was_given():
         bias = torch.zeros(5, requires_grad=True)
         with pytest.raises(NotImplementedError, match="derivatives with respect to x only"):
             winograd_conv2d(x, kernels, bias)
+        with pytest.raises(NotImplementedError, match="reverse mode only"):
+            torch.func.jvp(lambda x: winograd_conv2d(x, kernels), (x,), (x,))
+
+
+def test_what_a_gate_shuts_out_counts_as_zero_whatever_it_is():
+    x, weight, _ = made(1, 4, 6, 6, 6)
+    kernels, gate = WinogradKernels.of(weight), torch.ones(1, 4, 6, 6)
+    x[0, 2, 3, 3], gate[0, 2, 3, 3] = torch.inf, 0
+    rest = (kernels.ahead, kernels.back, None, gate, kernels.features, 1, False)
+    for out in (torch.ops.dlbench.winograd_conv2d(x, *rest), reference.winograd_conv2d(x, *rest)):
+        assert out.isfinite().all()

@@ -77,6 +77,20 @@ def test_a_plane_out_of_reach_leads_to_the_corner():
     assert torch.equal(x_adv, (grad > 0).double())
 
 
+def test_a_coordinate_without_room_stays_to_the_bit():
+    """Its unit is tiny, so that a rounding error would count as a long way."""
+    x_adv, x, grad, lead, adversarial = made((50, 3, 40), torch.float32)
+    x_adv[:, 1] = x[:, 1]
+    unit = torch.ones_like(x)
+    unit[:, 1] = 1e-30
+    for step in (
+        lambda p: fab_step_(p, x, grad, lead, adversarial, unit=unit, **box(x)),
+        lambda p: reference.fab_step_(p, x, grad, lead, adversarial, *box(x).values(), unit, 1.05, 0.9, 0.1, "linf"),
+    ):
+        points = x_adv.clone()
+        assert (step(points) < 1.1).all() and torch.equal(points[:, 1], x[:, 1])
+
+
 def test_odd_numbers_count_as_zero_and_are_told():
     x_adv, x, grad, lead, adversarial = made((2, 9))
     odd = grad.clone()
@@ -133,6 +147,9 @@ def test_refusals_say_what_was_given():
         ({"adversarial": lead}, TypeError, "adversarial is torch.float64; it must be torch.bool"),
         ({"lower": x}, ValueError, r"lower is \[3, 5\] on cpu; it must be \[5\]"),
         ({"unit": x[0]}, ValueError, r"unit is \[5\] on cpu; it must be \[3, 5\]"),
+        ({"unit": x.abs() + 1, "norm": "l2"}, ValueError, "unit goes with the L-infinity norm"),
+        ({"beta": -1.0}, ValueError, r"beta=-1.0.*in \[0, 1\]"),
+        ({"eta": torch.nan}, ValueError, "eta=nan"),
         ({"norm": "l1"}, ValueError, "norm is 'l1'; it must be 'linf' or 'l2'"),
     ]:
         with pytest.raises(error, match=says):

@@ -4,7 +4,7 @@
 //
 //     way(o) = foot of o - o
 //     alpha = min(|way(x_adv)| / (|way(x_adv)| + |way(x)|), alpha_max)
-//     x_adv <- clip((1 - alpha) * (x_adv + eta * way(x_adv)) + alpha * (x + eta * way(x)), lower, upper)
+//     x_adv <- clip(ahead(x_adv) + alpha * (ahead(x) - ahead(x_adv)), lower, upper)      ahead(o) = o + eta * way(o)
 //
 // A foot is the nearest point of the plane in the box. Let weights be the sizes of the plane's normal. By the KKT
 // conditions each coordinate moves at a speed of its own, for a time t that is the same for all, until its room is used

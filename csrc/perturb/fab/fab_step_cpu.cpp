@@ -128,7 +128,8 @@ double fab_step_cpu(const FabPoint<Real>& point, int64_t size, const FabRules& r
 
   const Real alpha = Real(std::min(length[0] / (length[0] + length[1]), rules.alpha_max));
   over.each([=, next = point.x_adv, from_here = ways[0], from_x = ways[1]](int64_t i) {
-    next[i] = std::min(std::max((1 - alpha) * from_here[i] + alpha * from_x[i], lower[i]), upper[i]);
+    const Real ahead = from_here[i] + alpha * (from_x[i] - from_here[i]);  // exact where both are one
+    next[i] = std::min(std::max(ahead, lower[i]), upper[i]);
   });
   const auto apart = [=, unit = point.unit](int64_t i) {
     return (double(there[i]) - double(x[i])) / (unit ? double(unit[i]) : 1.0);

@@ -50,7 +50,7 @@ at::Tensor fab_step_(const at::Tensor& x_adv, const at::Tensor& x_, const at::Te
                                tally->scalar_type() == at::kLong && tally->is_contiguous()),
                     "tally must be contiguous int64 of shape [", samples, ", ", kKinds, "]");
   at::assert_no_internal_overlap(x_adv);
-  for (const at::Tensor* other : {&x_, &grad_}) at::assert_no_overlap(x_adv, *other);
+  for (const at::Tensor* other : {&x_, &grad_, &lower_, &upper_}) at::assert_no_overlap(x_adv, *other);
 
   const at::Tensor out = at::empty({samples}, x_adv.options().dtype(at::kDouble));
   const at::Tensor state = x_adv.contiguous(), x = x_.contiguous(), grad = grad_.contiguous();

@@ -28,7 +28,7 @@ def winograd_conv2d(
 ) -> Tensor:
     """A convolution of 3x3 by its values at 36 points; see ``csrc/convolve/winograd.h``."""
     if gate is not None:
-        x = x * (gate > 0)
+        x = torch.where(gate > 0, x, 0.0)
     height, width = (max(size + 2 * padding - 2, 0) if size else 0 for size in x.shape[2:])
     if height == 0 or width == 0:
         return x.new_empty(x.shape[0], features, height, width)

@@ -45,7 +45,7 @@ def fab_step_(
     near, far = _length(way / units.repeat(2, 1), norm).clamp(min=1e-8).chunk(2)
     alpha = (near / (near + far)).clamp(max=alpha_max)
     from_here, from_x = (both + eta * way).chunk(2)
-    x_adv.copy_(torch.clamp((1 - alpha) * from_here + alpha * from_x, lower, upper).view_as(x_adv))
+    x_adv.copy_(torch.clamp(from_here + alpha * (from_x - from_here), lower, upper).view_as(x_adv))
     return _length((x_adv.double() - x.double()).reshape(len(x), -1) / units, norm).squeeze(1)
 
 
