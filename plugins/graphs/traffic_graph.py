@@ -405,6 +405,7 @@ def vector_autoregression(task: Task, roads: Links, study: TrafficGraph, rng: np
     )
     y = targets(unusual, chosen, LEADS).reshape(len(chosen), -1)  # where nothing was measured, what was there last
     centre, scale, level = x.mean(axis=0), x.std(axis=0), y.mean(axis=0)
+    scale[scale < 1e-12] = 1  # of a detector that always shows the same
     x, x_validation, x_test = ((some - centre) / scale for some in (x, x_validation, x_test))
     gram, moments = x.T @ x / len(x), x.T @ (y - level) / len(x)
     then = targets(task.speed - task.usual[: len(task.speed)], task.validation, LEADS)

@@ -115,6 +115,15 @@ def test_a_vector_autoregression_finds_who_repeats_whom():
     assert mae(said[:, 11], came[:, 11]) == pytest.approx(5 * np.sqrt(2 / np.pi), rel=0.1)
 
 
+def test_a_vector_autoregression_bears_a_detector_that_never_varies():
+    rng = np.random.default_rng(0)
+    speed = 50 + rng.normal(0, 5, (4 * study.STEPS, 3))
+    speed[:, 1], speed[:, 2] = 50.1, 64.0
+    said = forecast("var", Task.of(Week(speed, Links(np.empty((2, 0), np.int64), np.empty(0))))).forecast
+    np.testing.assert_allclose(said[..., 1:], np.broadcast_to([50.1, 64.0], said[..., 1:].shape))
+    assert np.isfinite(said).all()
+
+
 def test_stid_knows_who_and_when_and_no_roads(task):
     net = study.STID(3, 4)
     torch.nn.init.normal_(net.out.weight)
