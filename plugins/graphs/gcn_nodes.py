@@ -503,7 +503,7 @@ def correct_and_smooth(
     """The base's errors walk to the nodes around and are taken off, then what it says walks.
 
     What arrives at a node is scaled to the mean error of the training nodes (the paper's autoscale); where next to
-    nothing arrives, it stays as it is.
+    nothing arrives, or the base errs nowhere, it stays as it is.
     """
     known, said = known_labels(task), base.scores.softmax(dim=1)
     errors = torch.zeros_like(said)
@@ -511,7 +511,7 @@ def correct_and_smooth(
     usual = errors[task.train].abs().sum(dim=1).mean()
     arrived = walked(errors, wiring, setting.restart, steps)
     scale = usual / arrived.abs().sum(dim=1, keepdim=True)
-    said = said + torch.where(scale > 1000, 1.0, scale) * arrived
+    said = said + torch.where(scale <= 1000, scale, 1.0) * arrived  # 0 / 0 is not, either
     said[task.train] = known[task.train]
     return Fit(walked(said, wiring, setting.restart, steps), base.parameters)
 

@@ -161,6 +161,17 @@ def test_without_links_correct_and_smooth_says_what_its_base_says():
     assert (fit.scores.argmax(1) == task.y)[task.train].all()  # whose labels are known
 
 
+def test_a_base_that_errs_nowhere_is_not_corrected():
+    """Its softmax is exactly 1 for the classes of the training nodes: what walks from there is nothing at all."""
+    task = block_task()
+    base = study.Fit(200 * torch.nn.functional.one_hot(task.y, 3).float(), 48)
+    said = base.scores.softmax(1)
+    assert (said[task.train] == study.known_labels(task)[task.train]).all()
+    fit = study.correct_and_smooth(task, task.wirings["given"], study.PAPER, TINY, base)
+    torch.testing.assert_close(fit.scores, study.walked(said, task.wirings["given"], study.PAPER.restart, 50))
+    assert fit.scores.isfinite().all()
+
+
 def test_what_starts_from_another_arm_takes_its_fit(monkeypatch):
     task, bases = block_task(), []
     right = torch.nn.functional.one_hot(task.y, 3).float()
