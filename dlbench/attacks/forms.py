@@ -144,7 +144,7 @@ def put_winograd(model: nn.Module) -> bool:
     """Puts Winograd's convolutions, with their rectifiers, in the place of a model's own; whether there are any."""
     suitable = [(name, module) for name, module in model.named_modules() if suits(module)]
     for name, module in suitable:
-        model.set_submodule(name, WinogradConv2d(module))
+        model.set_submodule(name, WinogradConv2d(module).eval())
     if isinstance(model, fx.GraphModule):
         _absorb_rectifiers(model)
     return bool(suitable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,8 +12,10 @@ from torch.nn import functional as F
 
 from dlbench import attacks
 from dlbench.attacks import local
+from dlbench.attacks.forms import forms_of
 from dlbench.attacks.local import Local, Nearby, layers_of
 from dlbench.attacks.rewrite import Form, Rewritten
+from dlbench.ops import status
 
 
 class Residual(nn.Module):
@@ -156,6 +159,24 @@ def test_layers_are_found_until_the_network_is_no_longer_local():
     assert layers_of(fx.symbolic_trace(nn.Sequential(nn.MaxPool2d(3, padding=1), nn.Conv2d(3, 4, 3)))) == []
     with pytest.raises(ValueError, match="no layer of this network is local"):
         Local(fx.symbolic_trace(nn.Sequential(nn.Flatten(), nn.Linear(12, 4))), torch.rand(2, 3, 2, 2))
+
+
+@pytest.mark.skipif(status().implementation != "native", reason="Winograd's kernels are not compiled")
+def test_windows_pass_winograds_convolutions():
+    torch.manual_seed(0)
+    net = plain(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()
+    )
+    images = torch.rand(8, 3, 12, 12)
+    net(images)
+    (*_, (name, form)) = forms_of(net.eval().requires_grad_(False), images, compiled=False)
+    known = Local(form.module, images)
+    assert name.endswith("Winograd") and [layer.kernel for layer in known.layers] == [(3, 3), (3, 3)]
+    values, top, left = torch.rand(8, 3, 2, 2), np.arange(8), np.arange(8) + 2
+    asked = images.clone()
+    for i in range(8):
+        asked[i, :, i : i + 2, i + 2 : i + 4] = values[i]
+    torch.testing.assert_close(known.look(top, left, values), net(asked), rtol=1e-3, atol=1e-4)
 
 
 class InPlace(nn.Module):
