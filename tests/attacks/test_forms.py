@@ -133,6 +133,16 @@ def test_a_class_that_is_ruled_out_hides_no_difference(model):
     assert not agree(logits.flip(0), logits) and not agree(logits.nan_to_num() * torch.nan, logits)
 
 
+@pytest.mark.parametrize(
+    "answer", [lambda x: x.sum((1, 2, 3)), lambda x: x.flatten(1)[:, :0], lambda x: x[:, :1, 0, 0]]
+)
+def test_what_is_no_logits_is_refused_in_words(answer):
+    """Also where so much work is ahead that forms are looked for."""
+    x, y = torch.rand(64, 3, 64, 64), torch.zeros(64, dtype=torch.int64)
+    with pytest.raises(ValueError, match="logits"):
+        attacks.pgd(answer, x, y, eps=0.1, steps=20)
+
+
 def test_a_form_with_other_slopes_is_none(model):
     model.requires_grad_(True)
     assert [name for name, _ in forms_of(Detached(model), torch.rand(8, 3, 9, 9), compiled=False)] == ["as it is"]
