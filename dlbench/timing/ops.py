@@ -25,6 +25,9 @@ GRAPHS = {"quick": (2708, 5, 64), "full": (169_343, 7, 128)}
 CLOUDS = {"quick": (4, 256), "full": (32, 1024)}
 """Point clouds, points in each."""
 
+MAPS = {"quick": (32, 32, 32, 32), "full": (32, 64, 56, 56)}
+"""Images, channels before and behind, height, width."""
+
 HEADS = 4
 EPS, STEP = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0}, {"linf": 2 / 255, "l2": 0.5, "l1": 12.0}
 
@@ -256,6 +259,42 @@ def apgd_step_(preset: str) -> list[Case]:
         return lambda: ops.apgd_step_(state, x, grad, loss, eps=EPS["linf"])
 
     return _step(preset, prepare, arrays=5, flops=16)
+
+
+def fab_step_(preset: str) -> list[Case]:
+    """A step of FAB, from the same points each time."""
+
+    def prepare(x_adv: Tensor, x: Tensor, grad: Tensor) -> Callable[[], Any]:
+        import torch
+
+        from dlbench import ops
+
+        start, lead = x_adv.clone(), torch.full((len(x),), -20.0, dtype=torch.float64, device=x.device)
+        adversarial, lower = torch.zeros_like(lead, dtype=torch.bool), torch.zeros_like(x[0])
+        upper = lower + 1
+        return lambda: ops.fab_step_(x_adv.copy_(start), x, grad, lead, adversarial, lower=lower, upper=upper)
+
+    return _step(preset, prepare, arrays=4 + 2, flops=None)
+
+
+def winograd_conv2d(preset: str) -> list[Case]:
+    """A convolution of 3x3, of the products that are computed."""
+
+    def case(images: int, channels: int, height: int, width: int) -> Case:
+        def prepare(device: str) -> Callable[[], Any]:
+            import torch
+
+            from dlbench import ops
+
+            x = _normal(images, channels, height, width, device=device).contiguous(memory_format=torch.channels_last)
+            kernels = ops.WinogradKernels.of(_normal(channels, channels, 3, 3, device=device))
+            return lambda: ops.winograd_conv2d(x, kernels)
+
+        tiles = images * -(-height // 4) * -(-width // 4)
+        moved = 4 * (2 * images * channels * height * width + 36 * channels**2)
+        return Case(f"{images}x{channels}x{height}x{width}", prepare, moved, 2 * 36 * tiles * channels**2)
+
+    return _of(MAPS, preset, case)
 
 
 def random_start(preset: str) -> list[Case]:

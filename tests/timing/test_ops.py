@@ -24,6 +24,7 @@ def tiny(monkeypatch):
     monkeypatch.setitem(cases.LOGITS, "tiny", (6, 4))
     monkeypatch.setitem(cases.GRAPHS, "tiny", (20, 3, 8))
     monkeypatch.setitem(cases.CLOUDS, "tiny", (2, 20))
+    monkeypatch.setitem(cases.MAPS, "tiny", (2, 3, 5, 6))
 
 
 @pytest.mark.parametrize("name", NAMES)
