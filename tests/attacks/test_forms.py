@@ -153,6 +153,24 @@ def test_a_model_without_slopes_has_forms_all_the_same(model):
     assert len(forms_of(net, torch.rand(8, 3, 9, 9), compiled=False)) > 1
 
 
+class NoWayBack(torch.autograd.Function):
+    """Without a backward pass."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+
+def test_a_model_whose_way_back_fails_is_attacked_by_queries(model, monkeypatch):
+    monkeypatch.setattr(rewrite, "WORTH_REWRITING", 0)
+    net = lambda x: NoWayBack.apply(model(x))  # noqa: E731
+    module = nn.Sequential(model, nn.Identity())
+    module.forward = net
+    x = torch.rand(8, 3, 9, 9)
+    result = attacks.square(module, x, model(x).argmax(1), eps=0.01, queries=5)
+    assert result.clean_correct.all()
+
+
 class Rounded(nn.Module):
     """Answers that do not change a little."""
 
