@@ -12,7 +12,8 @@ namespace {
 
 using OptionalTensor = std::optional<at::Tensor>;
 
-constexpr int64_t kSerialProducts = 1 << 16;  // at one point, below which threads cost more than they save
+// Products at one point, below which threads cost more than they save: two took as long as one from about there on.
+constexpr int64_t kSerialProducts = 1 << 14;
 
 at::Tensor winograd_conv2d(const at::Tensor& x_, const at::Tensor& kernels_, const at::Tensor&,
                            const OptionalTensor& bias_, const OptionalTensor& gate_, c10::SymInt features_,

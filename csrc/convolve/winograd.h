@@ -4,8 +4,8 @@
 //
 //     at every point:  [tiles, channels] x [channels, features]
 //
-// An input that is not finite spoils the tiles whose patches hold it. Rounding errors are some ten times those of sums
-// of products.
+// An input that is not finite spoils the tiles whose patches hold it. Rounding errors are some ten to twenty
+// times those of sums of products.
 #pragma once
 #include <cstdint>
 

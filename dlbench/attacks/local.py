@@ -453,6 +453,7 @@ class Nearby:
             self.local = Local(traced, best)
         (top, left), (n, channels, _, across), side = place.numpy().T, points.shape, self.side
         where = torch.from_numpy(cells(top * across + left, side, side, across))[:, None].expand(-1, channels, -1)
+        # read from the points, since rows of a search keep their shapes, and a window's is another at each size
         logits = self.local.look(top, left, points.flatten(2).gather(2, where).view(n, channels, side, side))
         if not begins:
             self.laps.append((time.perf_counter() - began) / len(points))

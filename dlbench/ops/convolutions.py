@@ -47,10 +47,9 @@ def winograd_conv2d(
     """``conv2d(x, weight, bias, padding=padding)`` of weights 3x3, with a quarter of the products.
 
     Outputs are computed in tiles of 4x4, each from its 6x6 inputs' values at 36 points (Lavin & Gray, CVPR 2016,
-    arXiv:1509.09308). Rounding errors are about ten times those of sums of products; an input that is not finite, or
-    too near the largest number, spoils the tiles that it is near. Differentiable with respect to x, any number of
-    times, in reverse mode. The bits of the result do not
-    depend on the number of threads.
+    arXiv:1509.09308). Rounding errors are some ten to twenty times those of sums of products; an input that is not
+    finite, or too near the largest number, spoils the tiles that it is near. Differentiable with respect to x, any
+    number of times, in reverse mode. The bits of the result do not depend on the number of threads.
 
     Args:
         x: [N, C, H, W] float32; it is read in channels-last order, and copied into it where it is in another.

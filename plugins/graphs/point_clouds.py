@@ -196,9 +196,8 @@ class PointClouds(Experiment):
         arms = [(subject, trained) for subject in self.rotated if subject in self.models for trained in tests]
         if "histogram_svm" in self.models:
             arms.append(("histogram_svm", "upright"))
-            fitted["histogram_svm", "upright"] = fitted[
-                "histogram_svm", self.turns
-            ]  # training turns none of its clouds
+            of_distances = fitted["histogram_svm", self.turns]  # training turns none of its clouds
+            fitted["histogram_svm", "upright"] = of_distances
         for subject, trained in arms:
             if (subject, trained) not in fitted:
                 fitted[subject, trained] = self.fit(subject, train, classes, trained, context)
