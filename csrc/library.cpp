@@ -15,7 +15,7 @@
 #include "fresh.h"
 #include "perturb/ball/ball.h"
 #include "perturb/linf/linf_step.h"
-#include "perturb/linf/short_way.h"
+#include "perturb/short_way.h"
 #include "philox.h"
 
 #define DLBENCH_TEXT_OF(x) #x
@@ -93,10 +93,12 @@ std::vector<std::string> self_test() {
     slopes[0] = 3, slopes[1] = -4, slopes[size] = 3, slopes[2 * size - 1] = 4, centre[2 * size - 1] = 1;
     std::vector<float> points = centre, sparse = centre;
     std::vector<uint32_t> keys(2 * size);
+    std::vector<float> memory(memory_for<float>(size));
     const auto* bits = reinterpret_cast<const uint32_t*>(slopes.data());
     for (int64_t n = 0; n < 2; ++n) {
-      l2_step_cpu<Binary32>(points.data(), centre.data(), bits, batch, limits, n);
-      l1_step_cpu<Binary32>(sparse.data(), centre.data(), bits, batch, limits, {0.001, nullptr}, n, keys.data());
+      l2_step_cpu<Binary32>(points.data(), centre.data(), bits, batch, limits, n, memory.data());
+      l1_step_cpu<Binary32>(sparse.data(), centre.data(), bits, batch, limits, {0.001, nullptr}, n, memory.data(),
+                            keys.data());
     }
     const auto near = [](float got, double want) { return got <= want + 1e-6 && got >= want - 1e-6; };
     moved &= near(points[0], 0.65) && near(points[1], 0.3) && near(points[size], 0.75) && points[2 * size - 1] == 1;

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <type_traits>
 
-#ifdef __F16C__
+#ifdef __SSE2__
 #include <immintrin.h>
 #endif
 
@@ -52,6 +52,88 @@ inline bool any(Mask mask) {
     for (int k = 0; k < Lanes; ++k) set |= mask[k] != 0;
     return set;
   }
+}
+
+// The lanes of what comparing vectors gave that are set, as bits of a number.
+template <int Lanes, typename Mask>
+inline uint32_t set_lanes(Mask mask) {
+  if constexpr (std::is_integral_v<Mask>) {
+    return mask;
+  } else {
+    constexpr int kWide = sizeof(Mask) / Lanes;
+    static_assert(kWide == 4 || kWide == 8);
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    if constexpr (sizeof(Mask) == 64)
+      return kWide == 4 ? uint32_t(_mm512_movepi32_mask(reinterpreted<__m512i>(mask)))
+                        : uint32_t(_mm512_movepi64_mask(reinterpreted<__m512i>(mask)));
+#endif
+#ifdef __AVX__
+    if constexpr (sizeof(Mask) == 32)
+      return kWide == 4 ? uint32_t(_mm256_movemask_ps(reinterpreted<__m256>(mask)))
+                        : uint32_t(_mm256_movemask_pd(reinterpreted<__m256d>(mask)));
+#endif
+#ifdef __SSE2__
+    if constexpr (sizeof(Mask) == 16)
+      return kWide == 4 ? uint32_t(_mm_movemask_ps(reinterpreted<__m128>(mask)))
+                        : uint32_t(_mm_movemask_pd(reinterpreted<__m128d>(mask)));
+#endif
+    uint32_t bits = 0;
+    for (int k = 0; k < Lanes; ++k) bits |= uint32_t(mask[k] != 0) << k;
+    return bits;
+  }
+}
+
+// In which lanes two vectors differ, or one is NaN, in the form in which the processor gives it.
+template <int Lanes, typename Real>
+inline auto unequal(VectorOf<Lanes, Real> a, VectorOf<Lanes, Real> b) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(a) == 64 && sizeof(Real) == 4)
+    return _mm512_cmp_ps_mask(reinterpreted<__m512>(a), reinterpreted<__m512>(b), _CMP_NEQ_UQ);
+  else if constexpr (sizeof(a) == 64)
+    return _mm512_cmp_pd_mask(reinterpreted<__m512d>(a), reinterpreted<__m512d>(b), _CMP_NEQ_UQ);
+  else
+#endif
+    return a != b;
+}
+
+// v, but 0 where `set`.
+template <int Lanes, typename Real, typename Set>
+inline VectorOf<Lanes, Real> without(VectorOf<Lanes, Real> v, Set set) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(v) == 64 && sizeof(Real) == 4)
+    return reinterpreted<decltype(v)>(_mm512_maskz_mov_ps(Set(~set), reinterpreted<__m512>(v)));
+  else if constexpr (sizeof(v) == 64)
+    return reinterpreted<decltype(v)>(_mm512_maskz_mov_pd(Set(~set), reinterpreted<__m512d>(v)));
+  else
+#endif
+    return set ? VectorOf<Lanes, Real>{} : v;
+}
+
+// The lanes of v whose bits are set, one after the other from p on, where there is room for all.
+template <int Lanes, typename Real>
+inline void pack(Real* p, VectorOf<Lanes, Real> v, uint32_t lanes) {
+#ifdef __AVX512F__
+  // Compressed in a register and stored whole: storing what is compressed takes many times as long on some processors.
+  if constexpr (sizeof(v) == 64 && sizeof(Real) == 4) {
+    v = reinterpreted<decltype(v)>(_mm512_maskz_compress_ps(lanes, reinterpreted<__m512>(v)));
+    return Simd<Real, Lanes>::store(p, v);
+  } else if constexpr (sizeof(v) == 64) {
+    v = reinterpreted<decltype(v)>(_mm512_maskz_compress_pd(lanes, reinterpreted<__m512d>(v)));
+    return Simd<Real, Lanes>::store(p, v);
+  }
+#endif
+#if defined(__AVX2__) && defined(__BMI2__)
+  if constexpr (sizeof(v) == 32 && sizeof(Real) == 4) {  // the numbers of the lanes, a byte each, as places to take from
+    const uint64_t bytes = _pdep_u64(lanes, 0x0101010101010101) * 0xff;
+    const __m128i places = _mm_cvtsi64_si128(int64_t(_pext_u64(0x0706050403020100, bytes)));
+    v = reinterpreted<decltype(v)>(
+        _mm256_permutevar8x32_ps(reinterpreted<__m256>(v), _mm256_cvtepu8_epi32(places)));
+    return Simd<Real, Lanes>::store(p, v);
+  }
+#endif
+  Real all[Lanes];
+  std::memcpy(all, &v, sizeof all);
+  for (int k = 0; k < Lanes; ++k) *p = all[k], p += lanes >> k & 1;
 }
 
 // The integer as wide as a real, which vectors of compared reals consist of.

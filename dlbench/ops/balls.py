@@ -7,10 +7,11 @@ from torch import Tensor
 
 from dlbench.ops import reference
 from dlbench.ops.limits import Limits, Number, limits
-from dlbench.ops.loader import register
+from dlbench.ops.loader import register, short_way
 from dlbench.ops.perturb import check_tensors, linf_step_
 
 NORMS = ("linf", "l2", "l1")
+_short_l2_step, _short_l1_step = short_way("l2_step"), short_way("l1_step")
 
 
 def l2_step_(
@@ -52,6 +53,9 @@ def l2_step_(
         TypeError: a tensor of a type that is not taken.
         ValueError: shapes or devices that differ, a number out of its range, or a radius per channel.
     """
+    plain = tally is None and not torch.compiler.is_compiling()
+    if plain and _short_l2_step(x_adv, x, grad, eps, step_size, lower, upper):
+        return x_adv
     check_tensors(x_adv, x, grad)
     numbers = ball_limits(x_adv, eps, step_size, lower, upper)
     torch.ops.dlbench.l2_step_(x_adv, x.detach(), grad.detach(), *numbers, tally)
@@ -97,6 +101,9 @@ def l1_step_(
         TypeError: a tensor of a type that is not taken.
         ValueError: shapes or devices that differ, a number out of its range, or a radius per channel.
     """
+    plain = tally is None and not torch.compiler.is_compiling()
+    if plain and _short_l1_step(x_adv, x, grad, eps, step_size, lower, upper, sparsity):
+        return x_adv
     check_tensors(x_adv, x, grad)
     numbers = ball_limits(x_adv, eps, step_size, lower, upper)
     share, shares = _sparsity(sparsity, x_adv)

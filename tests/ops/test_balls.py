@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlbench.ops import l1_step_, l2_step_, linf_step_, project_, status
+from dlbench.ops import balls, l1_step_, l2_step_, linf_step_, project_, status
 
 STATES = [torch.float32, torch.float64]
 GRADIENTS = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -72,10 +72,10 @@ def nearest(v, x, eps, norm, lower=0.0, upper=1.0):
 
 
 def tolerance(v, x, norm, eps):
-    """What a few roundings, and a radius that is a little smaller than eps, may do to an element."""
+    """What a few roundings, and a radius that is smaller than eps by 3 * 2^-21, or 12 units, may do to an element."""
     ulp = ULP[v.dtype]
     return (
-        4 * ulp * float(max(v.abs().max(), x.abs().max(), 1)) + (8 * ulp if v.dtype == torch.float32 else 1e-11) * eps
+        4 * ulp * float(max(v.abs().max(), x.abs().max(), 1)) + (12 * ulp if v.dtype == torch.float32 else 1e-11) * eps
     )
 
 
@@ -223,7 +223,7 @@ def chosen_by_sorting(x_adv, grad, step_size, sparsity, lower=0.0, upper=1.0):
     move = torch.zeros(len(g), dtype=torch.float64)
     for i in chosen:
         move[i] = math.copysign(step_size, step_size * g[i]) / len(chosen)
-    return move
+    return move.to(x_adv.dtype).double()
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
@@ -749,3 +749,45 @@ def test_one_element_far_outside_of_the_box_does_not_pull_the_others():
     x[0, 0] = v[0, 0] = -1e20
     got = project_(v.clone(), x, eps=1e25, norm="l2")
     assert torch.equal(got[0, 1:], v[0, 1:]) and got[0, 0] == 0
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_more_keys_are_alike_than_their_type_can_count(gradient):
+    size = 70_000  # of 16 bits, which count to 65,535
+    x = torch.full((1, size), 0.5)
+    grad = torch.ones(1, size, dtype=gradient)
+    grad[0, ::7] = 2.0
+    got = l1_step_(x.clone(), x, grad, eps=1e6, step_size=1.0, sparsity=0.01)
+    assert (got[0, ::7] == 0.5 + torch.tensor(1 / 10_000)).all() and (got != x).sum() == 10_000
+    got = l1_step_(x.clone(), x, grad, eps=1e6, step_size=1.0, sparsity=0.5)
+    assert (got == 0.5 + torch.tensor(1 / size)).all()
+
+
+@pytest.mark.parametrize(("norm", "more"), [("l2", ()), ("l1", (0.1,))])
+def test_the_short_way_takes_the_same_step_or_none(norm, more):
+    short = {"l2": balls._short_l2_step, "l1": balls._short_l1_step}[norm]
+    op = {"l2": torch.ops.dlbench.l2_step_, "l1": torch.ops.dlbench.l1_step_}[norm]
+    x, grad = torch.rand(3, 50), torch.randn(3, 50)
+    usual = (0.1, 0.3, 0.0, 1.0, *more)
+    want = x.clone()
+    op(want, x, grad, *usual)
+    if status().implementation == "native":
+        got = x.clone()
+        assert short(got, x, grad, *usual) and torch.equal(got, want) and not torch.equal(got, x)
+        version = got._version
+        assert short(got, x, grad.bfloat16(), *usual) and got._version > version
+    impossible = [(0, -1.0), (0, torch.nan), (0, torch.inf), (1, torch.nan), (2, 2.0), (3, torch.nan), (0, x), (1, 1)]
+    impossible += [(4, bad) for bad in (0.0, 1.5, torch.nan, 1, None)] if more else []
+    for arguments in [
+        (x.half(), x.half(), grad, *usual),
+        (x.clone(), x.double(), grad, *usual),
+        (x.clone(), x, grad[:2], *usual),
+        (x.clone(), x, grad.int(), *usual),
+        (x[0, 0].clone(), x[0, 0], grad[0, 0], *usual),  # which has no samples
+        (x.clone().requires_grad_(), x, grad, *usual),
+        (None, x, grad, *usual),
+        *((x.clone(), x, grad, *usual[:i], bad, *usual[i + 1 :]) for i, bad in impossible),
+    ]:
+        before = None if arguments[0] is None else arguments[0].detach().clone()
+        assert not short(*arguments)
+        assert before is None or torch.equal(arguments[0].detach(), before)

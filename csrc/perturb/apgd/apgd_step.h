@@ -79,10 +79,11 @@ template <typename Real, typename Bits>
 void apgd_step_cpu(ApgdMove move, ApgdPoints<Real, Bits> at, Bits infinity, int64_t n, const Limits<const Real*>& rows,
                    Real momentum);
 
-// The L2 step of a sample, which is a batch of its own, with its own limits; z is memory for as many elements.
+// The L2 step of a sample, which is a batch of its own, with its own limits; z is memory for as many elements,
+// `memory` what the step in the ball needs.
 template <typename Format, typename Real>
 void apgd_l2_step_cpu(ApgdMove move, ApgdPoints<Real, typename Format::Bits> at, Batch sample, BallLimits<Real> limits,
-                      Real momentum, Real* z);
+                      Real momentum, Real* z, Real* memory);
 
 // A batch, on the current device, in `stream`; first its books, which decide its moves, one a sample.
 void apgd_judge_cuda(const ApgdBooks& books, const double* loss, int64_t samples, int64_t since, double rho,

@@ -48,19 +48,19 @@ void apgd_step_cpu(ApgdMove move, ApgdPoints<Real, Bits> at, Bits infinity, int6
 
 template <typename Format, typename Real>
 void apgd_l2_step_cpu(ApgdMove move, ApgdPoints<Real, typename Format::Bits> at, Batch sample, BallLimits<Real> limits,
-                      Real momentum, Real* z) {
+                      Real momentum, Real* z, Real* memory) {
   const int64_t n = sample.size();
   const auto* grad = moved(move, at, n);
   std::memcpy(z, at.x_adv, n * sizeof(Real));
-  l2_step_cpu<Format>(z, at.x, grad, sample, limits, 0);
+  l2_step_cpu<Format>(z, at.x, grad, sample, limits, 0, memory);
 #pragma GCC ivdep
   for (int64_t i = 0; i < n; ++i) at.x_prev[i] = carried_on(z[i], at.x_adv[i], at.x_prev[i], momentum);
-  project_cpu<L2<Real>>(at.x_prev, at.x, sample, limits, 0);
+  project_cpu<L2<Real>>(at.x_prev, at.x, sample, limits, 0, memory);
 }
 
 #define DLBENCH_INSTANTIATE_L2(Real, Format)                                                               \
   template void apgd_l2_step_cpu<Format>(ApgdMove, ApgdPoints<Real, Format::Bits>, Batch, BallLimits<Real>, \
-                                         Real, Real*);
+                                         Real, Real*, Real*);
 DLBENCH_INSTANTIATE_L2(float, Binary16)
 DLBENCH_INSTANTIATE_L2(float, Brain16)
 DLBENCH_INSTANTIATE_L2(float, Binary32)

@@ -2,6 +2,7 @@
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
+#include <memory>
 #include <vector>
 
 #include "perturb/apgd/arguments.h"
@@ -65,7 +66,7 @@ struct Step {
     const int64_t size = batch.size(), channels = batch.channels;
     const Batch one{1, channels, batch.inner, batch.channels_last}, one_pixel{1, channels, 1, false};
     share(batch.samples, size, [&](int64_t begin, int64_t end) {
-      std::vector<Real> z(size);
+      const std::unique_ptr<Real[]> z(new Real[size + memory_for<Real>(size)]);
       Rows<Real> rows;
       for (int64_t sample = begin; sample < end; ++sample) {
         const auto at = points.from(sample * size);
@@ -75,7 +76,7 @@ struct Step {
           own.table = {rows.values.data(), 1, channels};
         }
         count(at.grad, size, sample);
-        apgd_l2_step_cpu<Format>(moves[sample], at, one, own, momentum, z.data());
+        apgd_l2_step_cpu<Format>(moves[sample], at, one, own, momentum, z.get(), z.get() + size);
       }
     });
   }

@@ -45,20 +45,23 @@ struct Sparsity {
   DLBENCH_SHARED double at(int64_t sample) const { return each ? each[sample] : all; }
 };
 
-// One sample. x_adv, x and grad are the whole batch, in one order; x_adv shares no memory with the others.
+// One sample. x_adv, x and grad are the whole batch, in one order; x_adv shares no memory with the others. `memory` has room
+// for memory_for<Real>(size of a sample) numbers, `keys` for twice a sample's size.
 // Real: float, double. Format: Binary16, Brain16, Binary32, Binary64. Ball: L1, L2.
+template <typename Real>
+int64_t memory_for(int64_t size);
+
 template <typename Format, typename Real>
 void l2_step_cpu(Real* x_adv, const Real* x, const typename Format::Bits* grad, Batch batch, BallLimits<Real> limits,
-                 int64_t sample);
+                 int64_t sample, Real* memory);
 
-// `keys` has room for twice a sample's size.
 template <typename Format, typename Real>
 void l1_step_cpu(Real* x_adv, const Real* x, const typename Format::Bits* grad, Batch batch, BallLimits<Real> limits,
-                 Sparsity sparsity, int64_t sample, typename Format::Bits* keys);
+                 Sparsity sparsity, int64_t sample, Real* memory, typename Format::Bits* keys);
 
 template <typename Ball>
 void project_cpu(typename Ball::Real* x_adv, const typename Ball::Real* x, Batch batch,
-                 BallLimits<typename Ball::Real> limits, int64_t sample);
+                 BallLimits<typename Ball::Real> limits, int64_t sample, typename Ball::Real* memory);
 
 // All samples of a batch, on the current device, in `stream`. tally may be null.
 template <typename Format, typename Real>

@@ -193,7 +193,7 @@ struct L1Steps {
       least |= static_cast<Bits>(found.digit) << shift;
     }
     const int64_t moving = least > 0 ? larger + equal : larger;
-    return {{least > 0 ? least : Bits(1), moving > 0 ? step / double(moving) : 0}, own, tally};
+    return {{least > 0 ? least : Bits(1), share_of<Real>(step, moving)}, own, tally};
   }
 };
 
@@ -225,7 +225,8 @@ __global__ void __launch_bounds__(kMostThreads)
   move.finish(sample);
 
   const Sums unchanged = team.all(mine, Add());
-  const Ball ball(solve<Ball>(limits.at(sample, 0).eps, unchanged, [&](Ball trial) {
+  const Ball ball(solve<Ball>(limits.at(sample, 0).eps, unchanged, [&](double multiplier) {
+    const Ball trial(multiplier);
     Sums sums{};
     slice.each([&](int64_t place, int64_t i, const Limits<Real>& box) {
       sums += sums_of<Ball>(part_of(trial, v[i], slice.centre_at(place), box.lower, box.upper));

@@ -52,8 +52,8 @@ DLBENCH_SHARED Numbers size_of(Numbers a) {
 
 template <typename Numbers>
 DLBENCH_SHARED Numbers held(Numbers a, Numbers lower, Numbers upper) {  // NaN stays
-  a = a < lower ? lower : a;
-  return a > upper ? upper : a;
+  a = lower > a ? lower : a;  // as processors have it: of a NaN and another, the second
+  return upper < a ? upper : a;
 }
 
 // x + p, rounded towards x: to nearest, and from there to the neighbour where Knuth's TwoSum tells that it went too far.
@@ -121,6 +121,16 @@ struct L2 {
   DLBENCH_SHARED static Doubles slope(Doubles free) {
     return free * free;
   }
+  // Where the box must hold v for the multiplier alone to tell what it costs; and then, the multiplier's factor.
+  static constexpr bool kLeaves = false;
+  template <typename Numbers>
+  static Numbers told(Numbers v, Numbers) {
+    return v;
+  }
+  template <typename Numbers>
+  static Numbers free_cost(Numbers d) {
+    return d * d;
+  }
 
   DLBENCH_SHARED static Radius<Real> radius(double eps) {
     Radius<Real> r(eps);
@@ -157,6 +167,15 @@ struct L1 {
   DLBENCH_SHARED static Doubles slope(Doubles free) {
     const Doubles zero = {};
     return free != zero ? zero - 1 : zero;
+  }
+  static constexpr bool kLeaves = true;  // what has come to x stays there as theta grows
+  template <typename Numbers>
+  static Numbers told(Numbers, Numbers x) {
+    return x;
+  }
+  template <typename Numbers>
+  static Numbers free_cost(Numbers) {
+    return Numbers();
   }
 
   DLBENCH_SHARED static Radius<Real> radius(double eps) { return Radius<Real>(eps); }
@@ -210,8 +229,15 @@ DLBENCH_SHARED Numbers settled(Ball ball, Numbers v, Numbers x, Numbers lower, N
   return held(p == d ? v : towards(x, p), lower, upper) + (x - x);  // + 0, which turns -0 into +0, or NaN
 }
 
+// The same of numbers that are finite, and no farther from x than counts.
+template <typename Ball, typename Numbers, typename Towards = TowardsByTwoSum>
+DLBENCH_SHARED Numbers settled_plain(Ball ball, Numbers v, Numbers x, Numbers lower, Numbers upper, Towards towards = {}) {
+  const Numbers zero = {}, d = v - x, p = ball.pulled(d);
+  return held(p == d ? v : towards(x, p), lower, upper) + zero;
+}
+
 // The parameter that brings a sample onto the ball, by Newton's method inside a bracket that is halved where Newton would
-// leave it. `sums_at(ball)` goes over the sample. Where ball and box do not meet, the parameter that takes v to x.
+// leave it. `sums_at(parameter)` goes over the sample. Where ball and box do not meet, the parameter that takes v to x.
 template <typename Ball, typename SumsAt>
 DLBENCH_SHARED double solve(double eps, Sums unchanged, SumsAt sums_at) {
   constexpr int kTrusted = 16, kMost = 128;  // passes of Newton's alone; and in all, every second one a bisection
@@ -224,7 +250,7 @@ DLBENCH_SHARED double solve(double eps, Sums unchanged, SumsAt sums_at) {
     const bool between = (next > inside && next < outside) || (next < inside && next > outside);
     if (!between || (pass > kTrusted && pass % 2 == 0)) next = inside + (outside - inside) / 2;
     if (next == inside || next == outside) break;  // no number lies between them
-    const Sums sums = sums_at(Ball(next));
+    const Sums sums = sums_at(next);
     (sums.cost <= radius.high ? inside : outside) = next;
     if (sums.cost >= radius.low && sums.cost <= radius.high) break;
     next += (radius.target - sums.cost) / sums.slope;
@@ -248,6 +274,12 @@ struct L2Move {
 DLBENCH_SHARED int64_t coordinates(double sparsity, int64_t size) {
   const double rounded = floor(sparsity * double(size) + 0.5);
   return rounded >= 1 ? (rounded < double(size) ? int64_t(rounded) : size) : 1;
+}
+
+// What is each one's share of a step, as a number of the state's type.
+template <typename Real>
+DLBENCH_SHARED double share_of(double step, int64_t moving) {
+  return moving > 0 ? double(static_cast<Real>(step / double(moving))) : 0;
 }
 
 // By `each` along the sign of the gradient, where its magnitude's bits are `least` or more and the box leaves room.

@@ -17,6 +17,12 @@ void share_samples(const Batch& batch, Work work) {
   at::parallel_for(0, batch.samples, std::max<int64_t>(1, kGrain / batch.size()), work);
 }
 
+// What kernels need, for as long as a thread's share takes. It is not cleared.
+template <typename Number>
+std::unique_ptr<Number[]> memory(int64_t size) {
+  return std::unique_ptr<Number[]>(new Number[size]);
+}
+
 template <typename Format>
 void count(const StepArguments& args, const typename Format::Bits* grad, int64_t sample) {
   const int64_t size = args.batch.size();
@@ -30,11 +36,13 @@ void l2_step_(const at::Tensor& x_adv, const at::Tensor& x, const at::Tensor& gr
   with_ball_arguments(x_adv, x, grad, table, tally, [&](const StepArguments& args) {
     visit_step(args, [&](auto to) {
       using Format = typename decltype(to)::Format;
-      const auto limits = ball_limits<typename decltype(to)::Real>(args, eps, step_size, lower, upper);
+      using Real = typename decltype(to)::Real;
+      const auto limits = ball_limits<Real>(args, eps, step_size, lower, upper);
       share_samples(args.batch, [&](int64_t begin, int64_t end) {
+        const auto own = memory<Real>(memory_for<Real>(args.batch.size()));
         for (int64_t sample = begin; sample < end; ++sample) {
           count<Format>(args, to.grad, sample);
-          l2_step_cpu<Format>(to.x_adv, to.x, to.grad, args.batch, limits, sample);
+          l2_step_cpu<Format>(to.x_adv, to.x, to.grad, args.batch, limits, sample, own.get());
         }
       });
     });
@@ -48,12 +56,14 @@ void l1_step_(const at::Tensor& x_adv, const at::Tensor& x, const at::Tensor& gr
     const Sparsity chosen = sparsity_of(args, sparsity, sparsities);
     visit_step(args, [&](auto to) {
       using Format = typename decltype(to)::Format;
-      const auto limits = ball_limits<typename decltype(to)::Real>(args, eps, step_size, lower, upper);
+      using Real = typename decltype(to)::Real;
+      const auto limits = ball_limits<Real>(args, eps, step_size, lower, upper);
       share_samples(args.batch, [&](int64_t begin, int64_t end) {
-        const std::unique_ptr<typename Format::Bits[]> keys(new typename Format::Bits[2 * args.batch.size()]);
+        const auto own = memory<Real>(memory_for<Real>(args.batch.size()));
+        const auto keys = memory<typename Format::Bits>(2 * args.batch.size());
         for (int64_t sample = begin; sample < end; ++sample) {
           count<Format>(args, to.grad, sample);
-          l1_step_cpu<Format>(to.x_adv, to.x, to.grad, args.batch, limits, chosen, sample, keys.get());
+          l1_step_cpu<Format>(to.x_adv, to.x, to.grad, args.batch, limits, chosen, sample, own.get(), keys.get());
         }
       });
     });
@@ -70,8 +80,9 @@ void project_(const at::Tensor& x_adv, const at::Tensor& x, double eps, double l
       Real* state = args.x_adv.template mutable_data_ptr<Real>();
       const Real* centre = args.x.template const_data_ptr<Real>();
       share_samples(args.batch, [&](int64_t begin, int64_t end) {
+        const auto own = memory<Real>(memory_for<Real>(args.batch.size()));
         for (int64_t sample = begin; sample < end; ++sample)
-          project_cpu<Ball>(state, centre, args.batch, limits, sample);
+          project_cpu<Ball>(state, centre, args.batch, limits, sample, own.get());
       });
     });
   });

@@ -70,7 +70,8 @@ def l1_step_(
     shares = g.new_full((len(g),), sparsity) if sparsities is None else sparsities
     kth = (shares * size + 0.5).floor().clamp(1, size).long()[:, None] - 1
     moves = (keys >= keys.sort(dim=1, descending=True).values.gather(1, kth)) & (keys > 0)
-    move = torch.where(moves, g.sign() * step / moves.sum(1, keepdim=True).clamp(min=1), torch.zeros_like(g))
+    share = (step / moves.sum(1, keepdim=True).clamp(min=1)).to(x_adv.dtype).double()
+    move = torch.where(moves, g.sign() * share, torch.zeros_like(g))
     _settle(x_adv, (state.double() + move).to(x_adv.dtype), _rows(x), radius, low, high, "l1")
 
 
