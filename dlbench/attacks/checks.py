@@ -70,6 +70,16 @@ def samples(x: Tensor, y: Tensor, bounds: Bounds) -> None:
         raise ValueError(f"x has values {extent} and bounds are {shown}: pass the bounds of your inputs, or clamp x")
 
 
+def like(name: str, given: object, x: Tensor) -> None:
+    """Points that lie as the samples do, all of them finite."""
+    if not isinstance(given, Tensor) or (given.shape, given.dtype, given.device) != (x.shape, x.dtype, x.device):
+        kind = type(given).__name__
+        got = f"{given.dtype} {list(given.shape)} on {given.device}" if isinstance(given, Tensor) else f"a {kind}"
+        raise ValueError(f"{name} is {got}; it must be as x is: {x.dtype} {list(x.shape)} on {x.device}")
+    if not given.isfinite().all():
+        raise ValueError(f"{name} has values that are infinite or no numbers")
+
+
 def _pair(bounds: Bounds) -> Bounds:
     if not isinstance(bounds, Sequence) or len(bounds) != 2:
         raise ValueError(f"bounds are {bounds!r}; give the least and the greatest value that an input can have")

@@ -52,6 +52,7 @@ class Climb(Restarts[Steps]):
         manner: of every restart.
         eps: radius of the ball, a number or a row a sample.
         size: length of a step, likewise.
+        start: like the samples, where the first restart begins, whatever later ones do; None for nowhere else.
         seed: of the random starts.
     """
 
@@ -64,12 +65,15 @@ class Climb(Restarts[Steps]):
         eps: Number,
         size: Number,
         *,
+        start: Tensor | None,
         random_start: bool,
         seed: int,
         compact: bool,
     ) -> None:
-        super().__init__(search, oracle, judge, manner.count, random_start=random_start, compact=compact)
+        elsewhere = random_start or start is not None
+        super().__init__(search, oracle, judge, manner.count, random_start=elsewhere, compact=compact)
         self.manner, self.eps, self.size, self.seed = manner, eps, size, seed
+        self.start = None if start is None else search.project(start.detach().clone(), eps)
         fixed_steps = search.norm == "linf" and manner.momentum is None
         self.find_cycles = search.stop == "cycle" and fixed_steps and compact and not oracle.random
         # Whether the model gives the same answer twice, so that who is back goes round for ever; not known at first.
@@ -90,6 +94,9 @@ class Climb(Restarts[Steps]):
                 lower=lower,
                 upper=upper,
             )
+        if self.start is not None:
+            first = (restart == 0).nonzero().squeeze(1)
+            points[first] = self.start[jobs[first]]
         seen = restart.new_full((len(restart), self.count), NOWHERE) if self.find_cycles else None
         return Steps(
             job=torch.arange(len(restart), device=points.device),

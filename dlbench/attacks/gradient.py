@@ -28,6 +28,7 @@ def perturb(
     steps: int = 40,
     step_size: Number | None = None,
     random_start: bool = True,
+    start: Tensor | None = None,
     restarts: int = 1,
     loss: Loss = "ce",
     target: Tensor | int | None = None,
@@ -71,6 +72,8 @@ def perturb(
         step_size: length of a step in that norm, in the same forms; 2.5 eps / steps where not given, enough to cross
             the ball.
         random_start: start at a uniformly drawn point of the ball, else at x.
+        start: [N, C, ...], where the first restart begins in place of a random point, such as where another attack or
+            library ended; what is not in the ball and the bounds goes to the nearest point that is.
         restarts: random starts; a later one only attacks what withstood the earlier ones.
         loss: ``"ce"`` (cross-entropy), ``"margin"`` (best other logit minus the label's own), ``"dlr"`` (the margin
             over the spread of the logits), or a function of logits [n, K] and labels [n] that gives [n].
@@ -107,6 +110,8 @@ def perturb(
         raise ValueError(f"momentum is {momentum} with norm {norm!r}; it must be zero or more, and goes with 'linf'")
     if not 0 < sparsity <= 1:
         raise ValueError(f"sparsity is {sparsity!r}; it is a share of the coordinates, above 0 and up to 1")
+    if start is not None:
+        checks.like("start", start, x)
     eps = checks.lengths("eps", eps, x)
     step_size = 2.5 * eps / steps if step_size is None else checks.lengths("step_size", step_size, x)
     with undisturbed(original(model), x.device):
@@ -126,7 +131,16 @@ def perturb(
         oracle, judge = oracles(pieces, search.loss_of, eot_samples, transform, seed, autocast)
         manner = Manner(steps, momentum, sparsity)
         climb = Climb(
-            search, oracle, judge, manner, eps, step_size, random_start=random_start, seed=seed, compact=compact
+            search,
+            oracle,
+            judge,
+            manner,
+            eps,
+            step_size,
+            start=start,
+            random_start=random_start,
+            seed=seed,
+            compact=compact,
         )
         return climb.run(restarts if checks.positive(eps) else 0)
 
@@ -137,7 +151,7 @@ def fgsm(model: Model | Rewritten, x: Tensor, y: Tensor, *, eps: Number, **setti
     On a linear model no perturbation of this size is worse: it costs the margin exactly eps times the 1-norm of the
     weights' difference. Settings and result as in :func:`perturb`.
     """
-    for name in ("steps", "step_size", "random_start", "restarts", "momentum"):
+    for name in ("steps", "step_size", "random_start", "start", "restarts", "momentum"):
         if name in settings:
             raise TypeError(f"fgsm takes no {name}: it is one step of length eps, from x; perturb does")
     return perturb(model, x, y, eps=eps, step_size=eps, steps=1, random_start=False, **settings)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlbench import attacks
+from dlbench import attacks, ops
 from dlbench.attacks import restarts
 from dlbench.attacks.rewrite import Rewritten
 
@@ -105,6 +105,36 @@ def test_restarts_side_by_side_are_restarts_one_by_one(problem, monkeypatch):
     assert largest > 9 and 0 < waves.attack_success_rate < 1
     held = ~waves.success
     assert held.any() and torch.equal(waves.backwards[held], alone.backwards[held])
+
+
+def test_the_first_restart_begins_where_it_is_told(problem):
+    model, x, y = problem
+    drawn = ops.random_start(x, eps=0.08, seed=5, restart=0)
+    settings = {"eps": 0.08, "steps": 10, "restarts": 3}
+    told = attacks.pgd(model, x, y, start=drawn, seed=5, **settings)
+    same(told, attacks.pgd(model, x, y, seed=5, **settings))
+    still = {"steps": 1, "step_size": 0.0, "random_start": False, "stop": "never", "keep": "last"}
+    far = attacks.pgd(model, x, y, start=x + 100, eps=0.08, **still)
+    torch.testing.assert_close(far.x_adv[far.clean_correct], (x + 0.08).clamp(max=1)[far.clean_correct])
+    again = attacks.pgd(model, x, y, start=told.x_adv, eps=0.08, steps=1)
+    assert again.success[told.success].all() and told.success.any()
+    for norm in ("l2", "l1"):
+        inside = attacks.pgd(model, x, y, start=1 - x, eps=0.5, norm=norm, steps=3)
+        assert (inside.norm <= 0.5).all()
+
+
+def test_a_start_that_does_not_fit_is_refused(problem):
+    model, x, y = problem
+    for bad, words in [
+        (x[:2], "start is torch.float64"),
+        (x.float(), "it must be as x is: torch.float64"),
+        (x.numpy(), "start is a ndarray"),
+        (x / 0, "infinite or no numbers"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            attacks.pgd(model, x, y, eps=0.1, start=bad)
+    with pytest.raises(TypeError, match="fgsm takes no start"):
+        attacks.fgsm(model, x, y, eps=0.1, start=x)
 
 
 def test_points_that_stay_in_the_batch_change_nothing(problem):
