@@ -9,8 +9,8 @@
 // The mean divides by the number of edges, the std is the population's. A row without edges gives zeros. NaN stays NaN:
 // of a row with one, max and min are NaN. Halves are widened as they are loaded and narrowed as they are stored.
 //
-// Long rows are cut into chunks (csr.h), whose partial results are combined in order. So no bit depends on the number of
-// threads or on how rows are shared out, and nothing here is atomic.
+// Long rows are cut into chunks (csr.h, and for a GPU split.h), whose partial results are combined in order. So no bit
+// depends on the number of threads or on how rows are shared out, and nothing here is atomic.
 #pragma once
 #include "aggregate/csr.h"
 #include "perturb/element.h"
@@ -48,10 +48,13 @@ void aggregate_cpu(const Aggregation<Element, Index>& task, Mark begin, Mark end
 template <typename Element, typename Index>
 void combine_cpu(const Aggregation<Element, Index>& task, int64_t row);
 
-// All of it, on the current device, in `stream`; partial is two of [edges / kFineChunk, heads, features]. Rows go to teams
-// of threads; those that are cut, chunk by chunk, to others, and are combined when all are done.
+// All of it, on the current device, in `stream`, in one of two ways (split.h): a row a team of threads, and of those
+// that are cut a chunk a team; or kShare rows and edges a team, which std cannot. Pieces of rows are combined when all
+// are done. `partial` is two of [pieces_of(...), heads, features]. There is at least one row and one feature.
 template <typename Element, typename Index>
-void aggregate_cuda(const Aggregation<Element, Index>& task, int64_t edges, CUstream_st* stream);
+void aggregate_rows_cuda(const Aggregation<Element, Index>& task, int64_t edges, CUstream_st* stream);
+template <typename Element, typename Index>
+void aggregate_merged_cuda(const Aggregation<Element, Index>& task, int64_t edges, CUstream_st* stream);
 
 // What remains when all messages but the winners are dropped, which is the derivative of max and min:
 //

@@ -22,14 +22,16 @@ using torch::autograd::variable_list;
 
 using AggregateSchema = Tensor(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
                                const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
-                               const OptionalTensor&, c10::string_view, bool);
+                               const OptionalTensor&, c10::string_view, bool, std::optional<bool>,
+                               std::optional<bool>);
 using AggregateArgSchema = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&,
                                                       const OptionalTensor&, const OptionalTensor&,
                                                       const OptionalTensor&, const OptionalTensor&,
-                                                      const OptionalTensor&, c10::string_view, bool);
+                                                      const OptionalTensor&, c10::string_view, bool,
+                                                      std::optional<bool>);
 using SddmmSchema = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
                            const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
-                           std::optional<at::ScalarType>, bool);
+                           std::optional<at::ScalarType>, bool, std::optional<bool>, std::optional<bool>);
 using ScatterSchema = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&,
                              const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
                              const OptionalTensor&, c10::SymInt, bool);
@@ -64,21 +66,25 @@ const auto& winner_dots_op() {
   return op;
 }
 
-// A graph with the graph of its reversed edges, which may be missing, and whether the caller vouches for it.
+// A graph with the graph of its reversed edges, which may be missing, whether the caller vouches for it, and what is
+// known of the lengths of the rows of both (split.h).
 struct Edges {
   Tensor rowptr, col;
   OptionalTensor edge_id, t_rowptr, t_col, t_edge_id;
   bool checked;
+  std::optional<bool> uneven, t_uneven;
 
   Tensor aggregate(const Tensor& x, const OptionalTensor& weight, c10::string_view reduce) const {
-    return aggregate_op().call(x, rowptr, col, edge_id, weight, t_rowptr, t_col, t_edge_id, reduce, checked);
+    return aggregate_op().call(x, rowptr, col, edge_id, weight, t_rowptr, t_col, t_edge_id, reduce, checked, uneven,
+                               t_uneven);
   }
   std::tuple<Tensor, Tensor> aggregate_arg(const Tensor& x, const OptionalTensor& weight,
                                            c10::string_view reduce) const {
-    return aggregate_arg_op().call(x, rowptr, col, edge_id, weight, t_rowptr, t_col, t_edge_id, reduce, checked);
+    return aggregate_arg_op().call(x, rowptr, col, edge_id, weight, t_rowptr, t_col, t_edge_id, reduce, checked,
+                                   uneven);
   }
   Tensor sddmm(const Tensor& a, const Tensor& b, std::optional<at::ScalarType> dtype) const {
-    return sddmm_op().call(a, b, rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, dtype, checked);
+    return sddmm_op().call(a, b, rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, dtype, checked, uneven, t_uneven);
   }
 
   // The dots of all heads together where the weights are: [edges], not [edges, heads].
@@ -88,10 +94,10 @@ struct Edges {
   }
 
   Edges reversed(const c10::SymInt& num_src) const {
-    if (t_rowptr) return {*t_rowptr, *t_col, t_edge_id, rowptr, col, edge_id, checked};
+    if (t_rowptr) return {*t_rowptr, *t_col, t_edge_id, rowptr, col, edge_id, checked, t_uneven, uneven};
     static const auto transpose = find<TransposeSchema>("dlbench::csr_transpose");
     const auto [new_rowptr, new_col, new_edge_id] = transpose.call(rowptr, col, edge_id, num_src);
-    return {new_rowptr, new_col, new_edge_id, rowptr, col, edge_id, checked};
+    return {new_rowptr, new_col, new_edge_id, rowptr, col, edge_id, checked, std::nullopt, uneven};
   }
 
   // The number of edges of every row, at least 1, to divide rows of the dimensions of `like` by.
@@ -106,6 +112,8 @@ struct Edges {
       others.push_back(t.value_or(Tensor()));
     ctx->save_for_backward(std::move(others));
     ctx->saved_data["checked"] = checked;
+    ctx->saved_data["uneven"] = uneven;
+    ctx->saved_data["t_uneven"] = t_uneven;
   }
 
   static Edges saved(AutogradContext* ctx, const variable_list& saved) {
@@ -114,7 +122,8 @@ struct Edges {
       return t.defined() ? OptionalTensor(t) : std::nullopt;
     };
     return {saved[saved.size() - 6], saved[saved.size() - 5], optional(4), optional(3), optional(2), optional(1),
-            ctx->saved_data["checked"].toBool()};
+            ctx->saved_data["checked"].toBool(), ctx->saved_data["uneven"].toOptional<bool>(),
+            ctx->saved_data["t_uneven"].toOptional<bool>()};
   }
 };
 
@@ -235,8 +244,9 @@ class Sddmm : public torch::autograd::Function<Sddmm> {
 
 Tensor aggregate(const Tensor& x, const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id,
                  const OptionalTensor& weight, const OptionalTensor& t_rowptr, const OptionalTensor& t_col,
-                 const OptionalTensor& t_edge_id, c10::string_view reduce, bool checked) {
-  const Edges edges{rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, checked};
+                 const OptionalTensor& t_edge_id, c10::string_view reduce, bool checked, std::optional<bool> uneven,
+                 std::optional<bool> t_uneven) {
+  const Edges edges{rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, checked, uneven, t_uneven};
   if (!wants_gradient(x, weight)) {
     const at::AutoDispatchBelowADInplaceOrView below;
     return edges.aggregate(x, weight, reduce);
@@ -248,8 +258,9 @@ Tensor aggregate(const Tensor& x, const Tensor& rowptr, const Tensor& col, const
 std::tuple<Tensor, Tensor> aggregate_arg(const Tensor& x, const Tensor& rowptr, const Tensor& col,
                                          const OptionalTensor& edge_id, const OptionalTensor& weight,
                                          const OptionalTensor& t_rowptr, const OptionalTensor& t_col,
-                                         const OptionalTensor& t_edge_id, c10::string_view reduce, bool checked) {
-  const Edges edges{rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, checked};
+                                         const OptionalTensor& t_edge_id, c10::string_view reduce, bool checked,
+                                         std::optional<bool> uneven) {
+  const Edges edges{rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, checked, uneven, std::nullopt};
   if (!wants_gradient(x, weight)) {
     const at::AutoDispatchBelowADInplaceOrView below;
     return edges.aggregate_arg(x, weight, reduce);
@@ -260,8 +271,9 @@ std::tuple<Tensor, Tensor> aggregate_arg(const Tensor& x, const Tensor& rowptr, 
 
 Tensor sddmm(const Tensor& a, const Tensor& b, const Tensor& rowptr, const Tensor& col, const OptionalTensor& edge_id,
              const OptionalTensor& t_rowptr, const OptionalTensor& t_col, const OptionalTensor& t_edge_id,
-             std::optional<at::ScalarType> dtype, bool checked) {
-  const Edges edges{rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, checked};
+             std::optional<at::ScalarType> dtype, bool checked, std::optional<bool> uneven,
+             std::optional<bool> t_uneven) {
+  const Edges edges{rowptr, col, edge_id, t_rowptr, t_col, t_edge_id, checked, uneven, t_uneven};
   if (!wants_gradient(a, b)) {
     const at::AutoDispatchBelowADInplaceOrView below;
     return edges.sddmm(a, b, dtype);

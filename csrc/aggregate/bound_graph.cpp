@@ -3,6 +3,7 @@
 #include <ATen/PythonTorchFunctionTLS.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
+#include <pybind11/stl.h>
 #include <torch/csrc/Exceptions.h>
 
 #include <algorithm>
@@ -33,11 +34,12 @@ OptionalTensor tensor_or_none(py::handle object) {
 
 class BoundGraph {
  public:
-  BoundGraph(py::handle rowptr, py::handle col, py::handle edge_id, int64_t num_src)
+  BoundGraph(py::handle rowptr, py::handle col, py::handle edge_id, int64_t num_src, std::optional<bool> uneven)
       : rowptr_(THPVariable_Unpack(rowptr.ptr())),
         col_(THPVariable_Unpack(col.ptr())),
         edge_id_(tensor_or_none(edge_id)),
         num_src_(num_src),
+        uneven_(uneven),
         versions_(versions()) {}
 
   // None where something does not fit, which the long way finds words for, or where it has something to do first.
@@ -60,8 +62,8 @@ class BoundGraph {
     at::Tensor out;
     {
       const py::gil_scoped_release release;
-      out = wants_back ? call(x, weight, back_->rowptr_, back_->col_, back_->edge_id_, reduce)
-                       : call(x, weight, {}, {}, {}, reduce);
+      out = wants_back ? call(x, weight, back_->rowptr_, back_->col_, back_->edge_id_, back_->uneven_, reduce)
+                       : call(x, weight, {}, {}, {}, {}, reduce);
     }
     return py::reinterpret_steal<py::object>(THPVariable_Wrap(std::move(out)));
     END_HANDLE_TH_ERRORS_PYBIND
@@ -72,12 +74,13 @@ class BoundGraph {
  private:
   using Schema = at::Tensor(const at::Tensor&, const at::Tensor&, const at::Tensor&, const OptionalTensor&,
                             const OptionalTensor&, const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
-                            c10::string_view, bool);
+                            c10::string_view, bool, std::optional<bool>, std::optional<bool>);
 
   at::Tensor call(const at::Tensor& x, const OptionalTensor& weight, const OptionalTensor& t_rowptr,
-                  const OptionalTensor& t_col, const OptionalTensor& t_edge_id, std::string_view reduce) const {
+                  const OptionalTensor& t_col, const OptionalTensor& t_edge_id, std::optional<bool> t_uneven,
+                  std::string_view reduce) const {
     static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("dlbench::aggregate", "").typed<Schema>();
-    return op.call(x, rowptr_, col_, edge_id_, weight, t_rowptr, t_col, t_edge_id, reduce, true);
+    return op.call(x, rowptr_, col_, edge_id_, weight, t_rowptr, t_col, t_edge_id, reduce, true, uneven_, t_uneven);
   }
 
   bool fits(const at::Tensor& x, const OptionalTensor& weight) const {
@@ -96,6 +99,7 @@ class BoundGraph {
   at::Tensor rowptr_, col_;
   OptionalTensor edge_id_;
   int64_t num_src_;
+  std::optional<bool> uneven_;
   std::array<int64_t, 3> versions_;
   std::shared_ptr<BoundGraph> back_;  // the reversed edges, once there are any
 };
@@ -104,7 +108,7 @@ class BoundGraph {
 
 void bind_graph(py::module_& module) {
   py::class_<BoundGraph, std::shared_ptr<BoundGraph>>(module, "BoundGraph")
-      .def(py::init<py::handle, py::handle, py::handle, int64_t>())
+      .def(py::init<py::handle, py::handle, py::handle, int64_t, std::optional<bool>>())
       .def("aggregate", &BoundGraph::aggregate)
       .def("set_back", &BoundGraph::set_back);
 }

@@ -34,7 +34,7 @@ struct Csr {
 
   // The row that a position belongs to.
   DLBENCH_SHARED int64_t row_of(int64_t position) const {
-    return first_row([&](int64_t row) { return rowptr[row + 1] > position; });
+    return first_row(0, rows, [&](int64_t row) { return rowptr[row + 1] > position; });
   }
 
   // Into how many chunks a row is cut, or 0 where it stays whole.
@@ -49,12 +49,19 @@ struct Csr {
   // The last mark before which lie at most `work` edges and rows: between two of them lies a fair share of the work,
   // however unequal the rows are.
   DLBENCH_SHARED Mark mark_at(int64_t work) const {
-    const int64_t row = first_row([&](int64_t i) { return rowptr[i + 1] + i + 1 > work; });
+    const int64_t row = first_row(0, rows, [&](int64_t i) { return rowptr[i + 1] + i + 1 > work; });
     if (row == rows) return {rows, rowptr[rows]};
     const int64_t start = rowptr[row], chunks = chunks_of(row);
     if (chunks == 0 || work - row <= start) return {row, start};
     const int64_t chunk = (work - row - start) / kChunk;
     return {row, start + (chunk < chunks ? chunk : chunks - 1) * kChunk};
+  }
+
+  // The mark before which lie exactly `work` edges and ends of rows, a row's end coming after its edges: it may lie
+  // inside of a row, or between its last edge and its end. Its row is sought in [low, high].
+  DLBENCH_SHARED Mark merged_at(int64_t work, int64_t low, int64_t high) const {
+    const int64_t row = first_row(low, high, [&](int64_t i) { return rowptr[i + 1] + i + 1 > work; });
+    return {row, work - row};
   }
 
   // visit(row, first, last, chunk) for whatever lies between two marks: whole rows, whose chunk is -1, and chunks.
@@ -75,10 +82,9 @@ struct Csr {
   }
 
  private:
-  // The first row for which a condition holds that, once true, stays true.
+  // The first of the rows [low, high) for which a condition holds that, once true, stays true; high if there is none.
   template <typename Condition>
-  DLBENCH_SHARED int64_t first_row(Condition holds) const {
-    int64_t low = 0, high = rows;
+  DLBENCH_SHARED int64_t first_row(int64_t low, int64_t high, Condition holds) const {
     while (low < high) {
       const int64_t middle = low + (high - low) / 2;
       if (holds(middle))

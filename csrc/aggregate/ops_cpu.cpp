@@ -54,7 +54,8 @@ void run(const AggregateArguments& args, bool checked) {
 
 at::Tensor aggregate(const at::Tensor& x, const at::Tensor& rowptr, const at::Tensor& col,
                      const OptionalTensor& edge_id, const OptionalTensor& weight, const OptionalTensor&,
-                     const OptionalTensor&, const OptionalTensor&, c10::string_view reduce, bool checked) {
+                     const OptionalTensor&, const OptionalTensor&, c10::string_view reduce, bool checked,
+                     std::optional<bool>, std::optional<bool>) {
   const AggregateArguments args(x, rowptr, col, edge_id, weight, reduce, false);
   run(args, checked);
   return args.out;
@@ -63,7 +64,7 @@ at::Tensor aggregate(const at::Tensor& x, const at::Tensor& rowptr, const at::Te
 std::tuple<at::Tensor, at::Tensor> aggregate_arg(const at::Tensor& x, const at::Tensor& rowptr, const at::Tensor& col,
                                                  const OptionalTensor& edge_id, const OptionalTensor& weight,
                                                  const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
-                                                 c10::string_view reduce, bool checked) {
+                                                 c10::string_view reduce, bool checked, std::optional<bool>) {
   const AggregateArguments args(x, rowptr, col, edge_id, weight, reduce, true);
   run(args, checked);
   return {args.out, args.position};
@@ -71,7 +72,7 @@ std::tuple<at::Tensor, at::Tensor> aggregate_arg(const at::Tensor& x, const at::
 
 at::Tensor sddmm(const at::Tensor& a, const at::Tensor& b, const at::Tensor& rowptr, const at::Tensor& col,
                  const OptionalTensor& edge_id, const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
-                 std::optional<at::ScalarType> dtype, bool checked) {
+                 std::optional<at::ScalarType> dtype, bool checked, std::optional<bool>, std::optional<bool>) {
   const SddmmArguments args(a, b, rowptr, col, edge_id);
   const int64_t edges = args.graph.edges();
   visit_index(args.graph.rowptr, [&](auto index) {

@@ -8,44 +8,49 @@
 
 #include "aggregate/arguments.h"
 #include "aggregate/sddmm.h"
+#include "aggregate/split.h"
 
 namespace dlbench {
 namespace {
 
-void run(const AggregateArguments& args) {
-  const int64_t edges = args.graph.edges();
+void run(const AggregateArguments& args, std::optional<bool> uneven) {
+  if (args.empty()) return;
+  const int64_t rows = args.graph.rows(), edges = args.graph.edges();
+  const Split split = split_for(args.reduction, rows, edges, uneven);
   args.visit([&](auto task) {
     using Real = typename decltype(task)::Real;
     const auto options = args.x.options().dtype(c10::CppTypeToScalarType<Real>());
-    const at::Tensor partial = at::empty({2 * (edges / kFineChunk), task.width()}, options);
+    const at::Tensor partial = at::empty({2 * pieces_of(split, rows, edges), task.width()}, options);
     task.partial = partial.mutable_data_ptr<Real>();
-    aggregate_cuda(task, edges, c10::cuda::getCurrentCUDAStream().stream());
+    const auto stream = c10::cuda::getCurrentCUDAStream().stream();
+    split == Split::merged ? aggregate_merged_cuda(task, edges, stream) : aggregate_rows_cuda(task, edges, stream);
   });
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
 at::Tensor aggregate(const at::Tensor& x, const at::Tensor& rowptr, const at::Tensor& col,
                      const OptionalTensor& edge_id, const OptionalTensor& weight, const OptionalTensor&,
-                     const OptionalTensor&, const OptionalTensor&, c10::string_view reduce, bool) {
+                     const OptionalTensor&, const OptionalTensor&, c10::string_view reduce, bool,
+                     std::optional<bool> uneven, std::optional<bool>) {
   const c10::cuda::CUDAGuard guard(x.device());
   const AggregateArguments args(x, rowptr, col, edge_id, weight, reduce, false);
-  run(args);
+  run(args, uneven);
   return args.out;
 }
 
 std::tuple<at::Tensor, at::Tensor> aggregate_arg(const at::Tensor& x, const at::Tensor& rowptr, const at::Tensor& col,
                                                  const OptionalTensor& edge_id, const OptionalTensor& weight,
                                                  const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
-                                                 c10::string_view reduce, bool) {
+                                                 c10::string_view reduce, bool, std::optional<bool> uneven) {
   const c10::cuda::CUDAGuard guard(x.device());
   const AggregateArguments args(x, rowptr, col, edge_id, weight, reduce, true);
-  run(args);
+  run(args, uneven);
   return {args.out, args.position};
 }
 
 at::Tensor sddmm(const at::Tensor& a, const at::Tensor& b, const at::Tensor& rowptr, const at::Tensor& col,
                  const OptionalTensor& edge_id, const OptionalTensor&, const OptionalTensor&, const OptionalTensor&,
-                 std::optional<at::ScalarType> dtype, bool) {
+                 std::optional<at::ScalarType> dtype, bool, std::optional<bool>, std::optional<bool>) {
   const c10::cuda::CUDAGuard guard(a.device());
   const SddmmArguments args(a, b, rowptr, col, edge_id);
   visit_index(args.graph.rowptr, [&](auto index) {

@@ -17,7 +17,7 @@ from dlbench.ops.graph import Graph
 from dlbench.ops.loader import register
 
 REDUCTIONS = ("sum", "mean", "max", "min", "std")
-NO_CSR = (None, None, None)
+NO_CSR = (None, None, None)  # of the transpose
 
 
 def aggregate(x: Tensor, graph: Graph, weight: Tensor | None = None, reduce: str = "sum") -> Tensor:
@@ -51,8 +51,10 @@ def aggregate(x: Tensor, graph: Graph, weight: Tensor | None = None, reduce: str
         if found is not None:
             return found
     _check(x, graph, weight, reduce, REDUCTIONS)
-    back = graph.transpose.csr if _wants_transpose(x, reduce) else NO_CSR
-    out: Tensor = torch.ops.dlbench.aggregate.default(x, *graph.csr, weight, *back, reduce, graph.is_checked)
+    back, back_uneven = _transpose(graph, _wants_transpose(x, reduce))
+    out: Tensor = torch.ops.dlbench.aggregate.default(
+        x, *graph.csr, weight, *back, reduce, graph.is_checked, graph._uneven, back_uneven
+    )
     return out
 
 
@@ -76,7 +78,9 @@ def aggregate_arg(x: Tensor, graph: Graph, weight: Tensor | None = None, reduce:
         TypeError, ValueError, RuntimeError: as ``aggregate``.
     """
     _check(x, graph, weight, reduce, ("max", "min"))
-    out, position = torch.ops.dlbench.aggregate_arg.default(x, *graph.csr, weight, *NO_CSR, reduce, graph.is_checked)
+    out, position = torch.ops.dlbench.aggregate_arg.default(
+        x, *graph.csr, weight, *NO_CSR, reduce, graph.is_checked, graph._uneven
+    )
     if graph.edge_id is None:
         return out, position.long()
     return out, torch.cat([graph.edge_id, graph.edge_id.new_tensor([graph.num_edges])]).long()[position]
@@ -109,14 +113,21 @@ def sddmm(a: Tensor, b: Tensor, graph: Graph) -> Tensor:
         a, b = a.to(common), b.to(common)
     if a.shape[1:] != b.shape[1:] or a.dtype != b.dtype:
         raise ValueError(f"a is {_about(a)} and b is {_about(b)}; they need as many features, of one type")
-    back = graph.transpose.csr if b.requires_grad and torch.is_grad_enabled() else NO_CSR
-    out: Tensor = torch.ops.dlbench.sddmm.default(a, b, *graph.csr, *back, None, graph.is_checked)
+    back, back_uneven = _transpose(graph, b.requires_grad and torch.is_grad_enabled())
+    out: Tensor = torch.ops.dlbench.sddmm.default(
+        a, b, *graph.csr, *back, None, graph.is_checked, graph._uneven, back_uneven
+    )
     return out
 
 
 def _wants_transpose(x: Tensor, reduce: str) -> bool:
     needs_it = x.is_cuda or reduce not in ("max", "min")  # winners are scattered by rows on the CPU
     return needs_it and x.requires_grad and torch.is_grad_enabled()
+
+
+def _transpose(graph: Graph, wanted: bool) -> tuple[tuple[Tensor | None, ...], bool | None]:
+    """The graph of the reversed edges, and what is known of its rows, as the operators take them."""
+    return (graph.transpose.csr, graph.transpose._uneven) if wanted else (NO_CSR, None)
 
 
 def _about(tensor: Tensor) -> str:

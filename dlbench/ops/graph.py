@@ -47,6 +47,9 @@ class Graph:
     _versions: tuple[tuple[Tensor, int], ...] | None = field(default=None, init=False, repr=False)
     # The same for the extension, whose ``aggregate`` it has.
     _bound: Any = field(default=None, init=False, repr=False)
+    # Whether its rows differ much in length, by which kernels of a GPU are chosen; None where nobody looked. Not by how
+    # much: torch.compile would compile anew for every number.
+    _uneven: bool | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def from_csr(cls, rowptr: Tensor, col: Tensor, num_src: int | None = None) -> Graph:
@@ -353,6 +356,8 @@ class Graph:
         edge_id = None if self.edge_id is None else self.edge_id.to(here)
         moved = Graph(self.rowptr.to(here), self.col.to(here), self.num_src, edge_id)
         moved._kept.update((name, what.to(here)) for name, what in self._kept.items())
+        if here.type == "cuda" and not torch.compiler.is_compiling():  # looked at here, a GPU need not be waited for
+            object.__setattr__(moved, "_uneven", _is_uneven(self.rowptr) if self._uneven is None else self._uneven)
         return moved._vouched() if self.is_checked else moved
 
     def _vouched(self) -> Graph:
@@ -360,7 +365,9 @@ class Graph:
         if not torch.compiler.is_compiling():
             tensors = [t for t in self.csr if t is not None and not t.is_inference()]
             object.__setattr__(self, "_versions", tuple((t, t._version) for t in tensors))
-            object.__setattr__(self, "_bound", bound(*self.csr, self.num_src))
+            if self._uneven is None and self.rowptr.is_cuda:
+                object.__setattr__(self, "_uneven", _is_uneven(self.rowptr))
+            object.__setattr__(self, "_bound", bound(*self.csr, self.num_src, self._uneven))
             self._tie()
         return self
 
@@ -430,6 +437,19 @@ def targets(rowptr: Tensor, col: Tensor) -> Tensor:
     """The target at every position."""
     rows = torch.arange(rowptr.shape[0] - 1, dtype=rowptr.dtype, device=rowptr.device)
     return torch.repeat_interleave(rows, rowptr.diff(), output_size=col.shape[0])
+
+
+def _is_uneven(rowptr: Tensor) -> bool:
+    """Whether the lengths of rows deviate from their mean by more than it, as those of power laws do.
+
+    Lengths of a random graph deviate by the root of their mean. Threads that share a warp wait for the longest of their
+    rows: of n independent lengths with mean m and deviation s, for at most m + s (n - 1) / sqrt(2n - 1) on average
+    (Hartley & David, Ann. Math. Stat. 25, 1954; Gumbel, same volume), 1.6 m of two rows and 2.8 m of eight where s = m.
+    Merrill & Garland (see ``csrc/aggregate/split.h``) measure unevenness by s / m, too; that rows are merged where it
+    is above 1 is a guess, which no GPU has measured.
+    """
+    lengths = rowptr.diff().double()  # whose sums are integers, the same on every device
+    return bool(len(lengths) * lengths.square().sum() > 2 * lengths.sum().square())
 
 
 def _index_type(nodes: int, edges: int) -> torch.dtype:

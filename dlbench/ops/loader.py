@@ -79,9 +79,11 @@ def status() -> Status:
     return load()
 
 
-def bound(rowptr: torch.Tensor, col: torch.Tensor, edge_id: torch.Tensor | None, num_src: int) -> Any:
+def bound(
+    rowptr: torch.Tensor, col: torch.Tensor, edge_id: torch.Tensor | None, num_src: int, uneven: bool | None
+) -> Any:
     """A graph as the extension keeps it, for the short way to its operators; None where the reference serves."""
-    return _module and _module.BoundGraph(rowptr, col, edge_id, num_src)
+    return _module and _module.BoundGraph(rowptr, col, edge_id, num_src, uneven)
 
 
 def short_way(name: str) -> Any:

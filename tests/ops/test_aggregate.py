@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dlbench.ops import Graph, aggregate, reference, sddmm, status
 
@@ -192,6 +193,44 @@ def test_the_second_derivative_is_not_nought():
     (first,) = torch.autograd.grad(aggregate(x, graph, weight).sum(), x, create_graph=True)
     (second,) = torch.autograd.grad((first**2).sum(), weight)
     assert second.abs().max() > 0
+
+
+class Seen(TorchDispatchMode):
+    """What the sums under it were told of their rows, and of the transpose's."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.dlbench.aggregate.default:
+            self.told.append((*args, *[None] * 12)[10:12])
+        return function(*args, **kwargs or {})
+
+
+def test_what_is_known_of_rows_reaches_the_kernels_of_every_derivative():
+    if status().implementation != "native":
+        pytest.skip("the reference serves")
+    graph = random_graph(14, 4, 5)
+    object.__setattr__(graph, "_uneven", True)
+    object.__setattr__(graph.transpose, "_uneven", False)
+    graph.transpose._vouched(), graph._vouched()  # the extension is told as well
+    x = torch.randn(4, 3, requires_grad=True)
+    weight, a = torch.randn(14, requires_grad=True), torch.randn(5, 3, requires_grad=True)
+    forward, back = (True, False), (False, True)
+    for run, told in {
+        lambda: aggregate(x, graph).sum(): [forward, back],
+        lambda: aggregate(x, graph, weight).sum(): [forward, back],
+        lambda: aggregate(x, graph, weight, "std").sum(): [forward] * 3 + [back] * 2,
+        lambda: sddmm(a, x, graph).sum(): [forward, back],
+    }.items():
+        with Seen() as seen:
+            run().backward()
+        assert seen.told == told
+    raw = torch.ops.dlbench.aggregate.default
+    with Seen() as seen:  # of a transpose that is made on the way nobody knows
+        raw(x, *graph.csr, None, None, None, None, "sum", True, True).sum().backward()
+    assert seen.told == [(True, None), (None, True)]
 
 
 def test_only_wanted_derivatives_are_computed():

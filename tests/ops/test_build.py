@@ -499,6 +499,6 @@ def test_setup_without_torch_ships_the_sources(setup, tmp_path):
     (absent / "torch.py").write_text("raise ImportError('no torch in an isolated build')")
     setup("build_py", "--build-lib", out, PYTHONPATH=absent)
     shipped = {path.relative_to(out / "dlbench" / "csrc").as_posix() for path in out.glob("dlbench/csrc/**/*.*")}
-    some = {"schema.inc", "library.cpp", "perturb/linf/linf_step.h", "aggregate/aggregate_cuda.cu", "pack.cuh"}
+    some = {"schema.inc", "library.cpp", "perturb/linf/linf_step.h", "aggregate/aggregate_rows_cuda.cu", "pack.cuh"}
     assert some <= shipped
     assert (out / "dlbench" / "ops" / "recipe.py").is_file() and (out / "dlbench_plugins").is_dir()

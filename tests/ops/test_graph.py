@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dlbench.ops import Graph, aggregate, edge_softmax, gat_aggregate, sddmm, status
+from dlbench.ops.graph import _is_uneven as is_uneven
 
 
 def edges(*pairs):
@@ -141,6 +142,20 @@ def test_moving():
     assert graph.transpose and graph.to("cpu") is graph
     moved = graph.to("meta")
     assert moved.device.type == moved.transpose.device.type == "meta" and moved.num_src == 2
+
+
+def test_rows_of_a_power_law_are_uneven_and_those_of_a_random_graph_are_not():
+    random = torch.Generator().manual_seed(0)
+
+    def rows(lengths):
+        return torch.cat([torch.zeros(1), lengths.cumsum(0)]).int()
+
+    by_chance = torch.poisson(torch.full((999,), 4.0), random)
+    for even in (torch.tensor([]), torch.zeros(5), torch.full((9,), 6.0), by_chance):
+        assert not is_uneven(rows(even))
+    star, zipf = torch.tensor([50.0] + [0] * 50), (500 / torch.arange(1, 400)).round()
+    assert is_uneven(rows(star)) and is_uneven(rows(zipf))
+    assert Graph.from_edge_index(edges((0, 1)), 9)._uneven is None  # nothing on the CPU asks
 
 
 def test_its_representation_tells_its_size_not_its_numbers():

@@ -136,6 +136,10 @@ CASES = {
     "sum without transpose": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *NONE, "sum")),
     "sum of halves": ("aggregate", lambda: (sample(5, 6, dtype=torch.bfloat16), *CSR, sample(7), *NONE, "sum")),
     "mean": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "mean", True)),
+    "sum over uneven rows": (
+        "aggregate",
+        lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "sum", True, True, False),
+    ),
     "max": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "max")),
     "std": ("aggregate", lambda: (sample(5, 6, grad=True), *CSR, sample(7, grad=True), *BACK, "std")),
     "mean by heads": (
@@ -143,6 +147,10 @@ CASES = {
         lambda: (sample(5, 3, 2, grad=True), *CSR, sample(7, 3, grad=True), *NONE, "mean"),
     ),
     "min and its winners": ("aggregate_arg", lambda: (sample(5, 6, grad=True), *CSR, None, *NONE, "min")),
+    "max over uneven rows": (
+        "aggregate_arg",
+        lambda: (sample(5, 6, grad=True), *CSR, None, *BACK, "max", True, True),
+    ),
     "max by heads and its winners": (
         "aggregate_arg",
         lambda: (sample(5, 3, 2, dtype=torch.float64, grad=True), *CSR, sample(7, 3, grad=True), *BACK, "max"),
@@ -163,6 +171,10 @@ CASES = {
     "dot by heads into float64": (
         "sddmm",
         lambda: (sample(4, 3, 2, grad=True), sample(5, 3, 2, grad=True), *CSR, *BACK, torch.float64, True),
+    ),
+    "dot over uneven rows": (
+        "sddmm",
+        lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *BACK, None, True, False, True),
     ),
     "dot without transpose": ("sddmm", lambda: (sample(4, 6, grad=True), sample(5, 6, grad=True), *CSR, *NONE)),
     "start": ("random_start", lambda: (sample(3, 5), STREAMS, "linf", 7, 0.1, 0.0, 1.0, None)),

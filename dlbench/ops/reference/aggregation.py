@@ -66,6 +66,8 @@ def aggregate(
     t_edge_id: Tensor | None,
     reduce: str,
     checked: bool = False,
+    uneven: bool | None = None,
+    t_uneven: bool | None = None,
 ) -> Tensor:
     """Sum, mean, max, min or std of the messages into every target; see ``csrc/aggregate/aggregate.h``."""
     if reduce in ("max", "min"):
@@ -88,6 +90,7 @@ def aggregate_arg(
     t_edge_id: Tensor | None,
     reduce: str,
     checked: bool = False,
+    uneven: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Max or min, and the position that it comes from."""
     messages, target = _messages(x, col, edge_id, weight), targets(rowptr, col)
@@ -108,6 +111,8 @@ def sddmm(
     t_edge_id: Tensor | None,
     dtype: torch.dtype | None = None,
     checked: bool = False,
+    uneven: bool | None = None,
+    t_uneven: bool | None = None,
 ) -> Tensor:
     """Dot product of the ends of every edge; see ``csrc/aggregate/sddmm.h``."""
     ends = _accumulable(a).index_select(0, targets(rowptr, col)), _accumulable(b).index_select(0, col)
