@@ -191,6 +191,51 @@ def test_reductions(reduce, shape, edges):
         assert torch.equal(aggregate_arg(x.cuda(), there, weight.cuda(), reduce)[1].cpu(), arg)
 
 
+LENGTHS = {
+    "short": [2, 0, 3, 1] * 500,
+    "a hub among short ones": [2, 0, 3] * 200 + [20_000] + [1, 0, 0] * 90,
+    "about a share or a chunk": [126, 127, 128, 129, 511, 512, 513, 1100] * 4,
+    "none": [0] * 700,
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(1,), (7,), (64,), (300,), (3, 8)], ids=str)
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_rows_by_themselves_and_merged(lengths, shape, dtype):
+    lengths, random = torch.tensor(LENGTHS[lengths]), torch.Generator().manual_seed(0)
+    edges = int(lengths.sum())
+    rowptr = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    graph = Graph.from_csr(rowptr, torch.randint(50, (edges,), generator=random), 50)
+
+    def run(device, x, weight, reduce, uneven):
+        operator = torch.ops.dlbench.aggregate_arg if reduce in ("max", "min") else torch.ops.dlbench.aggregate
+        csr = graph.rowptr.to(device), graph.col.to(device), None
+        out = operator(x.to(device), *csr, weight.to(device), None, None, None, reduce, True, uneven)
+        return [t.cpu() for t in (out if isinstance(out, tuple) else [out])]
+
+    x = torch.randint(-1, 2, (50, *shape), generator=random).to(dtype)
+    weight = torch.randint(-1, 2, (edges, *shape[:-1]), generator=random).to(dtype)
+    for reduce in ("sum", "mean", "max", "min"):
+        want = run("cpu", x, weight, reduce, None)
+        for uneven in (False, True, None):  # sums of such integers are exact in any order
+            for got, wanted in zip(run("cuda", x, weight, reduce, uneven), want, strict=True):
+                assert torch.equal(got, wanted)
+    x = torch.randn(50, *shape, generator=random).to(dtype)
+    for uneven in (False, True):
+        assert torch.equal(*(run("cuda", x, weight, "sum", uneven)[0] for _ in "12"))
+
+
+def test_a_graph_on_a_gpu_knows_whether_its_rows_are_uneven():
+    hub = torch.stack([torch.arange(3000) % 50, torch.full((3000,), 7)])
+    ring = torch.stack([torch.arange(50), torch.arange(50).roll(1)])
+    for ends, uneven in ((hub, True), (ring, False)):
+        moved, made = Graph.from_edge_index(ends, 50).to("cuda"), Graph.from_edge_index(ends.cuda(), 50)
+        assert moved._uneven is made._uneven is uneven
+    assert moved.transpose._uneven is False
+    assert Graph.from_edge_index(hub, 50).to("cuda").transpose._uneven is False  # of the 50 sources each has 60 edges
+
+
 @pytest.mark.parametrize("shape", [(1,), (33,), (3, 8), (2, 5)])
 @pytest.mark.parametrize("reduce", ["max", "min"])
 def test_winners_get_the_same_gradients_as_on_the_cpu_and_the_same_bits_again(reduce, shape):
