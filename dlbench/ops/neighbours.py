@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dlbench.ops import reference
 from dlbench.ops.checks import check_floats
-from dlbench.ops.graph import INT32_MAX, Graph
+from dlbench.ops.graph import INDICES, INT32_MAX, Graph
 from dlbench.ops.loader import register
 from dlbench.ops.segments import check_segments
 
@@ -38,7 +38,7 @@ def knn_graph(pos: Tensor, k: int, rowptr: Tensor | None = None, loop: bool = Fa
         TypeError: points that are not of a float type, or a ``k`` that is no integer.
         ValueError: a shape that does not fit, a number that is not finite, a ``k`` below 0, a ``rowptr`` that falls.
     """
-    pos = _points(pos)
+    pos = check_points(pos)
     _check_count("k", k)
     points, own = pos.shape[0], 0 if loop else 1
     if rowptr is None:
@@ -46,14 +46,19 @@ def knn_graph(pos: Tensor, k: int, rowptr: Tensor | None = None, loop: bool = Fa
         clouds = torch.tensor([0, points], device=pos.device)
         starts = torch.arange(points + 1, device=pos.device) * count
         return _graph(pos, clouds, starts, points * count, loop)
-    clouds = _clouds(pos, rowptr)
+    clouds = check_clouds(pos, rowptr)
     sizes = clouds.diff()
     counts = (sizes - own).clamp(min=0, max=k).repeat_interleave(sizes)
     return _ragged(pos, clouds, counts, loop)
 
 
 def radius_graph(
-    pos: Tensor, r: float, rowptr: Tensor | None = None, max_neighbours: int | None = None, loop: bool = False
+    pos: Tensor,
+    r: float,
+    rowptr: Tensor | None = None,
+    max_neighbours: int | None = None,
+    loop: bool = False,
+    targets: Tensor | None = None,
 ) -> Graph:
     """The graph in which all points within a radius of a point are its sources, the nearest first.
 
@@ -66,23 +71,29 @@ def radius_graph(
         rowptr: [B + 1]; cloud b owns the points from rowptr[b] to rowptr[b + 1]. One cloud where it is not given.
         max_neighbours: how many neighbours at most; the nearest are kept.
         loop: whether a point is its own neighbour.
+        targets: numbers of the points that get neighbours, [M], int32 or int64; all where they are not given.
 
     Returns:
-        A ``Graph`` with N sources and N targets.
+        A ``Graph`` with N sources and N targets; those that are not in ``targets`` have no edges.
 
     Raises:
-        TypeError: points that are not of a float type, or a ``max_neighbours`` that is no integer.
+        TypeError: points that are not of a float type, a ``max_neighbours`` that is no integer, or ``targets`` that are
+            none.
         ValueError: a shape that does not fit, a number that is not finite or below 0, a ``rowptr`` that falls.
+        IndexError: a target that is no point.
     """
-    pos = _points(pos)
+    pos = check_points(pos)
     if not r >= 0:
         raise ValueError(f"r={r} is not a radius; it must be at least 0")
-    clouds = torch.tensor([0, pos.shape[0]], device=pos.device) if rowptr is None else _clouds(pos, rowptr)
+    clouds = torch.tensor([0, pos.shape[0]], device=pos.device) if rowptr is None else check_clouds(pos, rowptr)
     limit = torch.tensor(float(r) ** 2).to(pos.dtype).item()
     counts = torch.ops.dlbench.neighbour_count(pos, clouds, limit, loop)
     if max_neighbours is not None:
         _check_count("max_neighbours", max_neighbours)
         counts = counts.clamp(max=max_neighbours)
+    if targets is not None:
+        targets = _check_targets(targets, pos)
+        counts = torch.zeros_like(counts).index_copy(0, targets, counts[targets])
     return _ragged(pos, clouds, counts, loop)
 
 
@@ -98,7 +109,8 @@ def _graph(pos: Tensor, clouds: Tensor, starts: Tensor, edges: int, loop: bool) 
     return Graph(starts, torch.ops.dlbench.nearest(pos, clouds, starts, edges, loop), points)._vouched()
 
 
-def _points(pos: Tensor) -> Tensor:
+def check_points(pos: Tensor) -> Tensor:
+    """Points as distances are computed from them, in float32 or float64; raises where they are none."""
     check_floats("pos", pos)
     if pos.dim() != 2:
         raise ValueError(f"pos has shape {list(pos.shape)}; it must be [points, dimensions]")
@@ -113,7 +125,21 @@ def _check_count(name: str, count: object) -> None:
         raise ValueError(f"{name}={count} is not a number of neighbours; it must be at least 0")
 
 
-def _clouds(pos: Tensor, rowptr: Tensor) -> Tensor:
+def _check_targets(targets: Tensor, pos: Tensor) -> Tensor:
+    if targets.dtype not in INDICES:
+        raise TypeError(f"targets is {targets.dtype}; it must be int32 or int64, the numbers of points")
+    if targets.dim() != 1 or targets.device != pos.device:
+        raise ValueError(
+            f"targets has shape {list(targets.shape)} on {targets.device}; it must be [targets] on {pos.device}"
+        )
+    outside = ((targets < 0) | (targets >= pos.shape[0])).nonzero()
+    if len(outside):
+        raise IndexError(f"targets has {int(targets[outside[0]])}; points are numbered from 0 to {pos.shape[0] - 1}")
+    return targets.long()
+
+
+def check_clouds(pos: Tensor, rowptr: Tensor) -> Tensor:
+    """Where clouds begin, int64; raises where that is not so."""
     check_segments("pos", pos, rowptr)
     clouds = rowptr.long()
     if bool((clouds.diff() < 0).any()) or int(clouds[0]) != 0 or int(clouds[-1]) != pos.shape[0]:
