@@ -17,6 +17,7 @@ from dlbench.nn.mpnn import MPNN, NNConv
 from dlbench.nn.pointnet import PointNet
 from dlbench.nn.readout import Set2Set
 from dlbench.nn.sage import SAGEConv
+from dlbench.nn.set_abstraction import SetAbstraction, farthest_points
 from dlbench.nn.sparse import Linear, SparseMatrix, dropout
 
 __all__ = [
@@ -37,9 +38,11 @@ __all__ = [
     "PointNet",
     "SAGEConv",
     "Set2Set",
+    "SetAbstraction",
     "SparseMatrix",
     "diffusion_norm",
     "dropout",
+    "farthest_points",
     "gcn_norm",
     "reverse_edges",
 ]

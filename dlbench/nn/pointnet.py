@@ -41,8 +41,8 @@ class PointNet(nn.Module):
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
-        self.point = _layers([in_features, *point_widths])
-        self.cloud = _layers([[in_features, *point_widths][-1], *cloud_widths])
+        self.point = point_layers([in_features, *point_widths])
+        self.cloud = point_layers([[in_features, *point_widths][-1], *cloud_widths])
         self.last = nn.Linear([in_features, *point_widths, *cloud_widths][-1], out_features)
         self.dropout = nn.Dropout(dropout)
 
@@ -52,6 +52,7 @@ class PointNet(nn.Module):
         return out
 
 
-def _layers(widths: Sequence[int]) -> nn.Sequential:
+def point_layers(widths: Sequence[int]) -> nn.Sequential:
+    """A network on rows by itself: linear, batch normalisation, ReLU from every width to the next."""
     layers = [nn.Sequential(nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()) for a, b in pairwise(widths)]
     return nn.Sequential(*layers)

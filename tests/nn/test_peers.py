@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dlbench import nn
-from dlbench.ops import Graph
+from dlbench.ops import Graph, radius_graph
 
 from .small_graphs import F64, assert_same, directed, normal, shaken
 
@@ -143,3 +143,17 @@ def test_pointnet(geometric):
     batch = torch.repeat_interleave(torch.arange(3), rowptr.diff())
     expected = net.last(geometric.global_max_pool(theirs(pos), batch))
     assert_same(net(pos, rowptr), expected, [pos, *leaves], [pos, *other])
+
+
+def test_set_abstraction(geometric):
+    layer = shaken(nn.SetAbstraction(FEATURES, (8, 5), samples=6, radius=1.1))
+    theirs = geometric.PointNetConv(nn.SetAbstraction(FEATURES, (8, 5), 6, 1.1).net.double(), add_self_loops=False)
+    mine, other = copied(list(zip(theirs.local_nn.parameters(), layer.net.parameters(), strict=True)))
+    x, pos = normal(40, FEATURES).requires_grad_(), normal(40, 3, seed=1).requires_grad_()
+    rowptr = torch.tensor([0, 10, 11, 40])
+    chosen, _ = nn.farthest_points(pos, 6, rowptr)
+    source, target = radius_graph(pos, 1.1, rowptr, loop=True).edge_index
+    ball = torch.stack([source, target])[:, torch.isin(target, chosen)]
+    ball[1] = torch.full((40,), -1).index_copy(0, chosen, torch.arange(len(chosen)))[ball[1]]
+    expected = theirs((x, None), (pos, pos[chosen]), ball)
+    assert_same(layer(x, pos, rowptr)[0], expected, [x, pos, *other], [x, pos, *mine])
