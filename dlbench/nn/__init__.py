@@ -6,6 +6,7 @@ each, or their features. What makes one row of many (a readout, a network on poi
 """
 
 from dlbench.nn.appnp import APPNP
+from dlbench.nn.attentive_fp import AttentiveFP
 from dlbench.nn.diffusion import DiffusionConv, diffusion_norm
 from dlbench.nn.dmpnn import DMPNN, reverse_edges
 from dlbench.nn.edge_conv import DynamicEdgeConv, EdgeConv
@@ -26,6 +27,7 @@ __all__ = [
     "DMPNN",
     "MPNN",
     "TGCN",
+    "AttentiveFP",
     "DiffusionConv",
     "DynamicEdgeConv",
     "EdgeConv",

@@ -60,9 +60,9 @@ class DMPNN(nn.Module):
         first = self.start(torch.cat([x.index_select(0, source), edges], dim=1))  # [E, F']
         h = first.relu()
         for _ in range(self.steps - 1):
-            message = _into_nodes(h, graph).index_select(0, source) - h.index_select(0, reverse)
+            message = into_nodes(h, graph).index_select(0, source) - h.index_select(0, reverse)
             h = self.dropout((first + self.update(message)).relu())
-        out: Tensor = self.dropout(self.finish(torch.cat([x, _into_nodes(h, graph)], dim=1)).relu())
+        out: Tensor = self.dropout(self.finish(torch.cat([x, into_nodes(h, graph)], dim=1)).relu())
         return out
 
 
@@ -86,6 +86,6 @@ def reverse_edges(graph: Graph) -> Tensor:
     return torch.empty_like(edge).index_copy(0, reversed_edge, edge)
 
 
-def _into_nodes(h: Tensor, graph: Graph) -> Tensor:
+def into_nodes(h: Tensor, graph: Graph) -> Tensor:
     """The sum over the edges into every node, [n, F'], of h [E, F']."""
     return segment_reduce(h if graph.edge_id is None else h.index_select(0, graph.edge_id), graph.rowptr)

@@ -15,6 +15,10 @@ settings, of which the validation molecules choose one.
     dmpnn_rewired       the same on bonds that join the wrong atoms: within each molecule atoms change places
     dmpnn_shuffled      the same, trained on activities dealt out at random
     atoms_net           the same without bonds: a network on a bag of atoms
+    gin                 sums over bonded atoms, blind to what a bond is, the same readout (Xu et al., ICLR 2019);
+                        without batch normalisation, which no network here has
+    attentive_fp        attention over bonded atoms, then over all of a molecule, which starts as their sum or mean
+                        (Xiong et al., J. Med. Chem. 63, 2020); without its dropout
     formula_linear      ridge or logistic regression on the number of atoms of each element
     fingerprint_linear  the same on fingerprints: which surroundings of atoms occur
     fingerprint_forest  a random forest on fingerprints
@@ -53,7 +57,7 @@ from dlbench import (
 from dlbench.data import molecules as published
 from dlbench.data import smiles
 from dlbench.data.smiles import Molecules
-from dlbench.nn import DMPNN
+from dlbench.nn import DMPNN, AttentiveFP, GINConv
 from dlbench.ops import Graph, segment_reduce
 from dlbench_plugins.graphs import made_molecules
 
@@ -120,14 +124,17 @@ class MPNNMolecules(Experiment):
     trees: int = between(1, 5000, default=50)
     members: int = between(1, 100, default=2)  # of the ensemble
     trials: int = between(1, len(GRID), default=len(GRID))  # settings tried for every arm
+    beside: tuple[str, ...] = one_of("gin", "attentive_fp", default=("gin",))  # other networks on the same bonds
 
-    version = 2
+    version = 3  # with GIN and, in ``full``, Attentive FP
     title = "Message passing over bonds finds active molecules"
     chapter = "graphs"
     sources = (
         "Gilmer et al., ICML 2017, arXiv:1704.01212",
         "Yang et al., J. Chem. Inf. Model. 2019, arXiv:1904.01561",
         "Stokes et al., Cell 180, 2020, doi:10.1016/j.cell.2020.01.021",
+        "Xu et al., ICLR 2019, arXiv:1810.00826 (GIN)",
+        "Xiong et al., J. Med. Chem. 63, 2020, doi:10.1021/acs.jmedchem.9b00959 (Attentive FP)",
     )
     metrics = {
         "roc_auc": Metric("area under the ROC curve on the test molecules", better="higher", main=True, low=0, high=1),
@@ -153,11 +160,17 @@ class MPNNMolecules(Experiment):
             "learning_rate": 1e-3,
             "trees": 500,
             "members": 5,
+            "beside": ("gin", "attentive_fp"),
         },
     }
 
     def datasets(self):
         return ("ecoli", "repurposing_hub") if "ecoli" in self.sets else ()
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The arms of every task."""
+        return (*PLAIN, *self.beside)
 
     def trial(self, context: Context) -> Iterable[Measurement]:
         if "made" in self.sets:
@@ -168,13 +181,13 @@ class MPNNMolecules(Experiment):
     def made(self, context: Context) -> Iterator[Measurement]:
         """The property of molecules as they come; the activity in a set of which one in twenty is active."""
         task = made_task(context, self.train, self.test, activity=False)
-        outcomes = self.compare([*PLAIN, "dmpnn_rewired"], task, context)
+        outcomes = self.compare([*self.plain, "dmpnn_rewired"], task, context)
         for subject in ("dmpnn", "formula_linear"):
             context.keep(f"property_{subject}", np.stack([task.y[task.test], outcomes[subject].scores]))
         yield from (outcome.row for outcome in outcomes.values())
         context.progress(0.4 if self.datasets() == () else 0.05, LIBRARY)
         task = made_task(context, self.train, self.test, activity=True)
-        outcomes = self.compare([*PLAIN, "dmpnn_shuffled"], task, context, self.members)
+        outcomes = self.compare([*self.plain, "dmpnn_shuffled"], task, context, self.members)
         keep_found(context, "library", task, outcomes)
         keep_first(context, "library", task, outcomes["dmpnn_ensemble"].scores)
         yield from (outcome.row for outcome in outcomes.values())
@@ -195,7 +208,7 @@ class MPNNMolecules(Experiment):
         for i, (name, split) in enumerate(splits.items()):
             context.progress(0.1 + 0.3 * i, name)
             task = screen.task(name, *split, context)
-            outcomes = self.compare([*PLAIN, "dmpnn_shuffled"], task, context, self.members)
+            outcomes = self.compare([*self.plain, "dmpnn_shuffled"], task, context, self.members)
             chosen = chosen or {subject: outcome.setting for subject, outcome in outcomes.items()}
             keep_found(context, f"ecoli_{i}", task, outcomes)
             yield from (outcome.row for outcome in outcomes.values())
@@ -207,7 +220,7 @@ class MPNNMolecules(Experiment):
         task = both.task(HUB, everything[:n], nothing, everything[n:], context)
         (halicin,), _, _ = smiles.parse([published.HALICIN], [0])
         task = replace(task, sought=np.flatnonzero(hub.identity == smiles.identities([halicin])[0]))
-        outcomes = self.compare(PLAIN, task, context, self.members, chosen)
+        outcomes = self.compare(self.plain, task, context, self.members, chosen)
         keep_first(context, "hub", task, outcomes["dmpnn_ensemble"].scores)
         yield from (outcome.row for outcome in outcomes.values())
 
@@ -241,10 +254,12 @@ class MPNNMolecules(Experiment):
     def fitted(self, jobs: Sequence[Job], task: Task, context: Context) -> dict[Job, np.ndarray]:
         """Scores [n] of every job's model, NaN for molecules that trained; networks on one graph train side by side."""
         found = {}
-        for bonds in ("given", "permuted", "none"):
-            of_bonds = [job for job in jobs if isinstance(arm := ARMS[job.subject], Network) and arm.bonds == bonds]
-            if of_bonds:
-                found |= dict(zip(of_bonds, networks(of_bonds, bonds, task, self, context), strict=True))
+        alike: dict[tuple[str, str], list[Job]] = {}  # of one shape, on one graph
+        for job in jobs:
+            if isinstance(arm := ARMS[job.subject], Network):
+                alike.setdefault((arm.bonds, arm.kind), []).append(job)
+        for (bonds, _), these in alike.items():
+            found |= dict(zip(these, networks(these, bonds, task, self, context), strict=True))
         for job in jobs:
             if not isinstance(arm := ARMS[job.subject], Network):
                 found[job] = arm(task, job.setting, self, context)
@@ -508,10 +523,11 @@ class Records:
 
 
 class Network(NamedTuple):
-    """What a network sees: bonds ``given``, ``permuted`` or ``none``; labels ``given`` or ``shuffled``."""
+    """What a network is, and sees: bonds ``given``, ``permuted`` or ``none``; labels ``given`` or ``shuffled``."""
 
     bonds: str = "given"
     labels: str = "given"
+    kind: str = "dmpnn"
 
 
 class Job(NamedTuple):
@@ -527,10 +543,13 @@ class MoleculeNet(nn.Module):
 
     def __init__(self, atom_features: int, bond_features: int, study: MPNNMolecules, *readouts: str) -> None:
         super().__init__()
-        self.messages = DMPNN(atom_features, bond_features, study.hidden, study.steps)
+        self.messages = self.on_atoms(atom_features, bond_features, study)
         self.first = nn.Linear(study.hidden, study.hidden)
         self.second = nn.Linear(study.hidden, 1)
         self.readouts = readouts
+
+    def on_atoms(self, atom_features: int, bond_features: int, study: MPNNMolecules) -> nn.Module:
+        return DMPNN(atom_features, bond_features, study.hidden, study.steps)
 
     def forward(self, batch: Batch) -> Tensor:
         h = self.messages(batch.atoms, batch.graph, batch.edges, batch.reverse)  # [atoms, networks * hidden]
@@ -538,20 +557,84 @@ class MoleculeNet(nn.Module):
         h = torch.cat([segment_reduce(part, batch.atom_ptr, readout) for part, readout in parts], dim=1)
         return self.second(self.first(h).relu())  # [molecules, networks]
 
+    @staticmethod
+    def together(nets: Sequence[MoleculeNet]) -> MoleculeNet:
+        """One network that gives what all of them give, a column each: what is done once a step is done once for all.
 
-def side_by_side(nets: Sequence[MoleculeNet]) -> MoleculeNet:
-    """One network that gives what all of them give, a column each: what is done once a step is done once for all.
+        Adam moves each weight by itself, so trained on the sum of their losses each becomes what it would become alone.
+        """
+        whole = copy.deepcopy(nets[0])
+        whole.readouts = tuple(readout for net in nets for readout in net.readouts)
+        for name, shared in nets[0].shared().items():
+            whole.set_submodule(name, Blocks([net.get_submodule(name) for net in nets], shared))
+        return whole
 
-    Adam moves each weight by itself, so trained on the sum of their losses each becomes what it would become alone.
-    """
-    whole = copy.deepcopy(nets[0])
-    whole.readouts = tuple(readout for net in nets for readout in net.readouts)
-    atoms = nets[0].messages.finish.in_features - nets[0].messages.finish.out_features
-    for name, shared in (("start", None), ("update", 0), ("finish", atoms)):
-        whole.messages.register_module(name, Blocks([getattr(net.messages, name) for net in nets], shared))
-    whole.register_module("first", Blocks([net.first for net in nets], 0))
-    whole.register_module("second", Blocks([net.second for net in nets], 0))
-    return whole
+    def shared(self) -> dict[str, int | None]:
+        """Its linear maps, and how many of the columns that they read are the same for networks side by side."""
+        atoms = self.messages.finish.in_features - self.messages.finish.out_features
+        of_messages = {"messages.start": None, "messages.update": 0, "messages.finish": atoms}
+        return of_messages | {"first": 0, "second": 0}
+
+
+class Sums(nn.Module):
+    """GIN on the atoms; what bonds are is not read."""
+
+    def __init__(self, atom_features: int, hidden: int, steps: int) -> None:
+        super().__init__()
+        self.embed = nn.Linear(atom_features, hidden)
+        self.convs = nn.ModuleList(
+            GINConv(nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden)))
+            for _ in range(steps)
+        )
+
+    def forward(self, x: Tensor, graph: Graph, edges: Tensor, reverse: Tensor) -> Tensor:
+        h = self.embed(x)
+        for conv in self.convs:
+            h = conv(h, graph).relu()
+        return h
+
+
+class GINNet(MoleculeNet):
+    """The same with sums over bonded atoms in the place of messages."""
+
+    def on_atoms(self, atom_features: int, bond_features: int, study: MPNNMolecules) -> nn.Module:
+        return Sums(atom_features, study.hidden, study.steps)
+
+    def shared(self) -> dict[str, int | None]:
+        of_layers = {f"messages.convs.{i}.net.{j}": 0 for i in range(len(self.messages.convs)) for j in (0, 2)}
+        return {"messages.embed": None} | of_layers | {"first": 0, "second": 0}
+
+
+class AttentiveNet(nn.Module):
+    """Attentive FP, which reads molecules out by itself, starting from a readout; the same two layers behind it."""
+
+    def __init__(self, atom_features: int, bond_features: int, study: MPNNMolecules, readout: str) -> None:
+        super().__init__()
+        self.messages = AttentiveFP(atom_features, bond_features, study.hidden, study.steps, start=readout)
+        self.first = nn.Linear(study.hidden, study.hidden)
+        self.second = nn.Linear(study.hidden, 1)
+
+    def forward(self, batch: Batch) -> Tensor:
+        h = self.messages(batch.atoms, batch.graph, batch.edges, batch.atom_ptr)
+        return self.second(self.first(h).relu())  # [molecules, 1]
+
+    @staticmethod
+    def together(nets: Sequence[AttentiveNet]) -> nn.Module:
+        return OneByOne(nets)
+
+
+class OneByOne(nn.Module):
+    """What some networks give, a column each."""
+
+    def __init__(self, nets: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return torch.cat([net(batch) for net in self.nets], dim=1)
+
+
+KINDS = {"dmpnn": MoleculeNet, "gin": GINNet, "attentive_fp": AttentiveNet}
 
 
 class Blocks(nn.Module):
@@ -611,11 +694,11 @@ def networks(
     targets = torch.full((len(task.y), len(jobs)), torch.nan)
     for column, job in enumerate(jobs):
         targets[task.train, column] = torch.from_numpy((labels[ARMS[job.subject].labels] - shift) / scale).float()
-    nets = []
+    kind, nets = KINDS[ARMS[jobs[0].subject].kind], []
     for job in jobs:
         with context.seeded("fit", task.name, job.member):  # the same first weights for every arm of one shape
-            nets.append(MoleculeNet(graphs.atoms.shape[1], graphs.bond_features.shape[1], study, job.setting.readout))
-    net = side_by_side(nets).to(context.device)
+            nets.append(kind(graphs.atoms.shape[1], graphs.bond_features.shape[1], study, job.setting.readout))
+    net = kind.together(nets).to(context.device)
     loss = functional.binary_cross_entropy_with_logits if task.activity else functional.mse_loss
     optimiser = torch.optim.Adam(net.parameters(), lr=study.learning_rate, fused=True)
     steps = study.epochs * -(-len(task.train) // study.batch)
@@ -692,6 +775,8 @@ ARMS: dict[str, Network | Callable[[Task, Setting, MPNNMolecules, Context], np.n
     "dmpnn_rewired": Network(bonds="permuted"),
     "dmpnn_shuffled": Network(labels="shuffled"),
     "atoms_net": Network(bonds="none"),
+    "gin": Network(kind="gin"),
+    "attentive_fp": Network(kind="attentive_fp"),
     "formula_linear": partial(linear, view="formula"),
     "fingerprint_linear": partial(linear, view="fingerprint"),
     "fingerprint_forest": forest,
@@ -760,6 +845,8 @@ COLOURS = {  # Okabe & Ito
     "dmpnn": "#56B4E9",
     "fingerprint_forest": "#D55E00",
     "fingerprint_linear": "#E69F00",
+    "gin": "#000000",
+    "attentive_fp": "#8C510A",
     "atoms_net": "#009E73",
     "formula_linear": "#CC79A7",
     "dmpnn_shuffled": "0.6",

@@ -48,6 +48,8 @@ def test_edges_that_do_not_fit_are_named():
         nn.MPNN(FEATURES, EDGE_FEATURES)(x, graph, edges)
     with pytest.raises(ValueError, match="edges has shape"):
         nn.DMPNN(FEATURES, EDGE_FEATURES)(x, graph, edges, reverse)
+    with pytest.raises(ValueError, match="edges has shape"):
+        nn.AttentiveFP(FEATURES, EDGE_FEATURES)(x, graph, edges, torch.tensor([0, NODES]))
     with pytest.raises(ValueError, match="reverse has shape"):
         nn.DMPNN(FEATURES, EDGE_FEATURES)(x, graph, edges[1:], reverse[1:])
 
@@ -130,3 +132,56 @@ def test_set2set_compiles_whole():
 def test_set2set_needs_rows_that_fit(rowptr):
     with pytest.raises(ValueError, match="rowptr"):
         nn.Set2Set(4)(torch.randn(9, 4), torch.tensor(rowptr))
+
+
+# ------------------------------------------------------------------------------------------------------ Attentive FP
+
+
+def attend(values, scores):
+    """The sum of some rows by their attention, or zeros."""
+    return scores.softmax(0) @ values if len(values) else values.new_zeros(values.shape[1])
+
+
+def leaky(x):
+    return torch.nn.functional.leaky_relu(x, 0.01)
+
+
+@pytest.mark.parametrize(("start", "bonds_sent"), [("sum", True), ("mean", False)])
+def test_attentive_fp_is_its_formula_atom_by_atom(start, bonds_sent):
+    graph, x = directed(NODES, 40), normal(NODES, FEATURES).requires_grad_()  # its last two nodes have no edges
+    edges, rowptr = normal(graph.num_edges, EDGE_FEATURES).requires_grad_(), torch.tensor([0, 4, 5, NODES])
+    net = shaken(nn.AttentiveFP(FEATURES, EDGE_FEATURES, 4, 2, 2, start, bonds_sent))
+    source, target = graph.edge_index
+    h = leaky(net.embed(x))
+    contexts = []
+    for v in range(NODES):
+        into = target == v
+        joined = leaky(torch.cat([h[source[into]], edges[into]], 1) @ net.bonded.weight.T)
+        scores = leaky(joined @ net.attend_src[0] + h[v] @ net.attend_dst[0])
+        sent = joined if bonds_sent else h[source[into]]
+        contexts.append(attend(sent @ net.message.weight.T, scores) + net.bias)
+    h = net.grus[0](torch.nn.functional.elu(torch.stack(contexts)), h).relu()
+    h = net.grus[1](torch.nn.functional.elu(net.convs[0](h, graph)), h).relu()
+    molecules = []
+    for a, b in pairwise(rowptr):
+        out, values = getattr(h[a:b], start)(0).relu(), h[a:b] @ net.pool.linear.weight.T
+        for _ in range(2):
+            asked = net.pool.linear.weight @ out @ net.pool.attend_dst[0]
+            context = attend(values, leaky(values @ net.pool.attend_src[0] + asked)) + net.pool.bias
+            out = net.pool_gru(torch.nn.functional.elu(context), out).relu()
+        molecules.append(out)
+    assert_same(net(x, graph, edges, rowptr), torch.stack(molecules), [x, edges, *net.parameters()])
+
+
+def test_attentive_fp_knows_no_order_of_atoms_and_a_batch_is_its_molecules():
+    graph, x = undirected(NODES, 25), normal(NODES, FEATURES)
+    edges, net = normal(graph.num_edges, EDGE_FEATURES), shaken(nn.AttentiveFP(FEATURES, EDGE_FEATURES, 4))
+    whole = torch.tensor([0, NODES])
+    out = net(x, graph, edges, whole)
+    place = torch.randperm(NODES)
+    renamed = Graph.from_edge_index(place.argsort()[graph.edge_index], NODES)
+    torch.testing.assert_close(net(x[place], renamed, edges, whole), out, atol=1e-12, rtol=0)
+    twice = Graph.batch([graph, graph])
+    both = net(torch.cat([x, x]), twice, torch.cat([edges, edges]), torch.tensor([0, NODES, 2 * NODES]))
+    torch.testing.assert_close(both, torch.cat([out, out]), atol=1e-12, rtol=0)
+    assert not torch.allclose(net(x, graph, edges.flip(0), whole), out)  # it does read bonds

@@ -157,3 +157,30 @@ def test_set_abstraction(geometric):
     ball[1] = torch.full((40,), -1).index_copy(0, chosen, torch.arange(len(chosen)))[ball[1]]
     expected = theirs((x, None), (pos, pos[chosen]), ball)
     assert_same(layer(x, pos, rowptr)[0], expected, [x, pos, *other], [x, pos, *mine])
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_attentive_fp(geometric, graph, x, steps):
+    theirs = shaken(geometric.AttentiveFP(FEATURES, 8, 5, edge_dim=3, num_layers=steps, num_timesteps=2))
+    ours = nn.AttentiveFP(FEATURES, 3, 8, steps, rounds=2, bonds_sent=False).double()
+    pairs = [
+        (ours.embed.weight, theirs.lin1.weight),
+        (ours.embed.bias, theirs.lin1.bias),
+        (ours.bonded.weight, theirs.gate_conv.lin1.weight),
+        (ours.attend_src, theirs.gate_conv.att_l),
+        (ours.attend_dst, theirs.gate_conv.att_r),
+        (ours.message.weight, theirs.gate_conv.lin2.weight),
+        (ours.bias, theirs.gate_conv.bias),
+    ]
+    for gat, conv in zip([*ours.convs, ours.pool], [*theirs.atom_convs, theirs.mol_conv], strict=True):
+        pairs += [(gat.linear.weight, conv.lin.weight), (gat.bias, conv.bias)]
+        pairs += [(gat.attend_src, conv.att_src), (gat.attend_dst, conv.att_dst)]
+    their_grus = [theirs.gru, *theirs.atom_grus, theirs.mol_gru]
+    for gru, other in zip([*ours.grus, ours.pool_gru], their_grus, strict=True):
+        pairs += list(zip(gru.parameters(), other.parameters(), strict=True))
+    mine, other = copied(pairs)
+    assert len(mine) == len(list(ours.parameters()))
+    edges, rowptr = normal(graph.num_edges, 3, seed=1).requires_grad_(), torch.tensor([0, 4, 5, 20, NODES])
+    batch = torch.repeat_interleave(torch.arange(4), rowptr.diff())
+    out = torch.nn.functional.linear(ours(x, graph, edges, rowptr), theirs.lin2.weight, theirs.lin2.bias)
+    assert_same(out, theirs(x, graph.edge_index, edges, batch), [x, edges, *mine], [x, edges, *other])

@@ -1,5 +1,6 @@
 """mpnn_molecules: the made molecules, what each arm may see, metrics on known lists, rules on known frames."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from dlbench_plugins.graphs.mpnn_molecules import ECOLI_RANDOM, ECOLI_SCAFFOLD, 
 
 from .drawing import drawn
 
-TINY = MPNNMolecules(train=60, test=100, hidden=8, steps=2, epochs=1, trees=5)
+TINY = MPNNMolecules(train=60, test=100, hidden=8, steps=2, epochs=1, trees=5, beside=("gin", "attentive_fp"))
 
 
 # ------------------------------------------------------------------------------------------------ the made molecules
@@ -100,10 +101,31 @@ def test_the_network_without_bonds_sees_the_formula_alone():
     assert whole[0] != whole[1]
 
 
-def test_a_batch_is_its_molecules_one_by_one_and_reverse_is_the_way_back():
+def test_what_other_networks_on_bonds_see():
+    """GIN sees who is bonded, Attentive FP the order of bonds as well."""
+    chain, other = [(0, 1, 1), (1, 2, 1), (2, 3, 1)], [(0, 1, 2), (1, 2, 1), (2, 3, 1)]
+    branch = [(0, 1, 1), (1, 2, 1), (1, 3, 1)]
+    atoms = [CARBON, NITROGEN, CARBON, OXYGEN]
+    batch = study.Batch.of(made.graphs([molecule(atoms, bonds) for bonds in (chain, other, branch)]), "cpu")
+    torch.manual_seed(0)
+    gin, attentive = (study.KINDS[kind](4, 2, TINY, "sum")(batch).flatten() for kind in ("gin", "attentive_fp"))
+    assert gin[0] == gin[1] != gin[2] and len(set(attentive.tolist())) == 3
+
+
+def test_a_network_beside_the_others_changes_none_of_them():
+    task = study.made_task(Context(seed=100), 60, 100, activity=False)
+    with_them, without = (
+        replace(TINY, beside=beside).compare(subjects, task, Context(seed=100))
+        for beside, subjects in (((), study.PLAIN), (TINY.beside, ("attentive_fp", "gin", *study.PLAIN)))
+    )
+    assert all(with_them[subject].row == without[subject].row for subject in study.PLAIN)
+
+
+@pytest.mark.parametrize("kind", study.KINDS)
+def test_a_batch_is_its_molecules_one_by_one_and_reverse_is_the_way_back(kind):
     graphs = made.graphs([made.molecule(np.random.default_rng(seed)) for seed in range(5)])
     torch.manual_seed(0)
-    net = study.MoleculeNet(4, 2, TINY, "mean")
+    net = study.KINDS[kind](4, 2, TINY, "mean")
     alone = [net(study.Batch.of(graphs.take(np.array([i])), "cpu")) for i in range(5)]
     batch = study.Batch.of(graphs, "cpu")
     torch.testing.assert_close(net(batch), torch.cat(alone))
@@ -111,13 +133,14 @@ def test_a_batch_is_its_molecules_one_by_one_and_reverse_is_the_way_back():
     torch.testing.assert_close(edges[:, batch.reverse], edges.flip(0))
 
 
-def test_networks_side_by_side_are_what_they_are_alone():
+@pytest.mark.parametrize("kind", study.KINDS)
+def test_networks_side_by_side_are_what_they_are_alone(kind):
     """What they say, and what a step of Adam on the sum of their losses makes of them."""
     graphs = made.graphs([made.molecule(np.random.default_rng(seed)) for seed in range(5)])
     batch, target = study.Batch.of(graphs, "cpu"), torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
-    nets = [study.MoleculeNet(4, 2, TINY, readout) for readout in ("sum", "mean", "sum")]
-    together = study.side_by_side(nets)
+    nets = [study.KINDS[kind](4, 2, TINY, readout) for readout in ("sum", "mean", "sum")]
+    together = study.KINDS[kind].together(copy.deepcopy(nets))
     assert together(batch).shape == (5, 3)
     for _ in range(2):
         torch.testing.assert_close(
@@ -206,8 +229,8 @@ def test_rows_are_complete_and_lie_in_range(run):
     rows, _ = run
     assert not rows.duplicated(["task", "subject"]).any()
     assert set(rows.columns) == {"subject", "task", *MPNNMolecules.metrics}
-    assert set(rows[rows.task == PROPERTY].subject) == {*study.PLAIN, "dmpnn_rewired"}
-    assert set(rows[rows.task == LIBRARY].subject) == {*study.PLAIN, "dmpnn_ensemble", "dmpnn_shuffled"}
+    assert set(rows[rows.task == PROPERTY].subject) == {*TINY.plain, "dmpnn_rewired"}
+    assert set(rows[rows.task == LIBRARY].subject) == {*TINY.plain, "dmpnn_ensemble", "dmpnn_shuffled"}
     for name, metric in MPNNMolecules.metrics.items():
         values = rows[name].dropna()
         assert len(values) and values.between(metric.low, metric.high).all(), name
@@ -320,7 +343,7 @@ def test_the_picture(run):
     assert len(molecules) == study.FIRST and all(axes.lines or axes.texts for axes in molecules)
     assert len(parity.get_lines()[0].get_xdata()) == 100
     ends = [line.get_ydata()[-1] for line in found.get_lines()]
-    assert len(ends) == 8 and ends == [1.0] * 8
+    assert len(ends) == 10 and ends == [1.0] * 10
     assert [text.get_text() for text in reliable.get_legend().get_texts()] == list(study.CALIBRATED)
 
 
