@@ -15,8 +15,8 @@ settings, of which the validation molecules choose one.
     dmpnn_rewired       the same on bonds that join the wrong atoms: within each molecule atoms change places
     dmpnn_shuffled      the same, trained on activities dealt out at random
     atoms_net           the same without bonds: a network on a bag of atoms
-    gin                 sums over bonded atoms, blind to what a bond is, the same readout (Xu et al., ICLR 2019);
-                        without batch normalisation, which no network here has
+    gin                 sums over bonded atoms, blind to what a bond is, and the same readout, of the last layer alone
+                        (Xu et al., ICLR 2019)
     attentive_fp        attention over bonded atoms, then over all of a molecule, which starts as their sum or mean
                         (Xiong et al., J. Med. Chem. 63, 2020); without its dropout
     formula_linear      ridge or logistic regression on the number of atoms of each element
@@ -577,20 +577,23 @@ class MoleculeNet(nn.Module):
 
 
 class Sums(nn.Module):
-    """GIN on the atoms; what bonds are is not read."""
+    """GIN on the atoms, batch normalisation behind every linear map of its layers; what bonds are is not read."""
 
     def __init__(self, atom_features: int, hidden: int, steps: int) -> None:
         super().__init__()
         self.embed = nn.Linear(atom_features, hidden)
         self.convs = nn.ModuleList(
-            GINConv(nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden)))
-            for _ in range(steps)
+            GINConv(nn.Sequential(*self.layer(hidden), *self.layer(hidden))) for _ in range(steps)
         )
+
+    @staticmethod
+    def layer(hidden: int) -> tuple[nn.Module, ...]:
+        return nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU()
 
     def forward(self, x: Tensor, graph: Graph, edges: Tensor, reverse: Tensor) -> Tensor:
         h = self.embed(x)
         for conv in self.convs:
-            h = conv(h, graph).relu()
+            h = conv(h, graph)
         return h
 
 
@@ -601,8 +604,16 @@ class GINNet(MoleculeNet):
         return Sums(atom_features, study.hidden, study.steps)
 
     def shared(self) -> dict[str, int | None]:
-        of_layers = {f"messages.convs.{i}.net.{j}": 0 for i in range(len(self.messages.convs)) for j in (0, 2)}
+        of_layers = {f"messages.convs.{i}.net.{j}": 0 for i in range(len(self.messages.convs)) for j in (0, 3)}
         return {"messages.embed": None} | of_layers | {"first": 0, "second": 0}
+
+    @staticmethod
+    def together(nets: Sequence[MoleculeNet]) -> MoleculeNet:
+        whole = MoleculeNet.together(nets)
+        for name, module in nets[0].named_modules():
+            if isinstance(module, nn.BatchNorm1d):  # normalises every column by itself; as new as theirs
+                whole.set_submodule(name, nn.BatchNorm1d(len(nets) * module.num_features))
+        return whole
 
 
 class AttentiveNet(nn.Module):
@@ -709,12 +720,15 @@ def networks(
         for start in range(0, len(order), study.batch):
             chosen = order[start : start + study.batch]
             optimiser.zero_grad()
-            out = net(Batch.of(graphs.take(chosen), context.device))
+            batch = Batch.of(graphs.take(chosen), context.device)
+            net.train(len(batch.atoms) > 1)  # of one atom no deviation can be taken
+            out = net(batch)
             (len(jobs) * loss(out, targets[chosen].to(context.device))).backward()  # the sum of their means
             optimiser.step()
             schedule.step()
     scores = np.full((len(task.y), len(jobs)), np.nan)
     asked = np.concatenate([task.validation, task.test])
+    net.eval()
     with torch.no_grad():
         for start in range(0, len(asked), 512):
             chosen = asked[start : start + 512]

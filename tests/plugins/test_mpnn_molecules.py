@@ -125,7 +125,7 @@ def test_a_network_beside_the_others_changes_none_of_them():
 def test_a_batch_is_its_molecules_one_by_one_and_reverse_is_the_way_back(kind):
     graphs = made.graphs([made.molecule(np.random.default_rng(seed)) for seed in range(5)])
     torch.manual_seed(0)
-    net = study.KINDS[kind](4, 2, TINY, "mean")
+    net = study.KINDS[kind](4, 2, TINY, "mean").eval()
     alone = [net(study.Batch.of(graphs.take(np.array([i])), "cpu")) for i in range(5)]
     batch = study.Batch.of(graphs, "cpu")
     torch.testing.assert_close(net(batch), torch.cat(alone))
