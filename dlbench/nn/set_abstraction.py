@@ -31,7 +31,8 @@ class SetAbstraction(nn.Module):
         widths: of the layers of h, each with batch normalisation and ReLU; the last is F'.
         samples: S, of each cloud; one with fewer points is represented by all of them.
         radius: r, in the units of the positions.
-        most: how many points of a ball are looked at; all where it is not given.
+        most: how many points of a ball are looked at, of equally far ones those of the smaller numbers; all where it is
+            not given.
         dimensions: D.
 
     Shapes:
