@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#include <utility>
 
 #ifdef __SSE2__
 #include <immintrin.h>
@@ -37,6 +38,34 @@ constexpr int kLanes = kVectorBytes / sizeof(Real);
 
 template <int Lanes, typename Real>
 using VectorOf = typename Simd<Real, Lanes>::Vector;
+
+#ifdef __has_builtin
+#if __has_builtin(__builtin_shufflevector)
+#define DLBENCH_SHUFFLES
+#endif
+#endif
+
+// The Lanes / 2 lanes of a vector from `first` on.
+template <int Lanes, int first, typename Real, int... Lane>
+inline VectorOf<Lanes / 2, Real> lanes_from(VectorOf<Lanes, Real> v, std::integer_sequence<int, Lane...>) {
+#ifdef DLBENCH_SHUFFLES
+  return __builtin_shufflevector(v, v, (first + Lane)...);
+#else  // by way of memory, where compilers before GCC 12 keep what they copy from
+  VectorOf<Lanes / 2, Real> half;
+  std::memcpy(&half, reinterpret_cast<const char*>(&v) + first * sizeof(Real), sizeof half);
+  return half;
+#endif
+}
+
+template <int Lanes, typename Real>
+inline VectorOf<Lanes / 2, Real> low_half(VectorOf<Lanes, Real> v) {
+  return lanes_from<Lanes, 0, Real>(v, std::make_integer_sequence<int, Lanes / 2>());
+}
+
+template <int Lanes, typename Real>
+inline VectorOf<Lanes / 2, Real> high_half(VectorOf<Lanes, Real> v) {
+  return lanes_from<Lanes, Lanes / 2, Real>(v, std::make_integer_sequence<int, Lanes / 2>());
+}
 
 // Whether a lane of what comparing vectors gave is set. Halves are put together until few words are left.
 template <int Lanes, typename Mask>

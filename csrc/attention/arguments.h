@@ -2,7 +2,10 @@
 #pragma once
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
+
 #include "attention/gat.h"
+#include "attention/head_dots.h"
 #include "fresh.h"
 #include "row_arguments.h"
 
@@ -104,6 +107,48 @@ struct GatBackwardArguments : GatArguments {
     grad = grad_.to(x.scalar_type()).contiguous();
     largest = scores("largest", largest_, graph.rows());
     inverse = scores("inverse", inverse_, graph.rows());
+  }
+};
+
+// Features [nodes, heads, features] and what their heads are multiplied by.
+struct AttendArguments {
+  at::Tensor x, attend_src, attend_dst;
+
+  AttendArguments(const at::Tensor& x_, const at::Tensor& attend_src_, const at::Tensor& attend_dst_) {
+    check_floats("x", x_);
+    TORCH_CHECK_VALUE(x_.dim() == 3, "x must have shape [nodes, heads, features], not ", x_.sizes());
+    x = x_.to(widened(x_.scalar_type())).contiguous();
+    attend_src = by_head("attend_src", attend_src_);
+    attend_dst = by_head("attend_dst", attend_dst_);
+  }
+
+  int64_t rows() const { return x.size(0); }
+  int64_t heads() const { return x.size(1); }
+  int64_t features() const { return x.size(2); }
+  int64_t grain() const { return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, heads() * features())); }
+
+  at::Tensor fresh(at::IntArrayRef sizes) const { return dlbench::fresh(sizes, x.options()); }
+
+  template <typename Real>
+  HeadDots<Real> view() const {
+    return {heads(), features(), x.const_data_ptr<Real>(),
+            {attend_src.const_data_ptr<Real>(), attend_dst.const_data_ptr<Real>()}};
+  }
+
+  // f(Real), by a value that only carries its type.
+  template <typename F>
+  void visit(F f) const {
+    visit_real(x.scalar_type(), f);
+  }
+
+ private:
+  at::Tensor by_head(const char* name, const at::Tensor& given) const {
+    check_floats(name, given);
+    TORCH_CHECK_VALUE(given.dim() == 2 && given.size(0) == heads() && given.size(1) == features(), name,
+                      " must have shape [", heads(), ", ", features(), "], not ", given.sizes());
+    TORCH_CHECK_VALUE(given.device() == x.device(), name, " on ", given.device(), " must be where x is, on ",
+                      x.device());
+    return given.to(x.scalar_type()).contiguous();
   }
 };
 

@@ -6,6 +6,7 @@
 #include "aggregate/ahead.h"
 #include "attention/softmax_rows.h"
 #include "attention/weighted_rows.h"
+#include "dot.h"
 
 namespace dlbench {
 namespace {
@@ -16,14 +17,6 @@ constexpr int64_t kMostEdges = 64, kMostWeights = 1024;
 template <typename Real>
 inline Real leaky(Real score, Real negative_slope) {
   return score > 0 ? score : score * negative_slope;
-}
-
-template <typename Real>
-Real dot(const Real* a, const Real* b, int64_t n) {
-  Real sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += a[i] * b[i];
-  return sum;
 }
 
 // The edges of a row that are at work: where their other ends' features are, and for each edge and head a weight and,

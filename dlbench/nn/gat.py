@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dlbench.nn.checks import check_at_least, check_nodes, check_share
 from dlbench.nn.sparse import Linear, SparseMatrix
-from dlbench.ops import Graph, gat_aggregate
+from dlbench.ops import Graph, gat_attend
 
 
 class GATConv(nn.Module):
@@ -67,10 +67,9 @@ class GATConv(nn.Module):
         """Node features from x [n, F]."""
         check_nodes(x, graph)
         h = self.linear(x).unflatten(-1, (self.heads, -1))  # [n, H, F']
-        score_src, score_dst = (h * self.attend_src).sum(-1), (h * self.attend_dst).sum(-1)  # [n, H]
         drop = self.dropout if self.training else 0.0
         seed = int(torch.randint(2**63 - 1, ())) if drop else 0
-        out = gat_aggregate(h, score_src, score_dst, graph, self.negative_slope, drop, seed)
+        out = gat_attend(h, self.attend_src, self.attend_dst, graph, self.negative_slope, drop, seed)
         out = out.flatten(1) if self.concat else out.mean(1)
         return out if self.bias is None else out + self.bias
 

@@ -10,7 +10,7 @@ load()
 
 from dlbench.ops.aggregation import aggregate, aggregate_arg, sddmm  # noqa: E402  they register with operators that exist by now
 from dlbench.ops.apgd import ApgdState, apgd_step_  # noqa: E402
-from dlbench.ops.attention import edge_softmax, gat_aggregate  # noqa: E402
+from dlbench.ops.attention import edge_softmax, gat_aggregate, gat_attend  # noqa: E402
 from dlbench.ops.balls import l1_step_, l2_step_, project_  # noqa: E402
 from dlbench.ops.convolutions import WinogradKernels, winograd_conv2d  # noqa: E402
 from dlbench.ops.edge_conv import edge_conv  # noqa: E402
@@ -40,6 +40,7 @@ __all__ = [
     "edge_softmax",
     "fab_step_",
     "gat_aggregate",
+    "gat_attend",
     "knn_graph",
     "l1_step_",
     "l2_step_",

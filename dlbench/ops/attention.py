@@ -2,7 +2,8 @@
 
 ``edge_softmax`` is made of two operators, of which the second is its own adjoint (a sum over all edges of a target,
 told to each of them), so that it can be differentiated any number of times. ``gat_aggregate`` is one fused operator: it
-keeps two numbers for each node and head and computes the attention again where its derivative needs it.
+keeps two numbers for each node and head and computes the attention again where its derivative needs it. ``gat_attend``
+is the same with the scores that the network's paper has, which it makes of the features itself.
 """
 
 from __future__ import annotations
@@ -115,10 +116,81 @@ def gat_aggregate(
     return out
 
 
+def gat_attend(
+    x: Tensor,
+    attend_src: Tensor,
+    attend_dst: Tensor,
+    graph: Graph,
+    negative_slope: float = 0.2,
+    dropout: float = 0.0,
+    seed: int = 0,
+) -> Tensor:
+    r"""Sum over the in-neighbours of every node by their attention, scored by the features themselves.
+
+    It is :func:`gat_aggregate` with
+
+    .. math::
+        score\_src_{jh} = \sum_f x_{jhf}\, attend\_src_{hf}, \quad score\_dst_{ih} = \sum_f x_{ihf}\, attend\_dst_{hf}
+
+    and saves, forth and back, what these sums write and read again as tensors as large as ``x``. All else is as there.
+
+    Args:
+        x: features of the nodes, [n, H, F], of any float type.
+        attend_src: what the features of an edge's source are multiplied by, [H, F].
+        attend_dst: the same for its target, [H, F].
+        graph: who attends to whom, among n nodes.
+        negative_slope: of the leaky ReLU.
+        dropout: share of the attention that is dropped, in [0, 1).
+        seed: of the dropout; any integer, modulo 2^64.
+
+    Returns:
+        [n, H, F], of the type of ``x``.
+
+    Raises:
+        TypeError: tensors that are not of a float type, or no ``Graph``.
+        ValueError: a shape, a device or a number that does not fit, or a graph with more sources than targets.
+        RuntimeError: the graph was changed in place.
+        NotImplementedError: at a second derivative.
+    """
+    check_unchanged(graph)
+    check_on_graph("x", x, graph, graph.num_src, "heads", "features")
+    if graph.num_src != graph.num_dst:
+        raise ValueError(
+            f"the graph leads from {graph.num_src} nodes to {graph.num_dst} others; give one among the nodes of x, or "
+            "make the scores yourself, for gat_aggregate"
+        )
+    for name, by in (("attend_src", attend_src), ("attend_dst", attend_dst)):
+        check_floats(name, by)
+        if by.shape != x.shape[1:] or by.device != x.device:
+            raise ValueError(
+                f"{name} has shape {list(by.shape)} on {by.device}; it must be [heads, features] as in x, "
+                f"{list(x.shape[1:])} on {x.device}"
+            )
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout} is not a share that can be dropped; give a number in [0, 1)")
+    grads = x.requires_grad or attend_src.requires_grad or attend_dst.requires_grad
+    back = graph.transpose if grads and torch.is_grad_enabled() else None
+    out: Tensor = torch.ops.dlbench.gat_attend(
+        x,
+        attend_src,
+        attend_dst,
+        graph.rowptr,
+        graph.col,
+        graph.edge_id,
+        *((None, None, None) if back is None else (back.rowptr, back.col, back.edge_id)),
+        float(negative_slope),
+        float(dropout),
+        (seed + 2**63) % 2**64 - 2**63,
+    )[0]
+    return out
+
+
 register("edge_softmax", reference.edge_softmax)
 register("edge_total", reference.edge_total)
 register("gat_aggregate", reference.gat_aggregate)
 register("gat_aggregate_backward", reference.gat_aggregate_backward)
+register("gat_attend", reference.gat_attend)
+register("gat_attend_backward", reference.gat_attend_backward)
 
 
 @torch.library.register_fake("dlbench::edge_softmax")  # type: ignore[untyped-decorator]
@@ -142,6 +214,19 @@ def _(x: Tensor, score_src: Tensor, score_dst: Tensor, rowptr: Tensor, *_: Any) 
 @torch.library.register_fake("dlbench::gat_aggregate_backward")  # type: ignore[untyped-decorator]
 def _(grad: Tensor, x: Tensor, score_src: Tensor, score_dst: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
     of_x, of_src, of_dst = (t.new_empty(t.shape) for t in (x, score_src, score_dst))
+    return of_x, of_src, of_dst
+
+
+@torch.library.register_fake("dlbench::gat_attend")  # type: ignore[untyped-decorator]
+def _(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    real = torch.float64 if x.dtype == torch.float64 else torch.float32
+    score_src, score_dst, largest, inverse = (x.new_empty(x.shape[:2], dtype=real) for _ in range(4))
+    return x.new_empty(x.shape), score_src, score_dst, largest, inverse
+
+
+@torch.library.register_fake("dlbench::gat_attend_backward")  # type: ignore[untyped-decorator]
+def _(grad: Tensor, x: Tensor, attend_src: Tensor, attend_dst: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    of_x, of_src, of_dst = (t.new_empty(t.shape) for t in (x, attend_src, attend_dst))
     return of_x, of_src, of_dst
 
 
@@ -180,6 +265,21 @@ def _gat_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
     return *grads, *[None] * 9
 
 
+def _attend_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, attend_src, attend_dst, *graph = inputs
+    ctx.numbers = graph[6:]
+    ctx.save_for_backward(x, attend_src, attend_dst, *output[1:], *graph[:6])
+
+
+def _attend_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    *tensors, rowptr, col, edge_id, t_rowptr, t_col, t_edge_id = ctx.saved_tensors
+    back = (t_rowptr, t_col, t_edge_id)
+    if t_rowptr is None:  # the operator's caller left the transpose out
+        back = torch.ops.dlbench.csr_transpose(rowptr, col, edge_id, tensors[0].shape[0])
+    grads = torch.ops.dlbench.gat_attend_backward(grad, *tensors, rowptr, col, edge_id, *back, *ctx.numbers)
+    return *grads, *[None] * 9
+
+
 def _no_second(ctx: Any, *grads: Tensor) -> None:
     raise NotImplementedError(
         "gat_aggregate can be differentiated once; for more, weigh aggregate with what edge_softmax gives"
@@ -190,3 +290,5 @@ torch.library.register_autograd("dlbench::edge_softmax", _softmax_backward, setu
 torch.library.register_autograd("dlbench::edge_total", _total_backward, setup_context=_total_setup)
 torch.library.register_autograd("dlbench::gat_aggregate", _gat_backward, setup_context=_gat_setup)
 torch.library.register_autograd("dlbench::gat_aggregate_backward", _no_second)
+torch.library.register_autograd("dlbench::gat_attend", _attend_backward, setup_context=_attend_setup)
+torch.library.register_autograd("dlbench::gat_attend_backward", _no_second)

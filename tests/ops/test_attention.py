@@ -1,4 +1,4 @@
-"""edge_softmax and gat_aggregate: against plain float64 with a message for every edge, and their derivatives."""
+"""edge_softmax, gat_aggregate, gat_attend: against plain float64 with a message for every edge, and their derivatives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlbench.ops import Graph, edge_softmax, gat_aggregate, reference, status
+from dlbench.ops import Graph, edge_softmax, gat_aggregate, gat_attend, reference, status
 from dlbench.ops.reference.attention import attention_mask
 
 from .made_graphs import HUB, ODD, edges_of, graphs, random_graph, with_threads
@@ -128,6 +128,89 @@ def test_gradcheck(transposed, dropout):
     with pytest.raises(NotImplementedError, match="differentiated once"):
         (first,) = torch.autograd.grad(attention(*inputs).sum(), inputs[1], create_graph=True)
         first.sum().backward()
+
+
+# ------------------------------------------------------------------------------------ scored by the features themselves
+
+
+def attend_inputs(graph, heads, width, dtype=torch.float32, grad=False):
+    shapes = (graph.num_src, heads, width), (heads, width), (heads, width)
+    return [torch.randn(shape, dtype=torch.float64).to(dtype).requires_grad_(grad) for shape in shapes]
+
+
+@settings(max_examples=60)
+@given(
+    nodes=st.sampled_from([1, 40, 300, 700]),  # sums are added up in pieces of 256 nodes
+    heads=st.sampled_from(HEADS),
+    width=st.sampled_from(WIDTHS),
+    dtype=st.sampled_from(DTYPES),
+    dropout=st.sampled_from([0.0, 0.6]),
+)
+def test_attend_is_attention_by_dot_products(nodes, heads, width, dtype, dropout):
+    torch.manual_seed(nodes)
+    graph = random_graph(3 * nodes, nodes, nodes, seed=nodes)
+    inputs = attend_inputs(graph, heads, width, dtype, grad=True)
+    with torch.no_grad():
+        for by in inputs[1:]:
+            by.div_(max(width, 1) ** 0.5)
+    exact = [t.detach().double().requires_grad_() for t in inputs]
+    x, src, dst = exact
+    want = gat_aggregate(x, (x * src).sum(2), (x * dst).sum(2), graph, dropout=dropout, seed=5)
+    out = gat_attend(*inputs, graph, dropout=dropout, seed=5)
+    assert out.dtype == dtype and out.shape == want.shape
+    close(out, want, dtype)
+    grad = torch.randn(out.shape).to(dtype)
+    got = torch.autograd.grad(out, inputs, grad)
+    for g, w, t in zip(got, torch.autograd.grad(want, exact, grad.double()), inputs, strict=True):
+        assert g.dtype == dtype and g.shape == t.shape
+        assert (g.double() - w).norm() <= 8 * TOLERANCE[dtype] * (w.norm() + 1)
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_gradcheck_of_attend(transposed):
+    graph = random_graph(14, 5, 5, seed=3)
+    csr, other = [graph.rowptr, graph.col, graph.edge_id], graph.transpose
+    back = [other.rowptr, other.col, other.edge_id] if transposed else [None] * 3
+    inputs = attend_inputs(graph, 2, 3, torch.float64, grad=True)
+
+    def attention(*inputs):
+        return torch.ops.dlbench.gat_attend(*inputs, *csr, *back, 0.2, 0.4, 7)[0]
+
+    assert torch.autograd.gradcheck(attention, inputs)
+    with pytest.raises(NotImplementedError, match="differentiated once"):
+        (first,) = torch.autograd.grad(attention(*inputs).sum(), inputs[1], create_graph=True)
+        first.sum().backward()
+
+
+def test_attend_is_the_same_on_any_number_of_threads():
+    graph = random_graph(9000, 3000, 3000, skew=3)
+    inputs = attend_inputs(graph, 4, 9, grad=True)
+
+    def step():
+        out = gat_attend(*inputs, graph, dropout=0.5, seed=1)
+        return [out.detach(), *torch.autograd.grad(out.pow(2).sum(), inputs)]
+
+    first, *others = with_threads(step)
+    for other in others:
+        assert all(map(torch.equal, first, other))
+
+
+def test_attend_refuses_what_does_not_fit():
+    graph = random_graph(20, 5, 5)
+    x, src, dst = attend_inputs(graph, 2, 3)
+    for arguments, words in [
+        ((x, src[:1], dst), r"attend_src has shape \[1, 3\] on cpu; it must be \[heads, features\] as in x, \[2, 3\]"),
+        ((x, src, dst[:, :2]), "attend_dst has shape"),
+        ((x[:4], src, dst), "x has shape|x must"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            gat_attend(*arguments, graph)
+    with pytest.raises(TypeError, match="attend_dst"):
+        gat_attend(x, src, dst.long(), graph)
+    with pytest.raises(ValueError, match="dropout=1"):
+        gat_attend(x, src, dst, graph, dropout=1.0)
+    with pytest.raises(ValueError, match="from 6 nodes to 4 others"):
+        gat_attend(torch.randn(6, 2, 3), src, dst, random_graph(20, 6, 4))
 
 
 @pytest.mark.parametrize("heads", [None, 1, 3])
@@ -350,6 +433,8 @@ def test_the_raw_operators_read_nothing_outside():
 
 GRAPH = random_graph(40, 6, 5)
 CSR, BACK = ([g.rowptr, g.col, g.edge_id] for g in (GRAPH, GRAPH.transpose))
+SQUARE = random_graph(40, 6, 6)
+SQUARE_CSR = [t for g in (SQUARE, SQUARE.transpose) for t in (g.rowptr, g.col, g.edge_id)]
 CASES = {
     "softmax": ("edge_softmax", lambda: (torch.randn(40, 3, requires_grad=True), CSR[0], CSR[2])),
     "softmax of halves": ("edge_softmax", lambda: (torch.randn(40, 3).bfloat16(), CSR[0], None)),
@@ -359,6 +444,8 @@ CASES = {
         "gat_aggregate",
         lambda: (*inputs_of(GRAPH, 2, 3, torch.float64, grad=True), *CSR, None, None, None, 0.2, 0.0, 0),
     ),
+    "attend": ("gat_attend", lambda: (*attend_inputs(SQUARE, 2, 3, grad=True), *SQUARE_CSR, 0.2, 0.5, 3)),
+    "attend by halves": ("gat_attend", lambda: (*attend_inputs(SQUARE, 2, 3, torch.float16), *SQUARE_CSR, 0.2, 0.0, 3)),
     "attention of halves": (
         "gat_aggregate",
         lambda: (*inputs_of(GRAPH, 2, 3, torch.float16), *CSR, *BACK, 0.2, 0.0, 0),
@@ -378,11 +465,13 @@ def test_it_is_compiled_whole():
     torch._dynamo.reset()
 
     @torch.compile(fullgraph=True, backend="aot_eager")
-    def layer(x, src, dst, scores, graph):
+    def layer(x, src, dst, scores, attend_src, attend_dst, graph):
         out = gat_aggregate(x * 2, src, dst, graph, dropout=0.5, seed=3)
-        return out.sum() + edge_softmax(scores, graph).pow(2).sum()
+        by_features = gat_attend(x, attend_src, attend_dst, SQUARE, dropout=0.5, seed=3)
+        return out.sum() + by_features.sum() + edge_softmax(scores, graph).pow(2).sum()
 
     inputs = [*inputs_of(GRAPH, 2, 3, grad=True), torch.randn(40, 2, requires_grad=True)]
+    inputs += attend_inputs(SQUARE, 2, 3, grad=True)[1:]
     results = []
     for function in (layer, layer._torchdynamo_orig_callable):
         value = function(*inputs, GRAPH)

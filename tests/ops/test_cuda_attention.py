@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlbench.ops import edge_softmax, gat_aggregate, knn_graph, radius_graph, segment_reduce
+from dlbench.ops import edge_softmax, gat_aggregate, gat_attend, knn_graph, radius_graph, segment_reduce
 
 from .made_graphs import random_graph
 
@@ -29,6 +29,18 @@ def test_attention(heads, width, dropout):
         results.append((out.detach(), *torch.autograd.grad(out.pow(2).sum(), there)))
     for want, got, again in zip(*results, strict=True):
         assert torch.equal(got, again)
+        torch.testing.assert_close(got.cpu(), want, rtol=1e-4, atol=1e-4)
+
+
+def test_attend():
+    graph = random_graph(3000, 70, 70, skew=3)
+    inputs = [torch.randn(shape) for shape in ((70, 4, 9), (4, 9), (4, 9))]
+    results = []
+    for device in ("cpu", "cuda"):
+        there = [t.to(device).requires_grad_() for t in inputs]
+        out = gat_attend(*there, graph.to(device), dropout=0.5, seed=3)
+        results.append((out.detach(), *torch.autograd.grad(out.pow(2).sum(), there)))
+    for want, got in zip(*results, strict=True):
         torch.testing.assert_close(got.cpu(), want, rtol=1e-4, atol=1e-4)
 
 

@@ -9,14 +9,10 @@ namespace dlbench {
 // Halves are added until one number is left.
 template <int Lanes>
 inline double total_of(VectorOf<Lanes, double> v) {
-  if constexpr (Lanes == 1) {
-    return v[0];
-  } else {
-    VectorOf<Lanes / 2, double> low, high;
-    std::memcpy(&low, &v, sizeof low);
-    std::memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof low, sizeof high);
-    return total_of<Lanes / 2>(low + high);
-  }
+  if constexpr (Lanes == 2)
+    return v[0] + v[1];
+  else
+    return total_of<Lanes / 2>(low_half<Lanes, double>(v) + high_half<Lanes, double>(v));
 }
 
 // A sum of doubles, a vector of numbers at a time.

@@ -13,7 +13,14 @@ from dlbench.ops.reference.aggregation import (
     winner_dots,
 )
 from dlbench.ops.reference.apgd import apgd_step_
-from dlbench.ops.reference.attention import edge_softmax, edge_total, gat_aggregate, gat_aggregate_backward
+from dlbench.ops.reference.attention import (
+    edge_softmax,
+    edge_total,
+    gat_aggregate,
+    gat_aggregate_backward,
+    gat_attend,
+    gat_attend_backward,
+)
 from dlbench.ops.reference.balls import l1_step_, l2_step_, project_
 from dlbench.ops.reference.convolutions import winograd_conv2d
 from dlbench.ops.reference.fab import fab_step_
@@ -38,6 +45,8 @@ __all__ = [
     "fab_step_",
     "gat_aggregate",
     "gat_aggregate_backward",
+    "gat_attend",
+    "gat_attend_backward",
     "l1_step_",
     "l2_step_",
     "linf_step_",

@@ -135,3 +135,58 @@ def gat_aggregate_backward(
     of_src = _sum_of_rows(of_scores, col, x.shape[0])
     of_dst = _sum_of_rows(of_scores, at.rows, at.count)
     return of_x.to(x.dtype), of_src.to(score_src.dtype), of_dst.to(score_dst.dtype)
+
+
+def gat_attend(
+    x: Tensor,
+    attend_src: Tensor,
+    attend_dst: Tensor,
+    rowptr: Tensor,
+    col: Tensor,
+    edge_id: Tensor | None,
+    t_rowptr: Tensor | None,
+    t_col: Tensor | None,
+    t_edge_id: Tensor | None,
+    negative_slope: float,
+    dropout: float,
+    seed: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """gat_aggregate by scores that are dot products; through the dispatcher, for a GPU has a kernel for that."""
+    features = _accumulable(x)
+    score_src, score_dst = ((features * by.to(features.dtype)).sum(2) for by in (attend_src, attend_dst))
+    graph = (rowptr, col, edge_id, t_rowptr, t_col, t_edge_id)
+    attended = torch.ops.dlbench.gat_aggregate(x, score_src, score_dst, *graph, negative_slope, dropout, seed)
+    out, largest, inverse = attended
+    return out, score_src, score_dst, largest, inverse
+
+
+def gat_attend_backward(
+    grad: Tensor,
+    x: Tensor,
+    attend_src: Tensor,
+    attend_dst: Tensor,
+    score_src: Tensor,
+    score_dst: Tensor,
+    largest: Tensor,
+    inverse: Tensor,
+    rowptr: Tensor,
+    col: Tensor,
+    edge_id: Tensor | None,
+    t_rowptr: Tensor,
+    t_col: Tensor,
+    t_edge_id: Tensor | None,
+    negative_slope: float,
+    dropout: float,
+    seed: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of gat_attend's features and of what their heads are multiplied by."""
+    features = _accumulable(x)
+    graph = (rowptr, col, edge_id, t_rowptr, t_col, t_edge_id)
+    of_x, *of_scores = torch.ops.dlbench.gat_aggregate_backward(
+        grad, features, score_src, score_dst, largest, inverse, *graph, negative_slope, dropout, seed
+    )
+    of_attend = []
+    for of_score, by in zip(of_scores, (attend_src, attend_dst), strict=True):
+        of_x = of_x + of_score.unsqueeze(2) * by.to(features.dtype)
+        of_attend.append((of_score.unsqueeze(2) * features).sum(0).to(by.dtype))
+    return of_x.to(x.dtype), of_attend[0], of_attend[1]
