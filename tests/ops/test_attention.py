@@ -1,4 +1,4 @@
-"""edge_softmax, gat_aggregate, gat_attend: against plain float64 with a message for every edge, and their derivatives."""
+"""edge_softmax, gat_aggregate, gat_attend: against plain float64 with a message for every edge, and their slopes."""
 
 from __future__ import annotations
 
