@@ -1,15 +1,18 @@
 """Bounded perturbations that make a classifier err: by the gradient on its input, by queries alone, by chance.
 
 ``perturb`` is the engine; ``pgd``, ``fgsm`` and ``mifgsm`` are methods that it runs, which follow the gradient on the
-input with the weights fixed. So do ``apgd``, which finds its own step sizes, and ``fab``, which looks for the nearest
-point that is misclassified. ``square`` only asks for the model's logits; ``noise`` asks for nothing and is the control.
-``autoattack`` runs several on what is left, ``robustness_curve`` one over a grid of radii, and ``diagnose`` asks
-whether what they found can be believed. All of them leave the model as they found it.
+input with the weights fixed. So do ``apgd``, which finds its own step sizes, and ``fab``, ``deepfool`` and ``cw``,
+which look for the nearest point that is misclassified. ``square`` and ``spsa`` only ask for the model's logits;
+``noise`` asks for nothing and is the control. ``autoattack`` runs several on what is left, ``robustness_curve`` one
+over a grid of radii, and ``diagnose`` asks whether what they found can be believed. All of them leave the model as they
+found it.
 """
 
 from dlbench.attacks.apgd import apgd
 from dlbench.attacks.blackbox import noise
 from dlbench.attacks.curve import RobustnessCurve, robustness_curve
+from dlbench.attacks.cw import cw
+from dlbench.attacks.deepfool import deepfool
 from dlbench.attacks.diagnosis import Diagnosis, Finding, diagnose
 from dlbench.attacks.ensemble import autoattack
 from dlbench.attacks.fab import fab
@@ -17,6 +20,7 @@ from dlbench.attacks.gradient import fgsm, mifgsm, perturb, pgd
 from dlbench.attacks.modes import attack_mode, input_grad_only
 from dlbench.attacks.rewrite import Rewritten
 from dlbench.attacks.search import AttackResult
+from dlbench.attacks.spsa import spsa
 from dlbench.attacks.square import square
 
 __all__ = [
@@ -28,6 +32,8 @@ __all__ = [
     "apgd",
     "attack_mode",
     "autoattack",
+    "cw",
+    "deepfool",
     "diagnose",
     "fab",
     "fgsm",
@@ -37,5 +43,6 @@ __all__ = [
     "perturb",
     "pgd",
     "robustness_curve",
+    "spsa",
     "square",
 ]

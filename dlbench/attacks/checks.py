@@ -30,6 +30,13 @@ def within(least: float, most: float, **given: float) -> None:
             raise ValueError(f"{name} is {value!r}; it must be {least:g}{upper}")
 
 
+def positive_number(**given: float) -> None:
+    """Numbers above zero; infinity is none."""
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, float | int) or not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value!r}; it must be a finite number above zero")
+
+
 def one_of(known: Sequence[str], **given: object) -> None:
     """Names that are known."""
     for name, value in given.items():
@@ -39,7 +46,7 @@ def one_of(known: Sequence[str], **given: object) -> None:
 
 def _or(names: Sequence[str]) -> str:
     *others, last = map(repr, names)
-    return f"{', '.join(others)} or {last}"
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def loss(given: object, known: Sequence[str]) -> None:
@@ -78,6 +85,12 @@ def like(name: str, given: object, x: Tensor) -> None:
         raise ValueError(f"{name} is {got}; it must be as x is: {x.dtype} {list(x.shape)} on {x.device}")
     if not given.isfinite().all():
         raise ValueError(f"{name} has values that are infinite or no numbers")
+
+
+def finite(bounds: Bounds) -> None:
+    """Bounds that an attack can measure by, or map to a line."""
+    if not all(torch.as_tensor(bound).isfinite().all() for bound in bounds):
+        raise ValueError(f"bounds are {bounds!r}; this attack needs finite ones, such as the extent of your inputs")
 
 
 def _pair(bounds: Bounds) -> Bounds:
@@ -130,6 +143,14 @@ def lengths(name: str, value: Number, x: Tensor) -> Number:
         raise ValueError(f"{name} goes from {float(value.min()):g} to {float(value.max()):g}; it must be finite, >= 0")
     value = value.detach().to(x.device, torch.float64)
     return value if by_sample else value.expand(n, *value.shape[1:])
+
+
+def reach(eps: Number | None, x: Tensor, norm: str) -> Number:
+    """How far a point may be that counts, for attacks that look for the nearest: infinity where no radius is given."""
+    if eps is None:
+        return math.inf
+    eps = lengths("eps", eps, x)
+    return eps if norm == "linf" else one_for_each(eps, norm)
 
 
 def positive(eps: Number) -> bool:

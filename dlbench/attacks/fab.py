@@ -117,7 +117,7 @@ def fab(
         )
         work = steps * restarts * target_classes
         pieces = pieces_of(model, search.x, work, "off" if stop == "never" else rewrite)
-        oracle, judge = oracles(pieces, _lead, eot_samples, transform, seed, autocast)
+        oracle, judge = oracles(pieces, lead_of, eot_samples, transform, seed, autocast)
         walk = Walk(search, oracle, judge, steps, eps, seed, targeted, target_classes, alpha_max, eta, beta)
         return walk.run(restarts if checks.positive(eps) else 0)
 
@@ -189,14 +189,14 @@ class Walk(Restarts[Walking]):
                 lower=lower,
                 upper=upper,
             )
-        radius, unit = _measure(eps, points)
+        radius, unit = measure(eps, points)
         return Walking(
             job=torch.arange(len(restart), device=restart.device),
             restart=restart,
             points=points,
             radius=radius,
             unit=unit,
-            far=_far(points, branch.centres, unit, branch.norm),
+            far=far_of(points, branch.centres, unit, branch.norm),
             targets=self.targets[jobs, restart // self.restarts],
             lead=points.new_zeros(len(points)),
             adversarial=torch.zeros_like(restart, dtype=torch.bool),
@@ -249,7 +249,7 @@ class Walk(Restarts[Walking]):
         branch.count_steps(self.oracle.answers * rows.targets.shape[1], tally)
 
 
-def _far(points: Tensor, x: Tensor, unit: Tensor | None, norm: str) -> Tensor:
+def far_of(points: Tensor, x: Tensor, unit: Tensor | None, norm: str) -> Tensor:
     """[n] float64, how far points [n, ...] are from their samples, in units."""
     apart = points.double() - x.double()
     far: Tensor = torch.linalg.vector_norm((apart if unit is None else apart / unit).flatten(1), ORDER[norm], dim=1)
@@ -264,7 +264,7 @@ def _distance(lead: Tensor, gradient: Tensor, unit: Tensor | None, norm: str) ->
     return distance
 
 
-def _measure(eps: Number, points: Tensor) -> tuple[Tensor, Tensor | None]:
+def measure(eps: Number, points: Tensor) -> tuple[Tensor, Tensor | None]:
     """Radii for points [n, ...] as one number each, [n], and the units in which coordinates are measured, if any."""
     if not isinstance(eps, Tensor):
         return torch.full((len(points),), eps, dtype=torch.float64, device=points.device), None
@@ -275,7 +275,7 @@ def _measure(eps: Number, points: Tensor) -> tuple[Tensor, Tensor | None]:
     return radius, unit.clamp(min=1e-30)  # where a channel may not move, any move is too far
 
 
-def _lead(logits: Tensor, pairs: Tensor) -> Tensor:
+def lead_of(logits: Tensor, pairs: Tensor) -> Tensor:
     """By how much the target's logit exceeds the label's, of pairs of label and target [n, 2]."""
     own, target = logits.gather(1, pairs).unbind(1)
     return target - own

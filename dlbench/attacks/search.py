@@ -274,6 +274,24 @@ class Search:
         self.first_step[now] = torch.where(reached, steps, -1)
         return refuted
 
+    def draw(self, points: Tensor, logits: Tensor) -> Tensor:
+        """Keep points [n, ...] for the active samples, where they reach the goal, instead of those that were kept;
+        returns where [n] they do.
+        """
+        labels, reached = self._answers(logits)
+        now = self.active
+        self.forwards[now] += logits.shape[1] if logits.dim() == 3 else 1
+        losses = mean_loss(self.loss_of, logits, self.aims).to(self.loss.dtype)
+        for kept, new in ((self.x_adv, points), (self.labels, labels), (self.loss, losses)):
+            kept[now] = torch.where(_beside(reached, new), new, kept[now])
+        return reached
+
+    def forget(self, which: Tensor, labels: Tensor, losses: Tensor) -> None:
+        """The samples of a mask [N] are as if nothing had been found; labels and losses [N] are those on x."""
+        self.x_adv = torch.where(_beside(which, self.x), self.x, self.x_adv)
+        self.labels, self.loss = torch.where(which, labels, self.labels), torch.where(which, losses, self.loss)
+        self.success, self.first_step = self.success & ~which, torch.where(which, -1, self.first_step)
+
     def count_answers(self, answers: int) -> None:
         """Note that the model gave so many answers for the samples that no visit tells of."""
         self.forwards[self.active] += self.going() * answers

@@ -389,6 +389,8 @@ def test_types_that_nothing_is_searched_in(net, attack, autocast):
         (attacks.pgd, {"steps": 10}),
         (attacks.apgd, {"steps": 10}),
         (attacks.fab, {"steps": 10}),
+        (attacks.deepfool, {"norm": "linf"}),
+        (attacks.spsa, {"steps": 5, "samples": 8}),
         (attacks.square, {"queries": 200}),
         (
             attacks.autoattack,
@@ -489,6 +491,8 @@ def test_arrays_are_no_tensors(problem):
         (attacks.apgd, {"steps": 6, "loss": "dlr_targeted"}),
         (attacks.fab, {"steps": 6, "restarts": 2}),
         (attacks.fab, {"steps": 6, "restarts": 2, "targeted": False}),
+        (attacks.deepfool, {"norm": "linf"}),
+        (attacks.spsa, {"steps": 5, "samples": 8}),
         (attacks.square, {"queries": 60}),
         (attacks.autoattack, {"version": "custom", "attacks": ["apgd-t", "fab-t"], "apgd_t": {"steps": 5}}),
     ],

@@ -105,6 +105,9 @@ CASES = {
     "fab": (attacks.fab, {"eps": 0.02, "steps": 20}),
     "fab, l2": (attacks.fab, {"eps": 0.2, "steps": 20, "norm": "l2", "stop": "never"}),
     "fab, untargeted": (attacks.fab, {"eps": 0.02, "steps": 20, "targeted": False}),
+    "deepfool": (attacks.deepfool, {"eps": 0.3, "overshoot": 0.0, "steps": 20}),
+    "cw": (attacks.cw, {"eps": 0.3, "steps": 20, "searches": 3, "learning_rate": 0.02}),
+    "spsa": (attacks.spsa, {"eps": 0.03, "steps": 8, "samples": 4, "restarts": 2}),
     "square": (attacks.square, {"eps": 0.03, "queries": 120}),
     "square, l2": (attacks.square, {"eps": 0.3, "queries": 120, "norm": "l2"}),
 }
