@@ -143,6 +143,10 @@ class Descending(Rows):
     taken: Tensor  # int64, steps of this descent
     checked: Tensor  # the objective when it was last compared
     variable: Tensor  # [n, ...] of which points are the tangents
+    origin: Tensor  # [n, ...] what it is where they are x
+    tangent: Tensor  # [n, ...] of the origin
+    least: Tensor  # [n, ...] what it may be: beyond that the points leave the bounds, and it might get lost there
+    greatest: Tensor  # [n, ...]
     mean: Tensor  # [n, ...] of gradients, Adam's
     square: Tensor  # [n, ...] mean of their squares
     slope: Tensor  # [n, ...] gradient at x, where every descent begins
@@ -192,6 +196,11 @@ class Descents(Restarts[Descending]):
     def _start(self, branch: Search, jobs: Tensor, restart: Tensor) -> Descending:
         x = branch.centres
         known = self.search.sign * self.search.loss[jobs].double()
+        place = ((x - self.lower) / self.half - 1).clamp(-1, 1)  # between the bounds
+        origin = _inverse_tangent(INSIDE * place)
+        tangent = origin.tanh()
+        ends = ((tangent + end - place).clamp(-1 + 1e-6, 1 - 1e-6) for end in (-1, 1))
+        least, greatest = map(_inverse_tangent, ends)
         zero, no = torch.zeros_like(known), torch.zeros_like(jobs, dtype=torch.bool)
         return Descending(
             job=torch.arange(len(restart), device=x.device),
@@ -207,20 +216,16 @@ class Descents(Restarts[Descending]):
             left=torch.full_like(jobs, self.searches),
             taken=torch.zeros_like(jobs),
             checked=zero + math.inf,
-            variable=self._origin(x),
+            variable=origin,
+            origin=origin.clone(),
+            tangent=tangent,
+            least=least,
+            greatest=greatest,
             mean=torch.zeros_like(x),
             square=torch.zeros_like(x),
             slope=torch.zeros_like(x),
             first=known.clone(),
         )
-
-    def _origin(self, x: Tensor) -> Tensor:
-        """The variable [n, ...] of which x is the tangent."""
-        return _inverse_tangent(INSIDE * self._place(x))
-
-    def _place(self, x: Tensor) -> Tensor:
-        """Where between the bounds x is, from -1 to 1."""
-        return ((x - self.lower) / self.half - 1).clamp(-1, 1)
 
     def _ask(self, branch: Search, rows: Descending, turn: Turn) -> Tensor:
         logits, losses, gradient = self.oracle.slope(rows.points, branch.aims, *self._moment(branch, rows))
@@ -267,7 +272,7 @@ class Descents(Restarts[Descending]):
         rows.lead = torch.where(over, rows.first, rows.lead)
         again = over.view(-1, *[1] * (gradient.dim() - 1))
         rows.points = torch.where(again, branch.centres, rows.points)
-        rows.variable = torch.where(again, self._origin(branch.centres), rows.variable)
+        rows.variable = torch.where(again, rows.origin, rows.variable)
         rows.mean = torch.where(again, 0.0, rows.mean)
         rows.square = torch.where(again, 0.0, rows.square)
         return torch.where(again, rows.slope, gradient)
@@ -285,14 +290,9 @@ class Descents(Restarts[Descending]):
             of_all / each(weights[rows.taken], x)
             for of_all, weights in zip((rows.mean, rows.square), self.weights, strict=True)
         )
-        origin, place = self._origin(x), self._place(x)
-        tangent = origin.tanh()
-        # beyond these the points would leave the bounds, and the variable might get lost there
-        ends = ((tangent + end - place).clamp(-1 + 1e-6, 1 - 1e-6) for end in (-1, 1))
-        least, greatest = map(_inverse_tangent, ends)
         variable = rows.variable - self.learning_rate * mean / (square.sqrt() + TINY)
-        rows.variable = torch.minimum(torch.maximum(variable, least), greatest)
-        points = x + self.half * (rows.variable.tanh() - tangent)
+        rows.variable = torch.minimum(torch.maximum(variable, rows.least), rows.greatest)
+        points = x + self.half * (rows.variable.tanh() - rows.tangent)
         rows.points = torch.minimum(torch.maximum(points, self.lower), self.upper)
         rows.far = distance(rows.points, x, "l2")
 

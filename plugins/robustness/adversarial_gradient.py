@@ -15,11 +15,14 @@ from several random starts, and counts the worst. Noise gets as many tries as PG
 images, with the same initial weights and the same order of images, are the positive control.
 
 What is counted: success over the images that the network gets right as they stand, and robust accuracy over all. How
-far the nearest adversarial image is, is told twice: where the curve of success over eps crosses one half, and by FAB
-(Croce & Hein, ICML 2020), which looks for it from each image. The networks are in eval mode, images stay in [0, 1]. A
-defence may look strong only because it hides its gradients; four gates ask for that (Athalye et al. 2018): more steps
-must not help it, half the steps must find nearly as much, with eps as large as the range of a pixel nothing may
-survive, and an attack by queries alone must not be stronger.
+far the nearest adversarial image is, is told by where the curve of success over eps crosses one half, and by FAB (Croce
+& Hein, ICML 2020) and DeepFool (Moosavi-Dezfooli et al., CVPR 2016), which look for it from each image; how far in the
+Euclidean norm, by DeepFool and the attack of Carlini & Wagner (2017). These, and SPSA (Uesato et al., ICML 2018), which
+estimates gradients from as many queries as the random search has, are baselines: no claim is about them.
+
+The networks are in eval mode, images stay in [0, 1]. A defence may look strong only because it hides its gradients;
+four gates ask for that (Athalye et al. 2018): more steps must not help it, half the steps must find nearly as much,
+with eps as large as the range of a pixel nothing may survive, and an attack by queries alone must not be stronger.
 
 How small is small? The digits have 8x8 pixels of 17 grey levels: eps = 0.1 is 1.6 levels, and one sees it. It is the
 largest eps of the grid at which one draw of noise of either kind costs less than 5 points of accuracy, on seeds 100 to
@@ -72,6 +75,8 @@ NOISES = {"noise_uniform": "uniform", "noise_sign": "sign"}
 PGD_TRAINED = "_pgd_trained"  # what the name of a network trained on PGD's images ends in
 TOLERANCE = 0.02  # of the success rate, in the gates: two of 100 images
 NEAR = 4  # of the nine other classes, to which FAB looks for a nearest image; all nine move the median by 0.3 %
+DIRECTIONS = 8  # in which SPSA looks in a step
+STRIDE = 0.4  # in the Euclidean norm, about the length of C&W's first step whatever the size of an image
 
 
 # ------------------------------------------------------------------------------------------------------------- rules
@@ -178,6 +183,8 @@ class AdversarialGradient(Experiment):
     steps: int = between(2, 1000, default=40)
     restarts: int = between(1, 100, default=5)
     queries: int = between(1, 10_000, default=200)
+    descents: int = between(1, 100, default=5)  # of C&W, with a weight of the wrong label each
+    descent_steps: int = between(1, 10_000, default=40)
     epochs: int = between(1, 1000, default=10)
     batch_size: int = between(1, 10_000, default=128)
     lr: float = between(1e-6, 10, default=0.1)
@@ -186,12 +193,15 @@ class AdversarialGradient(Experiment):
 
     title = "A small step along the input's gradient changes what a network sees"
     chapter = "robustness"
-    version = 2  # queries are those of Square Attack, and random numbers are Philox's
+    version = 3  # DeepFool, C&W and SPSA are among the attacks; the numbers of the others are those of version 2
     sources = (
         "Szegedy et al., Intriguing properties of neural networks, ICLR 2014, arXiv:1312.6199",
         "Goodfellow, Shlens & Szegedy, Explaining and harnessing adversarial examples, ICLR 2015, arXiv:1412.6572",
+        "Moosavi-Dezfooli, Fawzi & Frossard, DeepFool, CVPR 2016, arXiv:1511.04599",
+        "Carlini & Wagner, Towards evaluating the robustness of neural networks, IEEE S&P 2017, arXiv:1608.04644",
         "Madry et al., Towards deep learning models resistant to adversarial attacks, ICLR 2018, arXiv:1706.06083",
         "Athalye, Carlini & Wagner, Obfuscated gradients give a false sense of security, ICML 2018, arXiv:1802.00420",
+        "Uesato et al., Adversarial risk and the dangers of evaluating against weak attacks, 2018, arXiv:1802.05666",
         "Croce & Hein, Minimally distorted adversarial examples (FAB), ICML 2020, arXiv:1907.02044",
         "Croce et al., RobustBench, 2021, arXiv:2010.09670",
     )
@@ -209,6 +219,7 @@ class AdversarialGradient(Experiment):
         "nearest_norm": Metric(
             "median distance to the nearest adversarial image that was found", better="higher", low=0
         ),
+        "nearest_l2": Metric("the same in the Euclidean norm", better="higher", low=0),
     }
     presets = {
         "quick": {},
@@ -219,6 +230,8 @@ class AdversarialGradient(Experiment):
             "eps_grid": (0.0, 2 / 255, 4 / 255, 8 / 255, 16 / 255, 32 / 255),
             "attacked": 1000,
             "queries": 2000,
+            "descents": 9,
+            "descent_steps": 200,
             "epochs": 30,
             "training_steps": 7,
             "augment": True,
@@ -363,7 +376,7 @@ def measured(
 ) -> Iterator[Measurement]:
     """All attacks on one network; the same random starts, noise and targets for every network."""
     x, y = test
-    seed = {what: context.integer("attack", what) for what in ("pgd", "noise", "targeted", "search")}
+    seed = {what: context.integer("attack", what) for what in ("pgd", "noise", "targeted", "search", "spsa")}
     # The model is asked as it is: the same seed gives the same bits.
     pgd = {"steps": study.steps, "restarts": study.restarts, "seed": seed["pgd"], "rewrite": "off"}
 
@@ -393,8 +406,17 @@ def measured(
     yield {"attack": "pgd_half_the_steps", **at, **scored(net, x, fewer)}
     asked = attacks.square(net, x, y, eps=study.eps, queries=study.queries, seed=seed["search"], rewrite="off")
     yield {"attack": "random_search", **at, **scored(net, x, asked)}
+    estimated = attacks.spsa(net, x, y, eps=study.eps, seed=seed["spsa"], rewrite="off", **within(study.queries))
+    yield {"attack": "spsa", **at, **scored(net, x, estimated)}
     found = attacks.fab(net, x, y, eps=1.0, steps=study.steps // 2, target_classes=NEAR, stop="never")
     yield {"attack": "fab", "eps": 1.0, "multiple": study.multiple(1.0), "nearest_norm": median_distance(found)}
+    found = attacks.deepfool(net, x, y, norm="linf", rewrite="off")
+    yield {"attack": "deepfool", "eps": 1.0, "multiple": study.multiple(1.0), "nearest_norm": median_distance(found)}
+    yield {"attack": "deepfool_l2", "nearest_l2": median_distance(attacks.deepfool(net, x, y, rewrite="off"))}
+    rate = 2 * STRIDE / math.sqrt(x[0].numel())
+    descents = {"steps": study.descent_steps, "searches": study.descents}
+    found = attacks.cw(net, x, y, learning_rate=rate, initial_c=0.1, **descents)
+    yield {"attack": "cw", "nearest_l2": median_distance(found)}
     anywhere = attacks.pgd(net, x, y, eps=1.0, **pgd)
     yield {"attack": "pgd_anywhere", "eps": 1.0, "multiple": study.multiple(1.0), **scored(net, x, anywhere)}
 
@@ -413,6 +435,12 @@ def measured(
             yield {"attack": "pgd_greatest_loss", **at, **scored(net, x, far), **seen(net, x, far), **transfer}
             if study.multiple(eps) == 1:
                 keep_example(context, name, net, x, far)
+
+
+def within(queries: int) -> dict[str, int]:
+    """SPSA's settings that spend so many queries, or a few less, and two at least."""
+    samples = min(DIRECTIONS, max((queries - 1) // 2, 1))
+    return {"samples": samples, "steps": max(queries // (2 * samples + 1), 1)}
 
 
 def scored(net: nn.Module, x: Tensor, result: attacks.AttackResult) -> dict[str, float]:

@@ -14,7 +14,15 @@ from dlbench.errors import ParameterError
 from dlbench_plugins.robustness import adversarial_gradient as study
 from dlbench_plugins.robustness.adversarial_gradient import AdversarialGradient
 
-SMALL = {"attacked": 80, "steps": 10, "restarts": 2, "queries": 30, "epochs": 6, "training_steps": 3}
+SMALL = {
+    "attacked": 80,
+    "steps": 10,
+    "restarts": 2,
+    "queries": 30,
+    "descent_steps": 30,
+    "epochs": 6,
+    "training_steps": 3,
+}
 
 
 def context(seed=0):
@@ -133,9 +141,24 @@ def test_the_nearest_images_are_about_where_the_curve_crosses_one_half(run):
     rows, _ = run
     for subject in rows.subject.unique():
         mine = rows[rows.subject == subject]
-        nearest, crossing = mine.nearest_norm.dropna(), mine.median_norm.dropna()
+        nearest, crossing = mine[mine.attack == "fab"].nearest_norm, mine.median_norm.dropna()
         assert len(nearest) == len(crossing) == 1
         assert nearest.iloc[0] == pytest.approx(crossing.iloc[0], rel=0.2)
+        by = mine.set_index("attack")
+        assert mine.nearest_norm.notna().sum() == mine.nearest_l2.notna().sum() == 2
+        assert 0.95 < by.nearest_norm["deepfool"] / nearest.iloc[0] < 1.3
+        assert 0.8 < by.nearest_l2["cw"] / by.nearest_l2["deepfool_l2"] < 1.3
+        assert by.nearest_l2["deepfool_l2"] > by.nearest_norm["deepfool"]
+
+
+def test_spsa_spends_the_queries_that_it_is_given(run):
+    rows, _ = run
+    for queries in (1, 3, 7, 30, 200, 2000):
+        spent = study.within(queries)
+        cost = spent["steps"] * (2 * spent["samples"] + 1)
+        assert cost <= max(queries, 3) and cost > queries / 2
+    for subject in ("mlp", "cnn"):
+        assert rate(rows, subject, "spsa", 1) <= rate(rows, subject, "pgd", 1) + 0.02
 
 
 def test_what_is_kept_is_one_fooled_image(run):
@@ -167,7 +190,16 @@ def test_the_full_protocol_on_made_images():
     x = rng.uniform(0, 0.3, size=(40, 3, 12, 12)).astype(np.float32)
     x[np.arange(40), y] += 0.6
     made = {"train_x": x[:30], "train_y": y[:30], "test_x": x[30:], "test_y": y[30:]}
-    small = {"attacked": 4, "queries": 2, "epochs": 1, "batch_size": 15, "steps": 2, "restarts": 1, "training_steps": 1}
+    small = {
+        "attacked": 4,
+        "queries": 2,
+        "descent_steps": 2,
+        "epochs": 1,
+        "batch_size": 15,
+        "steps": 2,
+        "restarts": 1,
+        "training_steps": 1,
+    }
     full = AdversarialGradient.preset("full", small)
     assert full.datasets() == ("cifar10",) and full.eps == 8 / 255
     where = Context(seed=0, loader=lambda name: {"cifar10": made}[name])
