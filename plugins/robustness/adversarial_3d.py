@@ -15,8 +15,10 @@ The attacks are targeted and stay within an l2 ball around the texture. EOT and 
 with the same budget of steps and photographs; in the latter all photographs are of one view, and only the camera's
 noise is new. EOT may go as far from each texture as the single-view attack went, and no farther. What counts is
 adversariality, the share of new views that the network takes for the target; no attack has seen these. A random texture
-at the same distance is the negative control, the single-view attack in its own view the positive one. Distances are
-given in CIELAB too, where they are about as large as they look.
+at the same distance is the negative control, the single-view attack in its own view the positive one. A universal
+perturbation (Moosavi-Dezfooli et al., CVPR 2017), one for each target, found by EOT over other objects of all kinds as
+well as views, and added to every object at the same distance, is a baseline: it knows the views, but not the object; no
+claim is about it. Distances are given in CIELAB too, where they are about as large as they look.
 
 Bodies, textures and pictures are drawn, and a small network learns to tell their kinds apart. Pictures differ in their
 outlines alone. Bodies differ in outline and surface, as things do: each kind has markings along a colour axis of its
@@ -80,6 +82,7 @@ TURNED = 10  # views at each of these angles
 OWN = 20  # photographs of the view that a single-view attack is made for
 SHOWN = 6  # views in the picture
 AT_ONCE = 100  # photographs that are rendered together
+OTHERS = 32  # objects of each kind for which a universal perturbation is found
 
 
 # ------------------------------------------------------------------------------------------------------------- rules
@@ -166,9 +169,10 @@ class Adversarial3D(Experiment):
 
     title = "A texture can be adversarial from every side"
     chapter = "robustness"
-    version = 3  # `quick` takes a quarter of the time: a smaller network, fewer images, photographs and views
+    version = 4  # a universal perturbation is among the attacks; the numbers of the others are those of version 3
     sources = (
         "Athalye, Engstrom, Ilyas & Kwok, Synthesizing robust adversarial examples, ICML 2018, arXiv:1707.07397",
+        "Moosavi-Dezfooli, Fawzi, Fawzi & Frossard, Universal adversarial perturbations, CVPR 2017, arXiv:1610.08401",
     )
     metrics = {
         "adversariality": Metric("share of views taken for the target", better="higher", main=True, low=0, high=1),
@@ -455,6 +459,14 @@ class Case:
             "eot_eps_zero": perturbed(0.0, self.in_new_views),
         }
 
+    def with_added(self, common: Tensor, distance: Tensor) -> Tensor:
+        """Textures [t, texels, 3] with each target's perturbation [t, texels, 3], brought to a length [t] first.
+
+        Steps for ever new objects go hither and thither, and hardly ever reach the surface of the ball by themselves.
+        """
+        length = common.flatten(1).norm(dim=1).clamp(min=1e-12)
+        return (self.texture + common * (distance / length)[:, None, None]).clamp(0, 1)
+
     def in_new_views(self, textures: Tensor, draws: Tensor) -> Tensor:
         """Photographs [m, 3, size, size] of textures [m, texels, 3], each in the view that its word names."""
         return self.scene.photograph(textures[:, None], draws).squeeze(1)
@@ -469,11 +481,48 @@ class Case:
         return self.net(images.flatten(0, 1)).softmax(1).unflatten(0, images.shape[:2])
 
 
+def universal(part: Part, net: nn.Module, study: Adversarial3D, context: Context) -> Tensor:
+    """Perturbations [kinds, texels, 3], one towards each kind, for textures that are drawn anew, in any view."""
+    kinds = len(part.scenes)
+    drawn = (part.draw(kind, OTHERS, context.rng("other textures", part.name, kind)) for kind in part.scenes)
+    others = torch.stack(list(drawn)).to(context.device)
+
+    def photographed(added: Tensor, draws: Tensor) -> Tensor:
+        """Each perturbation [m, texels, 3] on the object, and in the view, that its word names."""
+        which = draws.remainder(kinds * OTHERS)
+        of_kind = [(which // OTHERS == kind).nonzero().squeeze(1) for kind in range(kinds)]
+        images = []
+        for scene, textures, rows in zip(part.scenes.values(), others, of_kind, strict=True):
+            changed = (textures[which[rows] % OTHERS] + added[rows]).clamp(0, 1)
+            images.append(scene.photograph(changed[:, None], draws[rows]).squeeze(1))
+        return torch.cat(images)[torch.cat(of_kind).argsort()]
+
+    targets = torch.arange(kinds, device=context.device)
+    nothing = torch.zeros_like(others[:, 0])
+    return attacks.perturb(
+        net,
+        nothing,
+        (targets + 1) % kinds,
+        target=targets,
+        eps=part.eps * math.sqrt(nothing[0].numel()),
+        norm="l2",
+        bounds=(-1.0, 1.0),
+        steps=study.steps,
+        eot_samples=study.eot_samples,
+        transform=photographed,
+        random_start=False,
+        stop="never",
+        keep="last",
+        seed=context.integer("universal", part.name),
+    ).x_adv
+
+
 def measured(part: Part, net: nn.Module, study: Adversarial3D, context: Context) -> Iterator[Measurement]:
     """How the attacks on all objects of a part fare, on average over objects and targets."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
+    common = universal(part, net, study, context)
     for label, (kind, scene) in enumerate(part.scenes.items()):
         textures = part.draw(kind, study.objects, context.rng("textures", part.name, kind)).to(context.device)
         targets = torch.tensor([other for other in range(len(part.scenes)) if other != label], device=context.device)
@@ -481,6 +530,8 @@ def measured(part: Part, net: nn.Module, study: Adversarial3D, context: Context)
             axis = (part.name, kind, number)
             case = Case(net, scene, texture, label, targets, words(context, 1, "own", *axis), part.eps)
             made = case.attacked(study, context.integer("attack", *axis))
+            distance = (made["single_view"] - texture).flatten(1).norm(dim=1)
+            made["universal"] = case.with_added(common[targets], distance)
             rows.extend(judged(case, made, study, context, axis))
             if number == 0 and kind == shown(part.scenes):
                 keep_views(case, made, words(context, study.held_out, "new", *axis), part.name, context)

@@ -139,6 +139,45 @@ def test_attacks_keep_their_distance(scene):
         assert texture.min() >= 0 and texture.max() <= 1
 
 
+def test_what_is_added_to_every_object_goes_no_farther_than_it_may():
+    here = case(Solid(12, side=4))
+    added = torch.randn(len(here.targets), 96, 3, generator=torch.Generator().manual_seed(0))
+    length = added.flatten(1).norm(dim=1)
+    for share in (0.01, 0.5):
+        textures = here.with_added(added, share * length)
+        away = (textures - here.texture).flatten(1).norm(dim=1)
+        assert (away <= share * length * (1 + 1e-6)).all() and (away > 0.5 * share * length).all()
+        assert textures.min() >= 0 and textures.max() <= 1
+    torch.testing.assert_close(here.with_added(added / 7, 0.01 * length), (here.texture + 0.01 * added).clamp(0, 1))
+    assert torch.equal(here.with_added(added, 0 * length), here.texture.expand_as(added))
+    assert torch.equal(here.with_added(0 * added, length), here.texture.expand_as(added))
+
+
+def test_a_universal_perturbation_is_made_for_other_objects_of_all_kinds(monkeypatch):
+    tiny = Adversarial3D(**TINY)
+    context = Context(seed=0)
+    part = tiny.parts()[0]
+    net = study.network("cnn", 2).eval()
+    drawn, photographed = {}, []
+    photograph = Solid.photograph
+    monkeypatch.setattr(
+        Solid,
+        "photograph",
+        lambda self, textures, *words: (
+            photographed.append((self.body, len(textures))) or photograph(self, textures, *words)
+        ),
+    )
+    draw = part.draw
+    part = study.replace(part, draw=lambda kind, n, rng: drawn.setdefault(kind, draw(kind, n, rng)))
+    found = study.universal(part, net, tiny, context)
+    length = tiny.eps_3d * math.sqrt(found[0].numel())
+    assert found.shape == (2, 96, 3) and (found.flatten(1).norm(dim=1) <= length * (1 + 1e-6)).all()
+    assert (found.flatten(1).norm(dim=1) > 0.3 * length).all() and not torch.equal(found[0], found[1])
+    assert set(drawn) == {"cube", "turtle"} == {body for body, n in photographed if n}
+    attacked = draw("cube", 1, context.rng("textures", "3d", "cube"))
+    assert len(drawn["cube"]) == study.OTHERS and not (drawn["cube"] == attacked).flatten(1).all(1).any()
+
+
 def test_distances_are_those_of_the_textures():
     here = case(Solid(12, side=4))
     found = study.distances(here, here.texture + 0.05)
@@ -193,8 +232,8 @@ def test_rows_are_complete_and_lie_in_range(run):
         values = rows[name].dropna()
         assert len(values) and values.between(metric.low, metric.high).all(), name
     sizes = rows.groupby(["part", "view"]).size().to_dict()
-    five = {("3d", "new"): 5, ("3d", "own"): 5, ("2d", "new"): 5, ("2d", "own"): 5}
-    assert sizes == five | {("2d", "turned"): 5 * len(study.ANGLES)}
+    six = {("3d", "new"): 6, ("3d", "own"): 6, ("2d", "new"): 6, ("2d", "own"): 6}
+    assert sizes == six | {("2d", "turned"): 6 * len(study.ANGLES)}
     assert sorted(rows.angle.dropna().unique()) == list(study.ANGLES)
 
 
@@ -208,6 +247,9 @@ def test_the_effect_is_there_and_chance_has_it_not(run):
         assert value(rows, part, "eot_eps_zero") == value(rows, part, "unperturbed")
         assert value(rows, part, "unperturbed", "accuracy") > 0.6
         assert value(rows, part, "eot", "budget_used") <= 1.0001
+        used = value(rows, part, "single_view", "budget_used")
+        assert 0.9 * used < value(rows, part, "universal", "budget_used") <= used * (1 + 1e-6)
+        assert value(rows, part, "unperturbed") < value(rows, part, "universal") < value(rows, part, "eot")
 
 
 def test_what_is_kept_is_a_turtle_and_a_disc(run):
