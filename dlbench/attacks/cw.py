@@ -17,7 +17,7 @@ from dlbench.attacks.oracle import Oracle, Transform, oracles
 from dlbench.attacks.restarts import Restarts, Turn
 from dlbench.attacks.rewrite import Rewritten, original, pieces_of
 from dlbench.attacks.rows import Rows, each, of
-from dlbench.attacks.search import AttackResult, Search, mean_loss
+from dlbench.attacks.search import AttackResult, Search, mean_loss, slight
 from dlbench.ops.limits import Number
 from dlbench.ops.reference.steps import observe
 
@@ -237,7 +237,7 @@ class Descents(Restarts[Descending]):
         """Of points that have the lead asked for the nearer is the better; others do not count."""
         losses = mean_loss(branch.loss_of, logits, branch.aims) if losses is None else losses
         rows.lead = branch.sign * losses.double()
-        there = branch.reached(logits) & (rows.lead >= self.kappa)
+        there = branch.reached(logits) & (rows.lead >= self.kappa) & (rows.lead >= slight(logits))
         rows.won = rows.won | there
         # whoever adds up the squares in another order is to find no point outside
         return torch.where(there & (rows.far <= rows.radius * (1 - 2**-40)), -rows.far, -torch.inf)

@@ -18,7 +18,7 @@ from dlbench.attacks.oracle import Oracle, Transform, oracles
 from dlbench.attacks.restarts import Turn, rivals
 from dlbench.attacks.rewrite import Rewritten, original, pieces_of
 from dlbench.attacks.rows import each
-from dlbench.attacks.search import AttackResult, Search
+from dlbench.attacks.search import AttackResult, Search, mean_loss, slight
 from dlbench.ops.limits import Number
 
 OVERSHOOT = 0.02  # of each step, beyond the boundary: the authors'
@@ -50,8 +50,8 @@ def deepfool(
 
     Each step linearises the boundary z_k = z_y of every other class k where the attack stands, goes to the nearest of
     these planes and ``overshoot`` of the way beyond, until the label changes. So it finds in few steps an upper bound
-    of the distance to the nearest adversarial point; on an affine model that distance. :func:`fab` and, in the L2 norm,
-    :func:`cw` come nearer, and cost more.
+    of the distance to the nearest adversarial point; on an affine model that distance. :func:`fab` comes nearer and
+    costs more, as does, in the L2 norm and with enough steps, :func:`cw`.
 
     The paper knows no bounds. Here a step goes to the point of the plane that is nearest *inside the bounds*, by exact
     projection; cutting what sticks out leaves a point that is not on the plane. Such steps are longer and may lead far
@@ -116,7 +116,7 @@ def deepfool(
             mask=mask,
         )
         pieces = pieces_of(model, search.x, steps * (target_classes or 1), rewrite)
-        loss = lead_of if target is None else _lead_over_all
+        loss = _lead if target is None else _lead_over_all
         oracle, judge = oracles(pieces, loss, eot_samples, transform, seed, autocast)
         dash = Dash(search, oracle, judge, steps, radius, seed, target_classes, overshoot, refine)
         return dash.run(1 if checks.positive(radius) else 0)
@@ -187,6 +187,11 @@ class Dash(Walk):
         # that a walk has ended does not mean that it went round in circles
         return replace(self.search.result(), cycled=torch.zeros_like(self.search.cycled))
 
+    def _judged(self) -> Tensor:
+        """Also those that were not found: in half precision the last, small steps may lead nowhere."""
+        super()._judged()
+        return (~self.search.skipped & ~self.search.success).nonzero().squeeze(1)
+
     def _draw_near(self) -> None:
         """Halves the part of the way from x to the points found on which the goal is reached somewhere."""
         search = self.search
@@ -200,7 +205,9 @@ class Dash(Walk):
             share = (short + enough) / 2
             points = torch.clamp(x + each(share, x) * way, self.lower, self.upper)
             when = torch.full_like(found, -3 - number)  # no other look has this moment
-            there = search.draw(points, self.judge.look(points, search.ids[found], when))
+            logits = self.judge.look(points, search.ids[found], when)
+            lead = search.sign * mean_loss(search.loss_of, logits, search.aims)
+            search.draw(points, logits, there := search.reached(logits) & (lead >= slight(logits)))
             short, enough = torch.where(there, short, share), torch.where(there, share, enough)
 
     def _drop_far(self) -> None:
@@ -212,6 +219,11 @@ class Dash(Walk):
         search.forget(search.moved() & ~inside, *self.clean)
 
 
+def _lead(logits: Tensor, pairs: Tensor) -> Tensor:
+    """By how much the target's logit exceeds the label's, of pairs of label and target [n, 2], and some roundings."""
+    return lead_of(logits, pairs) - slight(logits)  # the boundary itself belongs to no class that others would find
+
+
 def _lead_over_all(logits: Tensor, pairs: Tensor) -> Tensor:
-    """By how much the target's logit exceeds the best of the others, of pairs that begin with the target, [n, 2]."""
-    return -ops.margin_loss(logits, pairs[:, 0].contiguous())
+    """By how much the target's logit exceeds the best of the others, of pairs that begin with the target, likewise."""
+    return -ops.margin_loss(logits, pairs[:, 0].contiguous()) - slight(logits)

@@ -22,6 +22,8 @@ Norm = Literal["linf", "l2", "l1"]
 Stop = Literal["cycle", "success", "never"]
 Keep = Literal["first", "best_loss", "last"]
 
+ROUNDINGS = 64  # units in the last place of the largest logit, by which two logits differ that are told apart for sure
+
 
 @dataclass(frozen=True, eq=False)
 class AttackResult:
@@ -274,17 +276,14 @@ class Search:
         self.first_step[now] = torch.where(reached, steps, -1)
         return refuted
 
-    def draw(self, points: Tensor, logits: Tensor) -> Tensor:
-        """Keep points [n, ...] for the active samples, where they reach the goal, instead of those that were kept;
-        returns where [n] they do.
-        """
-        labels, reached = self._answers(logits)
+    def draw(self, points: Tensor, logits: Tensor, where: Tensor) -> None:
+        """Keep points [n, ...] for the active samples, where a mask [n] says so, instead of those that were kept."""
+        labels, _ = self._answers(logits)
         now = self.active
         self.forwards[now] += logits.shape[1] if logits.dim() == 3 else 1
         losses = mean_loss(self.loss_of, logits, self.aims).to(self.loss.dtype)
         for kept, new in ((self.x_adv, points), (self.labels, labels), (self.loss, losses)):
-            kept[now] = torch.where(_beside(reached, new), new, kept[now])
-        return reached
+            kept[now] = torch.where(_beside(where, new), new, kept[now])
 
     def forget(self, which: Tensor, labels: Tensor, losses: Tensor) -> None:
         """The samples of a mask [N] are as if nothing had been found; labels and losses [N] are those on x."""
@@ -353,6 +352,12 @@ def rows_seen(mask: Tensor) -> Tensor | None:
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]  # (logits [n, K], labels [n]) → [n]
 Loss = Literal["ce", "margin", "dlr"] | LossFunction
+
+
+def slight(logits: Tensor) -> Tensor:
+    """[n] leads that rounding may undo when the model is asked in another batch; of logits [n, K] or [n, k, K]."""
+    largest: Tensor = logits.detach().flatten(1).abs().amax(1)
+    return ROUNDINGS * torch.finfo(logits.dtype).eps * largest
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

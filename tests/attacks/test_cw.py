@@ -204,6 +204,13 @@ def test_the_ball_and_the_bounds_hold_and_labels_are_found_again(dtype):
     torch.testing.assert_close(result.loss, lead(model, result.x_adv, y), rtol=1e-4, atol=1e-6)
 
 
+def test_labels_are_found_again_in_whatever_batch(digits_cnn):
+    model, x, y = digits_cnn
+    result = attacks.cw(model, x[:50], y[:50], **QUICK)
+    for size in (1, 3, 32):
+        assert torch.equal(torch.cat([model(some).argmax(1) for some in result.x_adv.split(size)]), result.label_adv)
+
+
 def test_bounds_other_than_those_of_images(row_wise):
     model, x, y = row_wise((3, 2, 2))
     plain = attacks.cw(model, x, y, **QUICK)
