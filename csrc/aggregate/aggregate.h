@@ -60,10 +60,11 @@ void aggregate_merged_cuda(const Aggregation<Element, Index>& task, int64_t edge
 //
 //     out[col[p], f] += weight[edge(p), f / features] * grad[i, f]      with p = position[i, f], for every row i in order
 //
-// Features [begin, end) of the heads * features only, a slab of which one thread does all rows; so nothing is atomic.
+// Features [begin, end) of the heads * features only, a slab of which one thread does all rows; so nothing is atomic. out
+// is [sources, heads, features].
 template <typename Real, typename Index>
 void scatter_winners_cpu(const Csr<Index>& graph, const Real* grad, const Index* position, const Real* weight,
-                         int64_t heads, int64_t features, Real* out, int64_t begin, int64_t end);
+                         int64_t heads, int64_t features, Real* out, int64_t sources, int64_t begin, int64_t end);
 
 // And for weights: out[edge(p), f / features] += grad[i, f] * x[col[p], f], rows [begin, end) only, whose edges are no
 // other row's.

@@ -109,7 +109,7 @@ at::Tensor scatter_winners(const at::Tensor& grad, const at::Tensor& position, c
     const int64_t least = std::max<int64_t>(1, kSerialWork / (kSlab * std::max<int64_t>(1, graph.rows)));
     at::parallel_for(0, slabs, least, [&](int64_t first, int64_t last) {
       scatter_winners_cpu(graph, elements<Real>(args.grad), elements<Index>(args.position), elements<Real>(parts.weight),
-                          parts.heads, parts.features, out.mutable_data_ptr<Real>(), first * kSlab,
+                          parts.heads, parts.features, out.mutable_data_ptr<Real>(), num_src, first * kSlab,
                           std::min(last * kSlab, width));
     });
   });
