@@ -18,8 +18,8 @@ def test_they_run():
         "x": torch.rand(n, 16, generator=random),
         "weight": torch.rand(90, generator=random),
         "heads": torch.rand(n, 2, 8, generator=random),
-        "score_src": torch.rand(n, 2, generator=random),
-        "score_dst": torch.rand(n, 2, generator=random),
+        "attend_src": torch.rand(2, 8, generator=random),
+        "attend_dst": torch.rand(2, 8, generator=random),
         "positions": torch.rand(n, 3, generator=random),
     }
     exec(SNIPPET, names)
