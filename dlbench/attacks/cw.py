@@ -83,7 +83,8 @@ def cw(
         searches: descents, each with another c.
         learning_rate: Adam's, about how far the variable moves in a step; between bounds 0 and 1, half as far moves a
             grey pixel.
-        initial_c: of the first descent.
+        initial_c: of the first descent. Logits a million times as large or small as usual need another; beyond 1e20
+            their squares leave float32, and nothing is found.
         kappa: the lead that has to be reached, in logits: a greater one makes points that are farther, and transfer.
         target: the label to reach, one for all or [N]; without it any wrong label is the goal.
         bounds: least and greatest value that an input can have, finite; numbers, or [C] each.

@@ -106,9 +106,11 @@ class Oracle:
             piece = points[a:b].detach().requires_grad_()
             answer = self._logits(model, piece, ids[a:b], moment[a:b])
             loss = mean_loss(self.loss, answer, aims[a:b])
-            if not loss.requires_grad:
+            slope = None
+            if loss.requires_grad:  # of the sum: no sample's step depends on the others
+                (slope,) = torch.autograd.grad(loss.sum(), piece, allow_unused=True)
+            if slope is None:
                 raise ValueError("the model's logits carry no gradient with respect to x; is it detached inside?")
-            (slope,) = torch.autograd.grad(loss.sum(), piece)  # the sum: no sample's step depends on the others
             gradient[a:b] = slope
             logits.append(answer.detach())
             losses.append(loss.detach())

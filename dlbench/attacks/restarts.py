@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dlbench import ops
+from dlbench.attacks import checks
 from dlbench.attacks.census import Census, bucket
 from dlbench.attacks.oracle import Oracle
 from dlbench.attacks.replay import Replays
@@ -88,8 +89,9 @@ class Restarts(ABC, Generic[R]):
         else:
             try:
                 logits, losses, slope = self.judge.slope(search.x, search.aim, search.ids, when)
-            except (IndexError, RuntimeError):  # what losses make of labels that are none
-                search.check_labels(self.judge.look(search.x[:1], search.ids[:1], when[:1]).shape[-1])
+            except (IndexError, RuntimeError, ValueError):  # what losses make of labels that are none, or of no logits
+                first = self.judge.look(search.x[:1], search.ids[:1], when[:1])
+                search.check_labels(checks.logits(first, 1))
                 raise
             search.clean(logits, losses)
         done = self._attack(range(self._plan(logits, restarts)), slope)

@@ -74,8 +74,8 @@ def spsa(
         y: [N] int64, the true labels.
         eps: radius of the ball, in the units of x: a number, [N], or [N or 1, C or 1, 1, ...].
         norm: ``"linf"``; there is no other.
-        steps: a restart; each takes two queries for every direction, and one about where it leads. In the result
-            ``first_step`` counts steps, and ``forwards`` queries.
+        steps: a restart; each takes two queries for every direction, and one about where it leads. Two more are about
+            x. In the result ``first_step`` counts steps, and ``forwards`` queries.
         samples: directions in a step; the paper has 128 to 4,096.
         delta: how far a query goes, as a share of the distance of the bounds.
         step_size: about how far a step goes, in the same forms as eps; 0.3 eps where it is not given.
@@ -127,6 +127,7 @@ class Climbing(Rows):
 
     eps: Number  # radius of the ball: a number, or a row each
     size: Number  # of a step, likewise
+    scale: Tensor  # [n] float64, the largest number of the first estimate that is not 0: the others are measured by it
     mean: Tensor  # [n, ...] of estimates, Adam's
     square: Tensor  # [n, ...] mean of their squares
 
@@ -178,6 +179,7 @@ class Estimates(Restarts[Climbing]):
             points=points,
             eps=eps,
             size=of(self.size, jobs),
+            scale=torch.zeros(len(restart), dtype=torch.float64, device=points.device),
             mean=torch.zeros_like(points),
             square=torch.zeros_like(points),
         )
@@ -192,7 +194,10 @@ class Estimates(Restarts[Climbing]):
         return rows.mean
 
     def _estimate(self, branch: Search, rows: Climbing) -> Tensor:
-        """Estimates [n, ...] of the loss's gradients at the rows' points, for each input times what its bounds span."""
+        """Estimates [n, ...] of the loss's gradients at the rows' points, for each input times what its bounds span.
+
+        An input that cannot move as little as ``delta`` is not estimated, and stays.
+        """
         points, n = rows.points, len(rows.points)
         reach = torch.minimum(points + self.delta, self.upper), torch.maximum(points - self.delta, self.lower)
         ids, moment = self._moment(branch, rows)
@@ -212,11 +217,14 @@ class Estimates(Restarts[Climbing]):
                 total += torch.where(direction, each(rise, total), -each(rise, total))
         branch.count_answers(self.oracle.answers * 2 * self.samples)
         moved = (reach[0] - reach[1]) / (self.upper - self.lower)  # measured so, Adam does the same whatever the bounds
-        return (total / moved / self.samples).to(points.dtype)
+        return torch.where(moved > 0, total / moved / self.samples, 0.0).to(points.dtype)
 
     def _step(self, branch: Search, rows: Climbing, gradient: Tensor, turn: Turn) -> None:
         if turn.kind == LOOK:
             return
+        # measured by the first, so that the scale of the logits does not matter to Adam, which squares and adds TINY
+        rows.scale = torch.where(rows.scale > 0, rows.scale, gradient.abs().flatten(1).amax(1).double())
+        gradient = (gradient / each(torch.where(rows.scale > 0, rows.scale, 1.0), gradient)).to(rows.mean.dtype)
         rows.mean = DECAY * rows.mean + (1 - DECAY) * gradient
         rows.square = DECAY_OF_SQUARES * rows.square + (1 - DECAY_OF_SQUARES) * gradient.square()
         step = (self.age + 1) // 2

@@ -56,8 +56,10 @@ class AttentiveFP(nn.Module):
         bonds_sent: bool = True,
     ) -> None:
         super().__init__()
-        check_at_least(1, hidden=hidden, steps=steps)
-        check_at_least(0, rounds=rounds)
+        check_at_least(1, atom_features=atom_features, hidden=hidden, steps=steps)
+        check_at_least(0, bond_features=bond_features, rounds=rounds)
+        if start not in ("sum", "mean"):
+            raise ValueError(f"start={start!r}; a molecule starts as the 'sum' or the 'mean' of its atoms")
         self.rounds, self.start, self.bonds_sent = rounds, start, bonds_sent
         self.embed = nn.Linear(atom_features, hidden)
         self.bonded = nn.Linear(hidden + bond_features, hidden, bias=False)  # W' and, below, W

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,13 @@ def check_at_least(least: int, **settings: int) -> None:
     for name, value in settings.items():
         if value < least:
             raise ValueError(f"{name}={value}; it must be at least {least}")
+
+
+def check_radius(**settings: float) -> None:
+    """Raises ValueError where a layer's setting is no finite number from 0 on."""
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, float | int) or not 0 <= value < math.inf:
+            raise ValueError(f"{name}={value!r}; it must be a finite number, 0 or more")
 
 
 def check_share(**settings: float) -> None:

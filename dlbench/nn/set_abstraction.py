@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from dlbench.nn.checks import check_at_least
+from dlbench.nn.checks import check_at_least, check_radius
 from dlbench.nn.pointnet import point_layers
 from dlbench.ops import Graph, radius_graph, segment_reduce
 from dlbench.ops.neighbours import check_clouds, check_points
@@ -52,11 +52,15 @@ class SetAbstraction(nn.Module):
         super().__init__()
         check_at_least(0, in_features=in_features)
         check_at_least(1, samples=samples, dimensions=dimensions, **{} if most is None else {"most": most})
+        check_radius(radius=radius)
+        self.dimensions = dimensions
         self.in_features, self.samples, self.radius, self.most = in_features, samples, radius, most
         self.net = point_layers([in_features + dimensions, *widths])
 
     def forward(self, x: Tensor | None, pos: Tensor, rowptr: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features and positions of fewer points, and where their clouds begin, from x [N, F] and pos [N, D]."""
+        if pos.dim() != 2 or pos.shape[1] != self.dimensions:
+            raise ValueError(f"pos has shape {list(pos.shape)}; this layer needs [N, {self.dimensions}]")
         if (0 if x is None else x.shape[-1]) != self.in_features or (x is not None and len(x) != len(pos)):
             given = "none" if x is None else f"of shape {list(x.shape)}"
             raise ValueError(f"x is {given}; beside this pos it must be [{len(pos)}, {self.in_features}]")
@@ -101,7 +105,7 @@ def farthest_points(pos: Tensor, count: int, rowptr: Tensor | None = None) -> tu
     clouds = torch.tensor([0, len(pos)], device=pos.device) if rowptr is None else check_clouds(pos, rowptr)
     if len(pos) == 0:
         return clouds.new_zeros(0), torch.zeros_like(clouds)
-    sizes = clouds.diff()
+    pos, sizes = _near_one(pos), clouds.diff()
     place = torch.arange(int(sizes.max()), device=pos.device)
     gone = place >= sizes[:, None]  # [B, most points of a cloud]
     number = (clouds[:-1, None] + place).masked_fill(gone, 0)
@@ -122,6 +126,13 @@ def farthest_points(pos: Tensor, count: int, rowptr: Tensor | None = None) -> tu
     taken = sizes.clamp(max=count)
     found = number.gather(1, torch.cat(chosen, dim=1))
     return found[place[:count] < taken[:, None]], torch.cat([taken.new_zeros(1), taken.cumsum(0)])
+
+
+def _near_one(pos: Tensor) -> Tensor:
+    """The same points in units, a power of two, in which the largest coordinate is near 1, and its square a number."""
+    exponent = torch.frexp(pos.abs().amax()).exponent
+    half = exponent // 2  # in two steps, lest the factor be no number
+    return torch.ldexp(torch.ldexp(pos, -half), half - exponent)
 
 
 def _squares(points: Tensor, centres: Tensor) -> Tensor:

@@ -282,7 +282,7 @@ def _attend_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ..
 
 def _no_second(ctx: Any, *grads: Tensor) -> None:
     raise NotImplementedError(
-        "gat_aggregate can be differentiated once; for more, weigh aggregate with what edge_softmax gives"
+        "gat_aggregate and gat_attend can be differentiated once; for more, weigh aggregate by what edge_softmax gives"
     )
 
 

@@ -126,8 +126,9 @@ def _check_count(name: str, count: object) -> None:
 
 
 def _check_targets(targets: Tensor, pos: Tensor) -> Tensor:
-    if targets.dtype not in INDICES:
-        raise TypeError(f"targets is {targets.dtype}; it must be int32 or int64, the numbers of points")
+    if not isinstance(targets, Tensor) or targets.dtype not in INDICES:
+        kind = targets.dtype if isinstance(targets, Tensor) else f"a {type(targets).__name__}"
+        raise TypeError(f"targets is {kind}; it must be a tensor of int32 or int64, the numbers of points")
     if targets.dim() != 1 or targets.device != pos.device:
         raise ValueError(
             f"targets has shape {list(targets.shape)} on {targets.device}; it must be [targets] on {pos.device}"

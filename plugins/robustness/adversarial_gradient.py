@@ -438,9 +438,9 @@ def measured(
 
 
 def within(queries: int) -> dict[str, int]:
-    """SPSA's settings that spend so many queries, or a few less, and two at least."""
-    samples = min(DIRECTIONS, max((queries - 1) // 2, 1))
-    return {"samples": samples, "steps": max(queries // (2 * samples + 1), 1)}
+    """SPSA's settings that spend so many queries, two of them on x, or a few less; and five at least."""
+    samples = min(DIRECTIONS, max((queries - 3) // 2, 1))
+    return {"samples": samples, "steps": max((queries - 2) // (2 * samples + 1), 1)}
 
 
 def scored(net: nn.Module, x: Tensor, result: attacks.AttackResult) -> dict[str, float]:

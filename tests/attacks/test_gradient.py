@@ -314,6 +314,29 @@ def test_errors_name_what_was_given(problem, change, message):
         attacks.pgd(**call)
 
 
+@pytest.mark.parametrize("attack", ["cw", "deepfool", "spsa", "perturb", "fgsm"])
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda model, x: model(x)[:, 0], "the model returned"),
+        (lambda model, x: model(x)[:, :1], "the model returned"),
+    ],
+)
+def test_what_is_no_logits_is_named(problem, attack, spoil, message):
+    model, x, y = problem
+    more = {"random_start": False} if attack == "perturb" else {}
+    with pytest.raises(ValueError, match=message):
+        getattr(attacks, attack)(lambda x: spoil(model, x), x, y * 0, eps=0.1, **more)
+
+
+@pytest.mark.parametrize("attack", ["cw", "deepfool", "perturb", "fgsm"])
+def test_a_model_that_detaches_its_input_is_named(problem, attack):
+    model, x, _ = problem
+    weight = torch.ones(K, dtype=x.dtype, requires_grad=True)
+    with pytest.raises(ValueError, match="no gradient with respect to x; is it detached inside"):
+        getattr(attacks, attack)(lambda x: model(x.detach()) * weight, x, model(x).argmax(1), eps=0.1)
+
+
 @pytest.mark.parametrize("loss", ["ce", "margin", "dlr"])
 def test_labels_are_checked_where_the_first_pass_needs_them(problem, loss):
     model, x, y = problem

@@ -114,6 +114,24 @@ def test_queries_come_in_pairs_inside_the_bounds_whatever_is_asked_about_togethe
 # ------------------------------------------------------------------------------------------------- what it finds
 
 
+def test_an_input_that_cannot_move_so_little_stays():
+    model = linear().float()
+    x = torch.rand(6, D)
+    watched = Watched(model)
+    result = attacks.spsa(watched, x, model(x).argmax(1), eps=0.4, steps=3, samples=4, delta=1e-9)
+    assert not any(asked.isnan().any() for asked in watched.asked)
+    assert result.x_adv.isfinite().all() and (result.norm <= 0.4).all()
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e24])
+def test_the_scale_of_the_logits_does_not_matter(row_wise, scale):
+    model, x, y = row_wise()
+    settings = {"eps": 0.2, "steps": 12, "samples": 16}
+    plain, scaled = (attacks.spsa(m, x, y, **settings) for m in (model, lambda x: scale * model(x)))
+    assert plain.success.any() and torch.equal(plain.success, scaled.success)
+    torch.testing.assert_close(plain.x_adv, scaled.x_adv, atol=1e-6, rtol=0)
+
+
 def test_on_a_linear_model_it_nearly_reaches_the_corner_of_the_ball():
     model = linear()
     x = 0.3 + 0.4 * torch.rand(40, D, dtype=torch.float64, generator=torch.Generator().manual_seed(2))

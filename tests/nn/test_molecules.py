@@ -173,6 +173,15 @@ def test_attentive_fp_is_its_formula_atom_by_atom(start, bonds_sent):
     assert_same(net(x, graph, edges, rowptr), torch.stack(molecules), [x, edges, *net.parameters()])
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"start": "max"}, "'sum' or the 'mean'"), ({"bond_features": -1}, "bond_features=-1"), ({"steps": 0}, "steps=0")],
+)
+def test_attentive_fp_refuses_what_makes_no_sense(settings, words):
+    with pytest.raises(ValueError, match=words):
+        nn.AttentiveFP(**{"atom_features": 4, "bond_features": 2, "hidden": 8} | settings)
+
+
 def test_attentive_fp_knows_no_order_of_atoms_and_a_batch_is_its_molecules():
     graph, x = undirected(NODES, 25), normal(NODES, FEATURES)
     edges, net = normal(graph.num_edges, EDGE_FEATURES), shaken(nn.AttentiveFP(FEATURES, EDGE_FEATURES, 4))

@@ -141,3 +141,20 @@ def test_bare_positions_and_what_does_not_fit():
     with pytest.raises(ValueError, match="samples=0"):
         nn.SetAbstraction(0, (4,), samples=0, radius=1.0)
     assert "radius=1.2" in repr(bare) and pos.dtype == F64
+
+
+@pytest.mark.parametrize("scale", [2.0**100, 2.0**-100])
+def test_neither_large_nor_small_units_matter(scale):
+    pos = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(nn.farthest_points(pos * scale, 4)[0], nn.farthest_points(pos, 4)[0])
+
+
+@pytest.mark.parametrize("radius", [-1.0, float("nan"), float("inf"), "a", True])
+def test_a_radius_is_a_number(radius):
+    with pytest.raises(ValueError, match="radius="):
+        nn.SetAbstraction(0, [8], 8, radius)
+
+
+def test_positions_have_the_dimensions_of_the_layer():
+    with pytest.raises(ValueError, match=r"pos has shape \[9, 2\]; this layer needs \[N, 3\]"):
+        nn.SetAbstraction(0, [8], 8, 1.0)(None, torch.randn(9, 2), torch.tensor([0, 9]))

@@ -545,6 +545,30 @@ def test_extreme_numbers(norm, eps, box):
         assert exact_norm_is_within(z, x, eps, norm)
 
 
+@pytest.mark.parametrize("size", [3, 64, 70, 200])
+@pytest.mark.parametrize("eps", [1e-7, 1e-4, 1.0])
+def test_the_ball_holds_far_away_whatever_the_rest_of_a_vector(eps, size):
+    x = torch.zeros(1, size)
+    v = x.clone()
+    v[0, size - 1] = 1e38  # whose square no float holds
+    assert exact_norm_is_within(project_(v.clone(), x, eps=eps, norm="l2", **UNBOUNDED), x, eps, "l2")
+    grad = torch.zeros(1, size)
+    grad[0, size - 1] = 1e-30
+    got = l2_step_(x.clone(), x, grad, eps=eps, step_size=1e38, **UNBOUNDED)
+    assert exact_norm_is_within(got, x, eps, "l2")
+    assert eps < 1 or got.abs().sum() > 0.9  # a smaller share of 1e38 is denormal, and loses digits
+
+
+def test_a_negative_zero_is_a_zero():
+    x_adv, x, grad = example((2, 64))
+    x[:, ::3] = 0
+    negative = torch.where(x == 0, -x, x)
+    assert torch.signbit(negative[x == 0]).all()
+    for take in (l2_step_, l1_step_):
+        want = take(x_adv.clone(), x, grad, eps=0.3, step_size=0.2)
+        assert torch.equal(take(x_adv.clone(), negative, grad, eps=0.3, step_size=0.2), want)
+
+
 @each_step
 @pytest.mark.parametrize("state", STATES)
 def test_the_box_wins_where_the_ball_lies_outside(norm, state):

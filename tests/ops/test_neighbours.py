@@ -162,7 +162,7 @@ def test_refusals_say_what_was_given():
         (radius_graph, (pos, -1.0), ValueError, "r=-1.0 is not a radius"),
         (radius_graph, (pos, float("nan")), ValueError, "r=nan is not a radius"),
         (radius_graph, (pos, 1.0, None, -2), ValueError, "max_neighbours=-2"),
-        (radius_graph, (pos, 1.0, None, 3, True, pos[0]), TypeError, "targets is torch.float32; it must be int32 or"),
+        (radius_graph, (pos, 1.0, None, 3, True, pos[0]), TypeError, "targets is torch.float32; it must be a tensor of int32 or"),
         (radius_graph, (pos, 1.0, None, 3, True, torch.tensor(3)), ValueError, r"targets has shape \[\] on cpu"),
         (radius_graph, (pos, 1.0, None, 3, True, torch.tensor([3, 10])), IndexError, "targets has 10; points are numb"),
         (radius_graph, (pos, 1.0, None, 3, True, torch.tensor([-1])), IndexError, "targets has -1"),
@@ -178,3 +178,8 @@ def test_only_targets_get_neighbours(most):
     some = rows(radius_graph(pos, 0.8, rowptr, most, targets=targets.int()))
     assert some == [row if i in targets.tolist() else [] for i, row in enumerate(whole)]
     assert radius_graph(pos, 0.8, targets=targets[:0]).num_edges == 0
+
+
+def test_targets_are_a_tensor():
+    with pytest.raises(TypeError, match="targets is a list; it must be a tensor of int32 or int64"):
+        radius_graph(torch.rand(5, 3), 0.4, targets=[1, 2])

@@ -34,8 +34,8 @@ class Open {
       Vector run = {};
       for (const int64_t end = i + kStretch; i < end; i += kWide) {
         const auto [lower, upper] = block.box.from(i);
-        const Vector v = moved.from(block, i), x = load(block.x + i), z = held(v, lower, upper), d = v - x;
-        outside |= same_bits<BitsOf<Vector>>(x - lower) | same_bits<BitsOf<Vector>>(upper - x);
+        const Vector v = moved.from(block, i), x = load(block.x + i) + Vector(), z = held(v, lower, upper), d = v - x;
+        outside |= same_bits<BitsOf<Vector>>(x - lower) | same_bits<BitsOf<Vector>>(upper - x);  // signs; x is not -0
         const auto open = unequal<kWide, Real>(z, Ball::told(v, x));
         run += Ball::free_cost(without<kWide, Real>(d, open));
         if (const uint32_t lanes = set_lanes<kWide>(open)) {
@@ -54,7 +54,7 @@ class Open {
       const bool open = z != Ball::told(v, x);
       away_[count] = size_of(d), room_[count] = size_of(z - x);
       count += open;
-      rest += Ball::free_cost(open ? 0.0 : double(d));
+      rest += Ball::free_cost(open ? Real(0) : d);  // infinite where the square is no finite Real
     }
     count_ = count, free_ = free, rest_ += rest;
     outside_ |= any<kWide>(outside < 0);
