@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import sys
 import textwrap
@@ -117,6 +118,8 @@ class Workbench:
         lines = [f"{name} = {module}:{attribute}" for name, attribute in names.items()]
         (metadata / "entry_points.txt").write_text("\n".join(["[dlbench.experiments]", *lines, ""]))
         plugins._registered.cache_clear()
+        sys.modules.pop(module, None)  # another workbench's, of the same name, which something may have imported again
+        importlib.invalidate_caches()
 
     def run(self, *names: str, label: str = "quick", **options: Any) -> Run:
         """A run folder with results of installed experiments, read back; see :meth:`results` for the options."""

@@ -119,6 +119,24 @@ def gat_aggregate(preset: str) -> list[Case]:
     return _of(GRAPHS, preset, case)
 
 
+def gat_attend(preset: str) -> list[Case]:
+    """The same, scored by dot products of the features."""
+
+    def case(nodes: int, degree: int, width: int) -> Case:
+        def prepare(device: str) -> Callable[[], Any]:
+            from dlbench import ops
+
+            made, x = _graph(nodes, degree, device), _normal(nodes, HEADS, width // HEADS, device=device)
+            source, target = (_normal(HEADS, width // HEADS, device=device) for _ in range(2))
+            return lambda: ops.gat_attend(x, source, target, made)
+
+        edges = nodes * degree
+        moved = 4 * (2 * nodes * width + 2 * width) + _graph_bytes(nodes, degree)
+        return Case(f"{nodes}x{degree}x{width}", prepare, moved, edges * (7 * HEADS + 2 * width) + 4 * nodes * width)
+
+    return _of(GRAPHS, preset, case)
+
+
 def edge_conv(preset: str) -> list[Case]:
     """Maxima of a function of both ends of every edge."""
 
