@@ -8,6 +8,7 @@ is the same with the scores that the network's paper has, which it makes of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -250,34 +251,25 @@ def _total_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return torch.ops.dlbench.edge_total(grad, *ctx.saved_tensors), None, None
 
 
-def _gat_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    x, score_src, score_dst, *graph = inputs
+def _gat_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, by_src, by_dst, *graph = inputs
     ctx.numbers = graph[6:]
-    ctx.save_for_backward(x, score_src, score_dst, *output[1:], *graph[:6])
+    ctx.save_for_backward(x, by_src, by_dst, *output[1:], *graph[:6])
 
 
-def _gat_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    *tensors, rowptr, col, edge_id, t_rowptr, t_col, t_edge_id = ctx.saved_tensors
-    back = (t_rowptr, t_col, t_edge_id)
-    if t_rowptr is None:  # the operator's caller left the transpose out
-        back = torch.ops.dlbench.csr_transpose(rowptr, col, edge_id, tensors[0].shape[0])
-    grads = torch.ops.dlbench.gat_aggregate_backward(grad, *tensors, rowptr, col, edge_id, *back, *ctx.numbers)
-    return *grads, *[None] * 9
+def _gat_backward(operator: str) -> Callable[..., tuple[Tensor | None, ...]]:
+    """What differentiates gat_aggregate or gat_attend, by the operator of that name."""
 
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        *tensors, rowptr, col, edge_id, t_rowptr, t_col, t_edge_id = ctx.saved_tensors
+        back = (t_rowptr, t_col, t_edge_id)
+        if t_rowptr is None:  # the operator's caller left the transpose out
+            back = torch.ops.dlbench.csr_transpose(rowptr, col, edge_id, tensors[0].shape[0])
+        derivative = getattr(torch.ops.dlbench, operator)
+        grads = derivative(grad, *tensors, rowptr, col, edge_id, *back, *ctx.numbers)
+        return *grads, *[None] * 9
 
-def _attend_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, attend_src, attend_dst, *graph = inputs
-    ctx.numbers = graph[6:]
-    ctx.save_for_backward(x, attend_src, attend_dst, *output[1:], *graph[:6])
-
-
-def _attend_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-    *tensors, rowptr, col, edge_id, t_rowptr, t_col, t_edge_id = ctx.saved_tensors
-    back = (t_rowptr, t_col, t_edge_id)
-    if t_rowptr is None:  # the operator's caller left the transpose out
-        back = torch.ops.dlbench.csr_transpose(rowptr, col, edge_id, tensors[0].shape[0])
-    grads = torch.ops.dlbench.gat_attend_backward(grad, *tensors, rowptr, col, edge_id, *back, *ctx.numbers)
-    return *grads, *[None] * 9
+    return backward
 
 
 def _no_second(ctx: Any, *grads: Tensor) -> None:
@@ -288,7 +280,9 @@ def _no_second(ctx: Any, *grads: Tensor) -> None:
 
 torch.library.register_autograd("dlbench::edge_softmax", _softmax_backward, setup_context=_softmax_setup)
 torch.library.register_autograd("dlbench::edge_total", _total_backward, setup_context=_total_setup)
-torch.library.register_autograd("dlbench::gat_aggregate", _gat_backward, setup_context=_gat_setup)
+torch.library.register_autograd(
+    "dlbench::gat_aggregate", _gat_backward("gat_aggregate_backward"), setup_context=_gat_setup
+)
 torch.library.register_autograd("dlbench::gat_aggregate_backward", _no_second)
-torch.library.register_autograd("dlbench::gat_attend", _attend_backward, setup_context=_attend_setup)
+torch.library.register_autograd("dlbench::gat_attend", _gat_backward("gat_attend_backward"), setup_context=_gat_setup)
 torch.library.register_autograd("dlbench::gat_attend_backward", _no_second)

@@ -45,6 +45,23 @@ class Awkward(nn.Module):
         return self.layers(x.flatten(1)) * self.frozen + 0 * torch.rand(1)
 
 
+def linear(classes, dtype=torch.float64):
+    """An affine model whose boundaries meet in the middle of the bounds."""
+    g = torch.Generator().manual_seed(0)
+    model = nn.Linear(D, classes, dtype=dtype)
+    with torch.no_grad():
+        model.weight.copy_(torch.randn(classes, D, generator=g, dtype=dtype))
+        model.bias.copy_(-model.weight.sum(1) / 2)
+    return model
+
+
+def samples(model, low, high, n=40):
+    """Inputs [n, D] between two numbers, and the labels that the model gives them."""
+    x = torch.rand(n, D, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) * (high - low) + low
+    x = x.to(model.weight.dtype)
+    return x, model(x).argmax(1)
+
+
 def jitter(points, draws):
     """A transform: noise that the words name."""
     return points + 0.3 * uniform(0, 0, draws, points.shape[1:], points.dtype)

@@ -10,20 +10,11 @@ from dlbench import attacks
 from dlbench.attacks.geometry import distance
 from dlbench.ops.reference import hyperplane
 
-from .conftest import D, jitter
+from .conftest import D, jitter, linear
 
 FIELDS = ("x_adv", "success", "label_adv", "loss", "first_step", "clean_correct", "norm")
 FINE = {"steps": 200, "learning_rate": 0.01}
 QUICK = {"steps": 40, "searches": 6, "learning_rate": 0.05, "initial_c": 0.01}
-
-
-def linear(classes, dtype=torch.float64):
-    g = torch.Generator().manual_seed(0)
-    model = nn.Linear(D, classes, dtype=dtype)
-    with torch.no_grad():
-        model.weight.copy_(torch.randn(classes, D, generator=g, dtype=dtype))
-        model.bias.copy_(-model.weight.sum(1) / 2)
-    return model
 
 
 def samples(model, low, high, n=40):

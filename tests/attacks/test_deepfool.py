@@ -8,26 +8,11 @@ from dlbench import attacks
 from dlbench.attacks.geometry import distance
 from dlbench.ops.reference import hyperplane
 
-from .conftest import D, held_out, jitter
+from .conftest import D, held_out, jitter, linear, samples
 
 NORMS = ("linf", "l2")
 DUAL = {"linf": 1, "l2": 2}
 FIELDS = ("x_adv", "success", "label_adv", "loss", "first_step", "clean_correct", "norm")
-
-
-def linear(classes, dtype=torch.float64):
-    g = torch.Generator().manual_seed(0)
-    model = nn.Linear(D, classes, dtype=dtype)
-    with torch.no_grad():
-        model.weight.copy_(torch.randn(classes, D, generator=g, dtype=dtype))
-        model.bias.copy_(-model.weight.sum(1) / 2)
-    return model
-
-
-def samples(model, low, high, n=40):
-    x = torch.rand(n, D, dtype=torch.float64, generator=torch.Generator().manual_seed(2)) * (high - low) + low
-    x = x.to(model.weight.dtype)
-    return x, model(x).argmax(1)
 
 
 def distances(model, x, y, norm):
