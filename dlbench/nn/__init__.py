@@ -8,7 +8,7 @@ each, or their features. What makes one row of many (a readout, a network on poi
 from dlbench.nn.appnp import APPNP
 from dlbench.nn.attentive_fp import AttentiveFP
 from dlbench.nn.diffusion import DiffusionConv, diffusion_norm
-from dlbench.nn.dmpnn import DMPNN, reverse_edges
+from dlbench.nn.dmpnn import DMPNN, bond_graph, reverse_edges
 from dlbench.nn.edge_conv import DynamicEdgeConv, EdgeConv
 from dlbench.nn.gat import GATConv
 from dlbench.nn.gcn import GCNConv, gcn_norm
@@ -42,6 +42,7 @@ __all__ = [
     "Set2Set",
     "SetAbstraction",
     "SparseMatrix",
+    "bond_graph",
     "diffusion_norm",
     "dropout",
     "farthest_points",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dlbench.nn.checks import check_nodes, check_square
-from dlbench.ops import Graph, segment_reduce
+from dlbench.ops import Graph, aggregate, segment_reduce
 from dlbench.ops.checks import check_on_graph
 
 
@@ -31,8 +31,8 @@ class DMPNN(nn.Module):
         dropout: after every ReLU but the first.
 
     Shapes:
-        x [n, F]; edges [E, D], in the order in which the edges were given to the graph; reverse [E], from
-        :func:`reverse_edges`; the result [n, F'].
+        x [n, F]; edges [E, D], in the order in which the edges were given to the graph; bonds, among E edges, from
+        :func:`bond_graph`; the result [n, F'].
     """
 
     def __init__(
@@ -47,23 +47,50 @@ class DMPNN(nn.Module):
         self.finish = nn.Linear(atom_features + hidden, hidden)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, graph: Graph, edges: Tensor, reverse: Tensor) -> Tensor:
+    def forward(self, x: Tensor, graph: Graph, edges: Tensor, bonds: Graph) -> Tensor:
         """States of the atoms, [n, F'], from x [n, F] and edges [E, D]."""
         check_nodes(x, graph)
         check_on_graph("edges", edges, graph, graph.num_edges, "features")
-        if reverse.shape != (graph.num_edges,):
+        if not bonds.num_src == bonds.num_dst == graph.num_edges:
             raise ValueError(
-                f"reverse has shape {list(reverse.shape)}; for this graph it must be [{graph.num_edges}], "
-                "as reverse_edges gives it"
+                f"bonds leads from {bonds.num_src} to {bonds.num_dst}; for this graph it must lead from its "
+                f"{graph.num_edges} edges to themselves, as bond_graph gives it"
             )
-        source = graph.edge_index[0]
-        first = self.start(torch.cat([x.index_select(0, source), edges], dim=1))  # [E, F']
+        first = self.start(torch.cat([x.index_select(0, graph.edge_index[0]), edges], dim=1))  # [E, F']
         h = first.relu()
         for _ in range(self.steps - 1):
-            message = into_nodes(h, graph).index_select(0, source) - h.index_select(0, reverse)
-            h = self.dropout((first + self.update(message)).relu())
+            h = self.dropout((first + self.update(aggregate(h, bonds))).relu())
         out: Tensor = self.dropout(self.finish(torch.cat([x, into_nodes(h, graph)], dim=1)).relu())
         return out
+
+
+def bond_graph(graph: Graph, reverse: Tensor | None = None) -> Graph:
+    """Which edges hear of which: a graph among the edges, each with all those that lead to its source but its way back.
+
+    It lists every such pair, of which a molecule has about as many as edges, and a node of d neighbours d (d - 1).
+
+    Args:
+        graph: of n nodes and E edges.
+        reverse: the number of every edge's way back, [E]; what :func:`reverse_edges` finds where it is not given.
+
+    Returns:
+        The graph among E nodes that are the edges, as they were numbered when the graph was made.
+    """
+    check_square(graph)
+    reverse = reverse_edges(graph) if reverse is None else reverse
+    if reverse.shape != (graph.num_edges,):
+        raise ValueError(
+            f"reverse has shape {list(reverse.shape)}; for this graph it must be [{graph.num_edges}], "
+            "as reverse_edges gives it"
+        )
+    source = graph.edge_index[0]
+    begin, end = graph.rowptr[:-1].index_select(0, source), graph.rowptr[1:].index_select(0, source)
+    heard = end - begin  # by every edge, its way back among them
+    edge = torch.arange(graph.num_edges, device=source.device).repeat_interleave(heard)
+    position = torch.arange(len(edge), device=source.device) + (begin + heard - heard.cumsum(0))[edge]
+    other = position if graph.edge_id is None else graph.edge_id[position].long()
+    ahead = other != reverse[edge]
+    return Graph.from_coo(other[ahead], edge[ahead], graph.num_edges, graph.num_edges)
 
 
 def reverse_edges(graph: Graph) -> Tensor:

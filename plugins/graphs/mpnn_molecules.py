@@ -57,7 +57,7 @@ from dlbench import (
 from dlbench.data import molecules as published
 from dlbench.data import smiles
 from dlbench.data.smiles import Molecules
-from dlbench.nn import DMPNN, AttentiveFP, GINConv
+from dlbench.nn import DMPNN, AttentiveFP, GINConv, bond_graph
 from dlbench.ops import Graph, segment_reduce
 from dlbench_plugins.graphs import made_molecules
 
@@ -552,7 +552,7 @@ class MoleculeNet(nn.Module):
         return DMPNN(atom_features, bond_features, study.hidden, study.steps)
 
     def forward(self, batch: Batch) -> Tensor:
-        h = self.messages(batch.atoms, batch.graph, batch.edges, batch.reverse)  # [atoms, networks * hidden]
+        h = self.messages(batch.atoms, batch.graph, batch.edges, batch.bonds)  # [atoms, networks * hidden]
         parts = zip(h.chunk(len(self.readouts), dim=1), self.readouts, strict=True)
         h = torch.cat([segment_reduce(part, batch.atom_ptr, readout) for part, readout in parts], dim=1)
         return self.second(self.first(h).relu())  # [molecules, networks]
@@ -590,7 +590,7 @@ class Sums(nn.Module):
     def layer(hidden: int) -> tuple[nn.Module, ...]:
         return nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU()
 
-    def forward(self, x: Tensor, graph: Graph, edges: Tensor, reverse: Tensor) -> Tensor:
+    def forward(self, x: Tensor, graph: Graph, edges: Tensor, bonds: Graph) -> Tensor:
         h = self.embed(x)
         for conv in self.convs:
             h = conv(h, graph)
@@ -675,17 +675,18 @@ class Batch(NamedTuple):
     atoms: Tensor
     graph: Graph
     edges: Tensor  # features of directed bonds
-    reverse: Tensor  # the number of each one's way back
+    bonds: Graph  # which of these hear of which
     atom_ptr: Tensor
 
     @classmethod
     def of(cls, molecules: Molecules, device: str) -> Batch:
         bonds, features = len(molecules.bond_features), torch.from_numpy(molecules.bond_features)
+        graph = Graph.from_edge_index(torch.from_numpy(molecules.edge_index()), len(molecules.atoms))
         return cls(
             torch.from_numpy(molecules.atoms).to(device),
-            Graph.from_edge_index(torch.from_numpy(molecules.edge_index()), len(molecules.atoms)).to(device),
+            graph.to(device),
             torch.cat([features, features]).to(device),
-            torch.arange(2 * bonds, device=device).roll(bonds),
+            bond_graph(graph, reverse=torch.arange(2 * bonds).roll(bonds)).to(device),
             torch.from_numpy(molecules.atom_ptr).to(device),
         )
 

@@ -47,7 +47,7 @@ LAYERS = {
     "MPNN": (lambda: nn.MPNN(FEATURES, EDGE_FEATURES, 4, steps=2, edge_width=6), with_edges),
     "D-MPNN": (
         lambda: nn.DMPNN(FEATURES, EDGE_FEATURES, 4),
-        lambda layer, x, graph, edges: layer(x, graph, edges, nn.reverse_edges(graph)),
+        lambda layer, x, graph, edges: layer(x, graph, edges, nn.bond_graph(graph)),
     ),
     "EdgeConv": (lambda: nn.EdgeConv(FEATURES, 4), plain),
     "DiffusionConv": (
@@ -120,10 +120,10 @@ def test_compiles_whole(name):
     torch.testing.assert_close(compiled(), expected, atol=1e-12, rtol=0)
 
 
-def test_bonds_compile_whole_once_the_way_back_is_known():
+def test_bonds_compile_whole_once_it_is_known_which_hear_of_which():
     graph, x = undirected(NODES, 30), normal(NODES, FEATURES)
     module, edges = nn.DMPNN(FEATURES, EDGE_FEATURES, 4).double(), normal(graph.num_edges, EDGE_FEATURES)
-    args = (x, graph, edges, nn.reverse_edges(graph))
+    args = (x, graph, edges, nn.bond_graph(graph))
     torch.compiler.reset()
     compiled = torch.compile(lambda: module(*args), fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(), module(*args), atol=1e-12, rtol=0)

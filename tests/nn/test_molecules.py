@@ -43,15 +43,17 @@ def test_message_passing_is_its_steps():
 
 def test_edges_that_do_not_fit_are_named():
     graph, x = undirected(NODES, 20), torch.randn(NODES, FEATURES)
-    reverse, edges = nn.reverse_edges(graph), torch.randn(graph.num_edges + 1, EDGE_FEATURES)
+    bonds, edges = nn.bond_graph(graph), torch.randn(graph.num_edges + 1, EDGE_FEATURES)
     with pytest.raises(ValueError, match="edges has shape"):
         nn.MPNN(FEATURES, EDGE_FEATURES)(x, graph, edges)
     with pytest.raises(ValueError, match="edges has shape"):
-        nn.DMPNN(FEATURES, EDGE_FEATURES)(x, graph, edges, reverse)
+        nn.DMPNN(FEATURES, EDGE_FEATURES)(x, graph, edges, bonds)
     with pytest.raises(ValueError, match="edges has shape"):
         nn.AttentiveFP(FEATURES, EDGE_FEATURES)(x, graph, edges, torch.tensor([0, NODES]))
+    with pytest.raises(ValueError, match="bonds leads from 11 to 11; for this graph it must lead from its 24 edges"):
+        nn.DMPNN(FEATURES, EDGE_FEATURES)(x, graph, edges[1:], graph)
     with pytest.raises(ValueError, match="reverse has shape"):
-        nn.DMPNN(FEATURES, EDGE_FEATURES)(x, graph, edges[1:], reverse[1:])
+        nn.bond_graph(graph, nn.reverse_edges(graph)[1:])
 
 
 # ----------------------------------------------------------------------------------------------------------- D-MPNN
@@ -72,7 +74,7 @@ def test_bonds_hear_of_all_bonds_but_their_own_way_back(steps):
     arriving = (torch.arange(NODES)[:, None] == target[None]).double() @ h
     expected = net.finish(torch.cat([x, arriving], dim=1)).relu()
     leaves = [x, *(p for name, p in net.named_parameters() if steps > 1 or name != "update.weight")]
-    assert_same(net(x, graph, edges, nn.reverse_edges(graph)), expected, leaves)
+    assert_same(net(x, graph, edges, nn.bond_graph(graph)), expected, leaves)
 
 
 def test_without_steps_there_is_nothing_to_sum():
@@ -88,6 +90,13 @@ def test_the_way_back_of_every_edge():
     twice = Graph.from_edge_index(torch.tensor([[0, 1, 0, 1, 2], [1, 0, 1, 0, 2]]))  # double edge; loop
     assert nn.reverse_edges(twice).tolist() == [1, 0, 3, 2, 4]
     assert nn.reverse_edges(Graph.from_edge_index(torch.empty(2, 0, dtype=torch.int64), 3)).tolist() == []
+
+
+def test_bonds_hear_of_parallel_ones_and_not_of_their_own_way_back():
+    twice = Graph.from_edge_index(torch.tensor([[0, 1, 0, 1, 2], [1, 0, 1, 0, 2]]))  # double edge; loop
+    heard = nn.bond_graph(twice).edge_index
+    assert heard.T.tolist() == [[3, 0], [2, 1], [1, 2], [0, 3]]
+    assert nn.bond_graph(Graph.from_edge_index(torch.empty(2, 0, dtype=torch.int64), 3)).num_edges == 0
 
 
 def test_an_edge_without_its_way_back_is_named():
@@ -184,7 +193,7 @@ def test_attentive_fp_refuses_what_makes_no_sense(settings, words):
 
 def test_attentive_fp_knows_no_order_of_atoms_and_a_batch_is_its_molecules():
     graph, x = undirected(NODES, 25), normal(NODES, FEATURES)
-    edges, net = normal(graph.num_edges, EDGE_FEATURES), shaken(nn.AttentiveFP(FEATURES, EDGE_FEATURES, 4))
+    edges, net = normal(graph.num_edges, EDGE_FEATURES), shaken(nn.AttentiveFP(FEATURES, EDGE_FEATURES, 16))
     whole = torch.tensor([0, NODES])
     out = net(x, graph, edges, whole)
     place = torch.randperm(NODES)

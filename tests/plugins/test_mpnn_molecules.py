@@ -10,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from dlbench import Context, Control
+from dlbench.nn import bond_graph
 from dlbench_plugins.graphs import made_molecules as made
 from dlbench_plugins.graphs import mpnn_molecules as study
 from dlbench_plugins.graphs.made_molecules import CARBON, FLUORINE, NITROGEN, OXYGEN, Made
@@ -122,15 +123,15 @@ def test_a_network_beside_the_others_changes_none_of_them():
 
 
 @pytest.mark.parametrize("kind", study.KINDS)
-def test_a_batch_is_its_molecules_one_by_one_and_reverse_is_the_way_back(kind):
+def test_a_batch_is_its_molecules_one_by_one(kind):
     graphs = made.graphs([made.molecule(np.random.default_rng(seed)) for seed in range(5)])
     torch.manual_seed(0)
     net = study.KINDS[kind](4, 2, TINY, "mean").eval()
     alone = [net(study.Batch.of(graphs.take(np.array([i])), "cpu")) for i in range(5)]
     batch = study.Batch.of(graphs, "cpu")
     torch.testing.assert_close(net(batch), torch.cat(alone))
-    edges = batch.graph.edge_index
-    torch.testing.assert_close(edges[:, batch.reverse], edges.flip(0))
+    heard = bond_graph(batch.graph).edge_index  # by the ways back that reverse_edges finds
+    assert len(heard.T) and sorted(heard.T.tolist()) == sorted(batch.bonds.edge_index.T.tolist())
 
 
 @pytest.mark.parametrize("kind", study.KINDS)
