@@ -9,8 +9,9 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
-#include <optional>
 #include <string>
+
+#include "dispatched.h"
 
 namespace dlbench {
 namespace {
@@ -37,13 +38,6 @@ using ScatterSchema = Tensor(const Tensor&, const Tensor&, const Tensor&, const 
                              const OptionalTensor&, c10::SymInt, bool);
 using DotsSchema = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                           const OptionalTensor&, bool, bool);
-using TransposeSchema = std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const OptionalTensor&,
-                                                           c10::SymInt);
-
-template <typename Schema>
-c10::TypedOperatorHandle<Schema> find(const char* name) {
-  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Schema>();
-}
 
 const auto& aggregate_op() {
   static const auto op = find<AggregateSchema>("dlbench::aggregate");
@@ -95,8 +89,7 @@ struct Edges {
 
   Edges reversed(const c10::SymInt& num_src) const {
     if (t_rowptr) return {*t_rowptr, *t_col, t_edge_id, rowptr, col, edge_id, checked, t_uneven, uneven};
-    static const auto transpose = find<TransposeSchema>("dlbench::csr_transpose");
-    const auto [new_rowptr, new_col, new_edge_id] = transpose.call(rowptr, col, edge_id, num_src);
+    const auto [new_rowptr, new_col, new_edge_id] = transpose_of(rowptr, col, edge_id, num_src);
     return {new_rowptr, new_col, new_edge_id, rowptr, col, edge_id, checked, std::nullopt, uneven};
   }
 

@@ -11,7 +11,8 @@
 namespace dlbench {
 namespace {
 
-// A row's edges are taken some at a time: their weights, and the features that these multiply, stay in the first cache.
+// Edges are taken some at a time, whole rows where they are short: their weights, and the features that these multiply,
+// stay in the first cache, and what is done to each weight is done to many at once.
 constexpr int64_t kMostEdges = 64, kMostWeights = 1024;
 
 template <typename Real>
@@ -19,45 +20,54 @@ inline Real leaky(Real score, Real negative_slope) {
   return score > 0 ? score : score * negative_slope;
 }
 
-// The edges of a row that are at work: where their other ends' features are, and for each edge and head a weight and,
-// backwards, the weight times the leaky ReLU's slope.
-template <typename Real, typename Index>
+// A row of those at work, or a piece of a long one: their edges [first, last).
+struct Span {
+  int64_t row, first, last;
+  bool begins, ends;  // the row
+};
+
+// The edges that are at work: where their other ends' features are, and for each edge and head a weight and, backwards,
+// the weight times the leaky ReLU's slope. Heads: int64_t, or a constant.
+template <typename Real, typename Index, typename Heads>
 class Edges {
  public:
-  Edges(const Csr<Index>& graph, const Gat<Real>& gat, const Real* features, int64_t end)
+  Edges(const Csr<Index>& graph, const Gat<Real>& gat, Heads heads, const Real* features)
       : graph_(graph),
         gat_(gat),
+        heads_(heads),
         features_(features),
-        last_known_(graph.rowptr[end] - 1),
-        most_(std::clamp<int64_t>(kMostWeights / std::max<int64_t>(1, gat.heads), 1, kMostEdges)),
-        rows_(most_),
-        weight(most_ * gat.heads),
-        sloped(most_ * gat.heads) {}
+        most_(std::clamp<int64_t>(kMostWeights / std::max<int64_t>(1, heads), 1, kMostEdges)),
+        weight(most_ * heads),
+        sloped(most_ * heads) {}
 
-  // f() for the edges of a row, the most that fit at a time. f begins with finding the weights.
+  // f() for the edges of rows [begin, end), the most that fit at a time. Where a long row is cut depends on the row alone,
+  // and so do the bits of its sums.
   template <typename F>
-  void visit(int64_t row, F f) {
-    const int64_t end = graph_.rowptr[row + 1];
-    for (first_ = graph_.rowptr[row]; first_ < end; first_ += most_) {
-      count = std::min(most_, end - first_);
+  void visit(int64_t begin, int64_t end, F f) {
+    last_known_ = graph_.rowptr[end] - 1;
+    int64_t row = begin, position = graph_.rowptr[begin];
+    while (row < end) {
+      first_ = position;
+      for (count = used_ = 0; row < end && used_ < kMostEdges; ++used_) {
+        const int64_t last = graph_.rowptr[row + 1], more = std::min(most_, last - position);
+        if (count + more > most_) break;
+        spans_[used_] = {row, count, count + more, position == graph_.rowptr[row], position + more == last};
+        position += more;
+        count += more;
+        if (position == last) ++row;
+      }
+      for (int64_t e = 0; e < count; ++e) rows_[e] = features_ + other(e) * gat_.numbers();
       f();
     }
   }
 
-  bool fit(int64_t row) const { return graph_.rowptr[row + 1] - graph_.rowptr[row] <= most_; }
-
-  // f(edge, other end)
+  // f(span)
   template <typename F>
-  void each(F f) {
-    const int64_t numbers = gat_.numbers(), ahead_by = edges_ahead(numbers * sizeof(Real));
-    for (int64_t e = 0; e < count; ++e) {
-      const Real* ahead = features_ + graph_.col[std::min(first_ + e + ahead_by, last_known_)] * numbers;
-      for (int64_t i = 0; i < numbers; i += kLineBytes / sizeof(Real)) __builtin_prefetch(ahead + i);
-      const int64_t other = graph_.col[first_ + e];
-      rows_[e] = features_ + other * numbers;
-      f(e, other);
-    }
+  void each_span(F f) const {
+    for (int64_t k = 0; k < used_; ++k) f(spans_[k]);
   }
+
+  int64_t other(int64_t e) const { return graph_.col[first_ + e]; }
 
   // Multiplies both kinds of weights by the mask.
   template <bool Sloped>
@@ -66,7 +76,7 @@ class Edges {
     const Dropout dropout = gat_.dropout;
     const Real scale = dropout.scale;
     uint32_t words[4][kMostEdges];
-    for (int64_t block = 0; 4 * block < gat_.heads; ++block) {
+    for (int64_t block = 0; 4 * block < heads_; ++block) {
 #pragma omp simd
       for (int64_t e = 0; e < count; ++e) {
         const Words<uint64_t> drawn = dropout.words<uint64_t>(graph_.edge(first_ + e), block);
@@ -75,34 +85,56 @@ class Edges {
         words[2][e] = drawn.c;
         words[3][e] = drawn.d;
       }
-      for (int64_t k = 0; k < std::min<int64_t>(4, gat_.heads - 4 * block); ++k)
+      for (int64_t k = 0; k < std::min<int64_t>(4, heads_ - 4 * block); ++k)
         for (int64_t e = 0; e < count; ++e) {
           const Real mask = words[k][e] < dropout.below ? Real(0) : scale;
-          const int64_t place = e * gat_.heads + 4 * block + k;
+          const int64_t place = e * heads_ + 4 * block + k;
           weight[place] *= mask;
           if (Sloped) sloped[place] *= mask;
         }
     }
   }
 
+  // Adds a span's features by their weights; those of later edges are asked for.
   template <int Sums>
-  void add(Real* sum, Real* sloped_sum) const {
-    add_weighted_rows<Sums, Real>({rows_.data(), {weight.data(), sloped.data()}, {sum, sloped_sum}, count, gat_.heads,
-                                   gat_.features});
+  void add(const Span& span, Real* sum, Real* sloped_sum) const {
+    const int64_t at = span.first * heads_, numbers = gat_.numbers(), ahead = edges_ahead(numbers * sizeof(Real));
+    for (int64_t e = span.first; e < span.last; ++e) {
+      const Real* later = features_ + graph_.col[std::min(first_ + e + ahead, last_known_)] * numbers;
+      for (int64_t i = 0; i < numbers; i += kLineBytes / sizeof(Real)) __builtin_prefetch(later + i);
+    }
+    add_weighted_rows<Sums>(WeightedRows<Real, Heads>{rows_ + span.first, {weight.data() + at, sloped.data() + at},
+                                                      {sum, sloped_sum}, span.begins, span.last - span.first, heads_,
+                                                      gat_.features});
   }
 
  private:
   const Csr<Index>& graph_;
   const Gat<Real>& gat_;
+  const Heads heads_;
   const Real* features_;
-  const int64_t last_known_, most_;
-  int64_t first_ = 0;
-  std::vector<const Real*> rows_;
+  const int64_t most_;
+  int64_t first_ = 0, used_ = 0, last_known_ = 0;
+  Span spans_[kMostEdges];
+  const Real* rows_[kMostEdges];
 
  public:
   int64_t count = 0;
   std::vector<Real> weight, sloped;  // [count, heads]
 };
+
+// f(heads), with a few numbers of heads known to the compiler, which makes straight lines of the loops over them. On a
+// Zen 5 that took 8 heads of 8 features 1.5 times as fast, 4 of 64 twice.
+template <typename Real, typename F>
+void visit_heads(int64_t heads, F f) {
+  if constexpr (sizeof(Real) == 4) {
+    if (heads == 1) return f(std::integral_constant<int64_t, 1>());
+    if (heads == 2) return f(std::integral_constant<int64_t, 2>());
+    if (heads == 4) return f(std::integral_constant<int64_t, 4>());
+    if (heads == 8) return f(std::integral_constant<int64_t, 8>());
+  }
+  f(heads);
+}
 
 // What an edge's weight is made of besides the score of the row's own node, [heads] each; `dot` multiplies the slopes.
 template <typename Real>
@@ -110,42 +142,58 @@ struct Ends {
   const Real *score, *largest, *inverse, *dot;
 };
 
-// Adds to sum and sloped_sum a row's features by its weights, and to `dots` the sloped weights times ends' dot; the mask
-// is not in that. ends_of(other end) gives Ends.
-template <typename Real, typename Index, typename EndsOf>
-void differentiate_row(Edges<Real, Index>& edges, const Gat<Real>& gat, int64_t row, const Real* own, EndsOf ends_of,
-                       Real* sum, Real* sloped_sum, Real* dots) {
-  const int64_t heads = gat.heads;
-  std::fill_n(sum, gat.numbers(), Real(0));
-  std::fill_n(sloped_sum, gat.numbers(), Real(0));
-  std::fill_n(dots, heads, Real(0));
-  Ends<Real> ends[kMostEdges];
-  Real *weights = edges.weight.data(), *slopes = edges.sloped.data();
-  edges.visit(row, [&] {
-    edges.each([&](int64_t e, int64_t other) {
-      const Ends<Real> end = ends[e] = ends_of(other);
-      Real *weight = weights + e * heads, *slope = slopes + e * heads;
+// The sums over a row of features by its weights and by its sloped weights, and of the sloped weights times ends' dot, in
+// which the mask is not.
+template <typename Real>
+struct RowSums {
+  Real *plain, *sloped, *dots;
+};
+
+// ends_of(row, other end) gives Ends, sums_of(row) where to sum up; finish(row) follows when a row's sums are complete.
+template <typename Real, typename Index, typename EndsOf, typename SumsOf, typename Finish>
+void differentiate_rows(const Csr<Index>& graph, const Gat<Real>& gat, const Real* features, const Real* own_scores,
+                        int64_t begin, int64_t end, EndsOf ends_of, SumsOf sums_of, Finish finish) {
+  visit_heads<Real>(gat.heads, [&](auto heads) {
+    Edges<Real, Index, decltype(heads)> edges(graph, gat, heads, features);
+    Ends<Real> ends[kMostEdges];
+    Real *weights = edges.weight.data(), *slopes = edges.sloped.data();
+    edges.visit(begin, end, [&] {
+      edges.each_span([&](const Span& span) {
+        const Real* own = own_scores + span.row * heads;
+        for (int64_t e = span.first; e < span.last; ++e) {
+          const Ends<Real> there = ends[e] = ends_of(span.row, edges.other(e));
+          Real *weight = weights + e * heads, *slope = slopes + e * heads;
 #pragma omp simd
-      for (int64_t h = 0; h < heads; ++h) {
-        const Real score = own[h] + end.score[h];
-        weight[h] = leaky(score, gat.negative_slope) - end.largest[h];
-        slope[h] = score > 0 ? Real(1) : gat.negative_slope;
-      }
+          for (int64_t h = 0; h < heads; ++h) {
+            const Real score = own[h] + there.score[h];
+            weight[h] = leaky(score, gat.negative_slope) - there.largest[h];
+            slope[h] = score > 0 ? Real(1) : gat.negative_slope;
+          }
+        }
+      });
+#pragma omp simd
+      for (int64_t i = 0; i < edges.count * heads; ++i) weights[i] = exponential(weights[i]);
+      edges.each_span([&](const Span& span) {
+        const RowSums<Real> sums = sums_of(span.row);
+        if (span.begins) std::fill_n(sums.dots, int64_t(heads), Real(0));
+        for (int64_t e = span.first; e < span.last; ++e) {
+          const Ends<Real> there = ends[e];
+          Real *weight = weights + e * heads, *slope = slopes + e * heads;
+#pragma omp simd
+          for (int64_t h = 0; h < heads; ++h) {
+            weight[h] *= there.inverse[h];
+            slope[h] *= weight[h];
+            sums.dots[h] += slope[h] * there.dot[h];
+          }
+        }
+      });
+      edges.template drop<true>();
+      edges.each_span([&](const Span& span) {
+        const RowSums<Real> sums = sums_of(span.row);
+        edges.template add<2>(span, sums.plain, sums.sloped);
+        if (span.ends) finish(span.row, sums);
+      });
     });
-#pragma omp simd
-    for (int64_t i = 0; i < edges.count * heads; ++i) weights[i] = exponential(weights[i]);
-    for (int64_t e = 0; e < edges.count; ++e) {
-      const Ends<Real> end = ends[e];
-      Real *weight = weights + e * heads, *slope = slopes + e * heads;
-#pragma omp simd
-      for (int64_t h = 0; h < heads; ++h) {
-        weight[h] *= end.inverse[h];
-        slope[h] *= weight[h];
-        dots[h] += slope[h] * end.dot[h];
-      }
-    }
-    edges.template drop<true>();
-    edges.template add<2>(sum, sloped_sum);
   });
 }
 
@@ -154,40 +202,62 @@ void differentiate_row(Edges<Real, Index>& edges, const Gat<Real>& gat, int64_t 
 template <typename Real, typename Index>
 void gat_cpu(const Csr<Index>& graph, const Gat<Real>& gat, const Real* x, const Real* score_src, const Real* score_dst,
              Real* out, Real* largest, Real* inverse, int64_t begin, int64_t end) {
-  const int64_t heads = gat.heads;
-  Edges<Real, Index> edges(graph, gat, x, end);
-  for (int64_t row = begin; row < end; ++row) {
-    const Real* own = score_dst + row * heads;
-    Real *most = largest + row * heads, *total = inverse + row * heads, *sum = out + row * gat.numbers();
-    const auto find_scores = [&] {
-      edges.each([&](int64_t e, int64_t other) {
-        const Real* theirs = score_src + other * heads;
-        Real* score = edges.weight.data() + e * heads;
+  visit_heads<Real>(gat.heads, [&](auto heads) {
+    Edges<Real, Index, decltype(heads)> edges(graph, gat, heads, x);
+    std::vector<Real> before(heads), base(heads);
+    Real* weights = edges.weight.data();
+    edges.visit(begin, end, [&] {
+      edges.each_span([&](const Span& span) {
+        const Real* own = score_dst + span.row * heads;
+        for (int64_t e = span.first; e < span.last; ++e) {
+          const Real* theirs = score_src + edges.other(e) * heads;
 #pragma omp simd
-        for (int64_t h = 0; h < heads; ++h) score[h] = leaky(own[h] + theirs[h], gat.negative_slope);
+          for (int64_t h = 0; h < heads; ++h) weights[e * heads + h] = leaky(own[h] + theirs[h], gat.negative_slope);
+        }
       });
-    };
-
-    std::fill_n(most, heads, -kInfinity<Real>);
-    edges.visit(row, [&] {
-      find_scores();
-      raise_to_largest(edges.weight.data(), edges.count, heads, most);
-    });
-    std::replace(most, most + heads, -kInfinity<Real>, Real(0));
-
-    std::fill_n(total, heads, Real(0));
-    std::fill_n(sum, gat.numbers(), Real(0));
-    edges.visit(row, [&] {
-      if (!edges.fit(row)) find_scores();
-      exponentiate(edges.weight.data(), edges.count, heads, most, total);
+      edges.each_span([&](const Span& span) {
+        Real *most = largest + span.row * heads, *total = inverse + span.row * heads;
+        Real* weight = weights + span.first * heads;
+        const int64_t count = span.last - span.first;
+        if (span.begins) {
+          std::fill_n(most, int64_t(heads), -kInfinity<Real>);
+          std::fill_n(total, int64_t(heads), Real(0));
+        }
+        std::copy_n(most, int64_t(heads), before.data());
+        raise_to_largest(weight, count, heads, most);
+        if (!span.begins) {  // what was summed up so far shrinks as the largest grows
+          Real* sum = out + span.row * gat.numbers();
+          for (int64_t h = 0; h < heads; ++h) {
+            if (before[h] == most[h]) continue;
+            const Real by = exponential(before[h] - most[h]);
+            total[h] *= by;
+            for (int64_t f = 0; f < gat.features; ++f) sum[h * gat.features + f] *= by;
+          }
+        }
+        std::replace_copy(most, most + heads, base.data(), -kInfinity<Real>, Real(0));
+        for (int64_t e = 0; e < count; ++e, weight += heads)
+          for (int64_t h = 0; h < heads; ++h) weight[h] -= base[h];
+        if (span.ends) std::copy_n(base.data(), int64_t(heads), most);
+      });
+#pragma omp simd
+      for (int64_t i = 0; i < edges.count * heads; ++i) weights[i] = exponential(weights[i]);
+      edges.each_span([&](const Span& span) {
+        Real* total = inverse + span.row * heads;
+        for (int64_t e = span.first; e < span.last; ++e)
+          for (int64_t h = 0; h < heads; ++h) total[h] += weights[e * heads + h];
+      });
       edges.template drop<false>();
-      edges.template add<1>(sum, nullptr);
+      edges.each_span([&](const Span& span) {
+        Real *total = inverse + span.row * heads, *sum = out + span.row * gat.numbers();
+        edges.template add<1>(span, sum, nullptr);
+        if (!span.ends) return;
+        for (int64_t h = 0; h < heads; ++h) {
+          total[h] = inverse_of(total[h]);
+          for (int64_t f = 0; f < gat.features; ++f) sum[h * gat.features + f] *= total[h];
+        }
+      });
     });
-    for (int64_t h = 0; h < heads; ++h) {
-      total[h] = inverse_of(total[h]);
-      for (int64_t f = 0; f < gat.features; ++f) sum[h * gat.features + f] *= total[h];
-    }
-  }
+  });
 }
 
 template <typename Real, typename Index>
@@ -195,28 +265,26 @@ void gat_of_targets_cpu(const Csr<Index>& graph, const Gat<Real>& gat, const Rea
                         const Real* score_src, const Real* score_dst, const Real* largest, const Real* inverse,
                         Real* of_dst, Real* targets, int64_t begin, int64_t end) {
   const int64_t heads = gat.heads, features = gat.features;
-  Edges<Real, Index> edges(graph, gat, x, end);
-  std::vector<Real> sum(gat.numbers()), sloped_sum(gat.numbers()), slopes(heads);
+  std::vector<Real> sum(gat.numbers()), sloped_sum(gat.numbers());
   const std::vector<Real> ones(heads, 1);
-  for (int64_t row = begin; row < end; ++row) {
-    const Real *own = score_dst + row * heads, *most = largest + row * heads, *factor = inverse + row * heads;
-    const auto ends_of = [&](int64_t other) {
-      return Ends<Real>{score_src + other * heads, most, factor, ones.data()};
-    };
-    differentiate_row(edges, gat, row, own, ends_of, sum.data(), sloped_sum.data(), slopes.data());
-
+  const auto ends_of = [&](int64_t row, int64_t other) {
+    return Ends<Real>{score_src + other * heads, largest + row * heads, inverse + row * heads, ones.data()};
+  };
+  const auto sums_of = [&](int64_t row) { return RowSums<Real>{sum.data(), sloped_sum.data(), of_dst + row * heads}; };
+  const auto finish = [&](int64_t row, const RowSums<Real>& sums) {
     const Real* arriving = grad + row * gat.numbers();
     Real* part = targets + row * kTargetParts * heads;
     for (int64_t h = 0; h < heads; ++h) {
-      const Real all = dot(arriving + h * features, sum.data() + h * features, features);
-      const Real sloped = dot(arriving + h * features, sloped_sum.data() + h * features, features);
-      of_dst[row * heads + h] = sloped - all * slopes[h];
-      part[kTargetScore * heads + h] = own[h];
-      part[kTargetLargest * heads + h] = most[h];
-      part[kTargetInverse * heads + h] = factor[h];
+      const Real all = dot(arriving + h * features, sums.plain + h * features, features);
+      const Real sloped = dot(arriving + h * features, sums.sloped + h * features, features);
+      sums.dots[h] = sloped - all * sums.dots[h];
+      part[kTargetScore * heads + h] = score_dst[row * heads + h];
+      part[kTargetLargest * heads + h] = largest[row * heads + h];
+      part[kTargetInverse * heads + h] = inverse[row * heads + h];
       part[kTargetDot * heads + h] = all;
     }
-  }
+  };
+  differentiate_rows(graph, gat, x, score_dst, begin, end, ends_of, sums_of, finish);
 }
 
 template <typename Real, typename Index>
@@ -224,19 +292,21 @@ void gat_of_sources_cpu(const Csr<Index>& transpose, const Gat<Real>& gat, const
                         const Real* score_src, const Real* targets, Real* of_x, Real* of_src, int64_t begin,
                         int64_t end) {
   const int64_t heads = gat.heads, features = gat.features;
-  Edges<Real, Index> edges(transpose, gat, grad, end);
-  std::vector<Real> sloped_sum(gat.numbers()), dots(heads);
-  for (int64_t row = begin; row < end; ++row) {
-    const auto ends_of = [&](int64_t other) {
-      const Real* part = targets + other * kTargetParts * heads;
-      return Ends<Real>{part + kTargetScore * heads, part + kTargetLargest * heads, part + kTargetInverse * heads, part + kTargetDot * heads};
-    };
-    differentiate_row(edges, gat, row, score_src + row * heads, ends_of, of_x + row * gat.numbers(), sloped_sum.data(),
-                      dots.data());
+  std::vector<Real> sloped_sum(gat.numbers());
+  const auto ends_of = [&](int64_t, int64_t other) {
+    const Real* part = targets + other * kTargetParts * heads;
+    return Ends<Real>{part + kTargetScore * heads, part + kTargetLargest * heads, part + kTargetInverse * heads,
+                      part + kTargetDot * heads};
+  };
+  const auto sums_of = [&](int64_t row) {
+    return RowSums<Real>{of_x + row * gat.numbers(), sloped_sum.data(), of_src + row * heads};
+  };
+  const auto finish = [&](int64_t row, const RowSums<Real>& sums) {
     const Real* own = x + row * gat.numbers();
     for (int64_t h = 0; h < heads; ++h)
-      of_src[row * heads + h] = dot(own + h * features, sloped_sum.data() + h * features, features) - dots[h];
-  }
+      sums.dots[h] = dot(own + h * features, sums.sloped + h * features, features) - sums.dots[h];
+  };
+  differentiate_rows(transpose, gat, grad, score_src, begin, end, ends_of, sums_of, finish);
 }
 
 #define DLBENCH_INSTANTIATE(Real, Index)                                                                              \

@@ -13,7 +13,7 @@ namespace {
 
 CUstream_st* stream() { return c10::cuda::getCurrentCUDAStream().stream(); }
 
-at::Tensor edge_softmax(const at::Tensor& scores, const at::Tensor& rowptr, const OptionalTensor& edge_id) {
+at::Tensor edge_softmax(const at::Tensor& scores, const at::Tensor& rowptr, const OptionalTensor& edge_id, bool) {
   const c10::cuda::CUDAGuard guard(scores.device());
   const EdgeValues args("scores", scores, rowptr, edge_id);
   args.visit([&](auto index, auto real) {
@@ -25,7 +25,7 @@ at::Tensor edge_softmax(const at::Tensor& scores, const at::Tensor& rowptr, cons
   return args.out.to(scores.scalar_type());
 }
 
-at::Tensor edge_total(const at::Tensor& values, const at::Tensor& rowptr, const OptionalTensor& edge_id) {
+at::Tensor edge_total(const at::Tensor& values, const at::Tensor& rowptr, const OptionalTensor& edge_id, bool) {
   const c10::cuda::CUDAGuard guard(values.device());
   const EdgeValues args("values", values, rowptr, edge_id);
   args.visit([&](auto index, auto real) {
@@ -40,7 +40,7 @@ at::Tensor edge_total(const at::Tensor& values, const at::Tensor& rowptr, const 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> gat_aggregate(
     const at::Tensor& x, const at::Tensor& score_src, const at::Tensor& score_dst, const at::Tensor& rowptr,
     const at::Tensor& col, const OptionalTensor& edge_id, const OptionalTensor&, const OptionalTensor&,
-    const OptionalTensor&, double negative_slope, double dropout, int64_t seed) {
+    const OptionalTensor&, double negative_slope, double dropout, int64_t seed, bool) {
   const c10::cuda::CUDAGuard guard(x.device());
   const GatArguments args(x, score_src, score_dst, rowptr, col, edge_id, negative_slope, dropout, seed);
   const at::Tensor out = args.fresh({args.graph.rows(), args.heads(), args.features()});
@@ -60,7 +60,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> gat_aggregate_backward(
     const at::Tensor& grad, const at::Tensor& x, const at::Tensor& score_src, const at::Tensor& score_dst,
     const at::Tensor& largest, const at::Tensor& inverse, const at::Tensor& rowptr, const at::Tensor& col,
     const OptionalTensor& edge_id, const at::Tensor& t_rowptr, const at::Tensor& t_col, const OptionalTensor& t_edge_id,
-    double negative_slope, double dropout, int64_t seed) {
+    double negative_slope, double dropout, int64_t seed, bool) {
   const c10::cuda::CUDAGuard guard(x.device());
   const GatBackwardArguments args(grad, x, score_src, score_dst, largest, inverse, rowptr, col, edge_id, t_rowptr,
                                   t_col, t_edge_id, negative_slope, dropout, seed);

@@ -7,7 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
-#include <optional>
+#include "dispatched.h"
 
 namespace dlbench {
 namespace {
@@ -21,8 +21,7 @@ Tensor call(const Tensor& x, const Tensor& kernels, const Tensor& back, const Op
             const OptionalTensor& gate, c10::SymInt features, int64_t padding, bool relu) {
   using Schema = Tensor(const Tensor&, const Tensor&, const Tensor&, const OptionalTensor&, const OptionalTensor&,
                         c10::SymInt, int64_t, bool);
-  static const auto op =
-      c10::Dispatcher::singleton().findSchemaOrThrow("dlbench::winograd_conv2d", "").typed<Schema>();
+  static const auto op = find<Schema>("dlbench::winograd_conv2d");
   return op.call(x, kernels, back, bias, gate, std::move(features), padding, relu);
 }
 

@@ -8,7 +8,6 @@ is the same with the scores that the network's paper has, which it makes of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -44,7 +43,7 @@ def edge_softmax(scores: Tensor, graph: Graph) -> Tensor:
     check_floats("scores", scores)
     check_on_graph("scores", scores, graph, graph.num_edges, *["heads"][: scores.dim() - 1])
     columns = scores if scores.dim() == 2 else scores.unsqueeze(1)
-    out: Tensor = torch.ops.dlbench.edge_softmax(columns, graph.rowptr, graph.edge_id)
+    out: Tensor = torch.ops.dlbench.edge_softmax(columns, graph.rowptr, graph.edge_id, graph.is_checked)
     return out.reshape(scores.shape)
 
 
@@ -113,6 +112,7 @@ def gat_aggregate(
         float(negative_slope),
         float(dropout),
         (seed + 2**63) % 2**64 - 2**63,
+        graph.is_checked,
     )
     return out
 
@@ -182,107 +182,79 @@ def gat_attend(
         float(negative_slope),
         float(dropout),
         (seed + 2**63) % 2**64 - 2**63,
+        graph.is_checked,
     )[0]
     return out
 
 
 register("edge_softmax", reference.edge_softmax)
 register("edge_total", reference.edge_total)
-register("gat_aggregate", reference.gat_aggregate)
-register("gat_aggregate_backward", reference.gat_aggregate_backward)
-register("gat_attend", reference.gat_attend)
-register("gat_attend_backward", reference.gat_attend_backward)
 
 
 @torch.library.register_fake("dlbench::edge_softmax")  # type: ignore[untyped-decorator]
-def _(scores: Tensor, rowptr: Tensor, edge_id: Tensor | None) -> Tensor:
+def _(scores: Tensor, rowptr: Tensor, edge_id: Tensor | None, checked: bool = False) -> Tensor:
     return torch.empty_like(scores, memory_format=torch.contiguous_format)
 
 
 @torch.library.register_fake("dlbench::edge_total")  # type: ignore[untyped-decorator]
-def _(values: Tensor, rowptr: Tensor, edge_id: Tensor | None) -> Tensor:
+def _(values: Tensor, rowptr: Tensor, edge_id: Tensor | None, checked: bool = False) -> Tensor:
     return torch.empty_like(values, memory_format=torch.contiguous_format)
 
 
-@torch.library.register_fake("dlbench::gat_aggregate")  # type: ignore[untyped-decorator]
-def _(x: Tensor, score_src: Tensor, score_dst: Tensor, rowptr: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _gat_aggregate_fake(
+    x: Tensor, score_src: Tensor, score_dst: Tensor, rowptr: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     targets, heads, features = rowptr.shape[0] - 1, x.shape[1], x.shape[2]
     real = torch.float64 if x.dtype == torch.float64 else torch.float32
     largest, inverse = (x.new_empty(targets, heads, dtype=real) for _ in range(2))
     return x.new_empty(targets, heads, features), largest, inverse
 
 
-@torch.library.register_fake("dlbench::gat_aggregate_backward")  # type: ignore[untyped-decorator]
-def _(grad: Tensor, x: Tensor, score_src: Tensor, score_dst: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _gat_aggregate_backward_fake(
+    grad: Tensor, x: Tensor, score_src: Tensor, score_dst: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     of_x, of_src, of_dst = (t.new_empty(t.shape) for t in (x, score_src, score_dst))
     return of_x, of_src, of_dst
 
 
-@torch.library.register_fake("dlbench::gat_attend")  # type: ignore[untyped-decorator]
-def _(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _gat_attend_fake(x: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     real = torch.float64 if x.dtype == torch.float64 else torch.float32
     score_src, score_dst, largest, inverse = (x.new_empty(x.shape[:2], dtype=real) for _ in range(4))
     return x.new_empty(x.shape), score_src, score_dst, largest, inverse
 
 
-@torch.library.register_fake("dlbench::gat_attend_backward")  # type: ignore[untyped-decorator]
-def _(grad: Tensor, x: Tensor, attend_src: Tensor, attend_dst: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _gat_attend_backward_fake(
+    grad: Tensor, x: Tensor, attend_src: Tensor, attend_dst: Tensor, *_: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     of_x, of_src, of_dst = (t.new_empty(t.shape) for t in (x, attend_src, attend_dst))
     return of_x, of_src, of_dst
 
 
 def _softmax_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(output, *inputs[1:])
+    ctx.save_for_backward(output, *inputs[1:3])
+    ctx.checked = inputs[3]
 
 
 def _softmax_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     out, rowptr, edge_id = ctx.saved_tensors
     real = torch.float64 if out.dtype == torch.float64 else torch.float32
     share, arriving = out.to(real), grad.to(real)
-    total = torch.ops.dlbench.edge_total(share * arriving, rowptr, edge_id)
-    return (share * (arriving - total)).to(out.dtype), None, None
+    total = torch.ops.dlbench.edge_total(share * arriving, rowptr, edge_id, ctx.checked)
+    return (share * (arriving - total)).to(out.dtype), None, None, None
 
 
 def _total_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[1:])
+    ctx.save_for_backward(*inputs[1:3])
+    ctx.checked = inputs[3]
 
 
 def _total_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    return torch.ops.dlbench.edge_total(grad, *ctx.saved_tensors), None, None
-
-
-def _gat_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, by_src, by_dst, *graph = inputs
-    ctx.numbers = graph[6:]
-    ctx.save_for_backward(x, by_src, by_dst, *output[1:], *graph[:6])
-
-
-def _gat_backward(operator: str) -> Callable[..., tuple[Tensor | None, ...]]:
-    """What differentiates gat_aggregate or gat_attend, by the operator of that name."""
-
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
-        *tensors, rowptr, col, edge_id, t_rowptr, t_col, t_edge_id = ctx.saved_tensors
-        back = (t_rowptr, t_col, t_edge_id)
-        if t_rowptr is None:  # the operator's caller left the transpose out
-            back = torch.ops.dlbench.csr_transpose(rowptr, col, edge_id, tensors[0].shape[0])
-        derivative = getattr(torch.ops.dlbench, operator)
-        grads = derivative(grad, *tensors, rowptr, col, edge_id, *back, *ctx.numbers)
-        return *grads, *[None] * 9
-
-    return backward
-
-
-def _no_second(ctx: Any, *grads: Tensor) -> None:
-    raise NotImplementedError(
-        "gat_aggregate and gat_attend can be differentiated once; for more, weigh aggregate by what edge_softmax gives"
-    )
+    return torch.ops.dlbench.edge_total(grad, *ctx.saved_tensors, ctx.checked), None, None, None
 
 
 torch.library.register_autograd("dlbench::edge_softmax", _softmax_backward, setup_context=_softmax_setup)
 torch.library.register_autograd("dlbench::edge_total", _total_backward, setup_context=_total_setup)
-torch.library.register_autograd(
-    "dlbench::gat_aggregate", _gat_backward("gat_aggregate_backward"), setup_context=_gat_setup
-)
-torch.library.register_autograd("dlbench::gat_aggregate_backward", _no_second)
-torch.library.register_autograd("dlbench::gat_attend", _gat_backward("gat_attend_backward"), setup_context=_gat_setup)
-torch.library.register_autograd("dlbench::gat_attend_backward", _no_second)
+register("gat_aggregate", reference.gat_aggregate, _gat_aggregate_fake)
+register("gat_aggregate_backward", reference.gat_aggregate_backward, _gat_aggregate_backward_fake)
+register("gat_attend", reference.gat_attend, _gat_attend_fake)
+register("gat_attend_backward", reference.gat_attend_backward, _gat_attend_backward_fake)

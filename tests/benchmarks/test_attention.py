@@ -37,7 +37,7 @@ class Layer:
         self.x = torch.randn(nodes, INPUTS, generator=random, requires_grad=True)
         self.weight = (torch.randn(heads * features, INPUTS, generator=random) / INPUTS**0.5).requires_grad_()
         self.src, self.dst = (
-            (torch.randn(1, heads, features, generator=random) / features**0.5).requires_grad_() for _ in "12"
+            (torch.randn(heads, features, generator=random) / features**0.5).requires_grad_() for _ in "12"
         )
         self.graph = Graph.from_edge_index(self.index, nodes)
         self.graph.transpose  # noqa: B018  made before the clock starts
@@ -48,7 +48,7 @@ class Layer:
             return
         conv = GATConv(INPUTS, features, heads, add_self_loops=False, bias=False)
         conv.lin.weight, conv.att_src, conv.att_dst = map(
-            torch.nn.Parameter, (self.weight.detach(), self.src.detach(), self.dst.detach())
+            torch.nn.Parameter, (self.weight.detach(), self.src.detach()[None], self.dst.detach()[None])
         )
         self.rivals["GATConv"] = lambda: conv(self.x, self.index).view(self.size)
 
@@ -57,7 +57,7 @@ class Layer:
         return x, (x * self.src).sum(2), (x * self.dst).sum(2)
 
     def ours(self):
-        return gat_attend((self.x @ self.weight.T).view(self.size), self.src[0], self.dst[0], self.graph)
+        return gat_attend((self.x @ self.weight.T).view(self.size), self.src, self.dst, self.graph)
 
     def by_scatter(self):
         x, src, dst = self.hidden()

@@ -1,4 +1,7 @@
-"""Softmax over the edges of every target, and attention with it, in plain torch: every edge's message is made."""
+"""Softmax over the edges of every target, and attention with it, in plain torch: every edge's message is made.
+
+Rows are taken by index_select: its derivative adds up in order, that of x[i] does not.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +33,20 @@ def _normalisers(scores: Tensor, rows: Tensor, count: int) -> tuple[Tensor, Tens
     """The largest score of every row, 0 where there is none above -inf, and the inverse of the sum of exponentials."""
     largest = scores.new_full((count, scores.shape[1]), -torch.inf)
     largest = largest.scatter_reduce(0, rows.long()[:, None].expand_as(scores), scores, "amax")
-    largest = torch.where(largest == -torch.inf, 0, largest)
+    largest = torch.where(largest == -torch.inf, 0, largest).detach()  # no weight depends on it
     total = _sum_of_rows((scores - largest[rows]).exp(), rows, count)
-    return largest, torch.where(total == 0, 0, 1 / total)
+    none = total == 0
+    return largest, torch.where(none, 0, 1 / torch.where(none, 1, total))  # 1 / 0 has no derivative to multiply by 0
 
 
-def edge_softmax(scores: Tensor, rowptr: Tensor, edge_id: Tensor | None) -> Tensor:
+def edge_softmax(scores: Tensor, rowptr: Tensor, edge_id: Tensor | None, checked: bool = False) -> Tensor:
     """Softmax over the edges of every target; see ``csrc/attention/edge_softmax.h``."""
     rows, ordered = targets(rowptr, scores), _by_rows(_accumulable(scores), edge_id)
     largest, inverse = _normalisers(ordered, rows, rowptr.numel() - 1)
     return _by_edges((ordered - largest[rows]).exp() * inverse[rows], edge_id).to(scores.dtype)
 
 
-def edge_total(values: Tensor, rowptr: Tensor, edge_id: Tensor | None) -> Tensor:
+def edge_total(values: Tensor, rowptr: Tensor, edge_id: Tensor | None, checked: bool = False) -> Tensor:
     """At every edge the sum over all edges of its target; see ``csrc/attention/edge_softmax.h``."""
     rows, ordered = targets(rowptr, values), _by_rows(_accumulable(values), edge_id)
     total = _sum_of_rows(ordered, rows, rowptr.numel() - 1)
@@ -73,14 +77,14 @@ class _Attention:
         seed: int,
     ) -> None:
         self.rows, self.count = targets(rowptr, col), rowptr.numel() - 1
-        raw = score_src[col] + score_dst[self.rows]
+        raw = score_src.index_select(0, col) + score_dst.index_select(0, self.rows)
         self.slope = torch.where(raw > 0, 1.0, raw.new_full((), negative_slope))
         self.scores = torch.where(raw > 0, raw, raw * negative_slope)
         edges = torch.arange(len(col), device=col.device) if edge_id is None else edge_id
         self.mask = attention_mask(edges, raw.shape[1], dropout, seed).to(raw.dtype)
 
     def weights(self, largest: Tensor, inverse: Tensor) -> Tensor:
-        return (self.scores - largest[self.rows]).exp() * inverse[self.rows]
+        return (self.scores - largest[self.rows]).exp() * inverse.index_select(0, self.rows)
 
 
 def gat_aggregate(
@@ -96,13 +100,14 @@ def gat_aggregate(
     negative_slope: float,
     dropout: float,
     seed: int,
+    checked: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sum of the neighbours' features by their attention; see ``csrc/attention/gat.h``."""
     features = _accumulable(x)
     scores = score_src.to(features.dtype), score_dst.to(features.dtype)
     at = _Attention(*scores, rowptr, col, edge_id, negative_slope, dropout, seed)
     largest, inverse = _normalisers(at.scores, at.rows, at.count)
-    messages = (at.weights(largest, inverse) * at.mask).unsqueeze(2) * features[col]
+    messages = (at.weights(largest, inverse) * at.mask).unsqueeze(2) * features.index_select(0, col)
     return _sum_of_rows(messages, at.rows, at.count).to(x.dtype), largest, inverse
 
 
@@ -122,6 +127,7 @@ def gat_aggregate_backward(
     negative_slope: float,
     dropout: float,
     seed: int,
+    checked: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of gat_aggregate's features and scores; see ``csrc/attention/gat.h``."""
     features = _accumulable(x)
@@ -150,12 +156,13 @@ def gat_attend(
     negative_slope: float,
     dropout: float,
     seed: int,
+    checked: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """gat_aggregate by scores that are dot products; through the dispatcher, for a GPU has a kernel for that."""
     features = _accumulable(x)
     score_src, score_dst = ((features * by.to(features.dtype)).sum(2) for by in (attend_src, attend_dst))
     graph = (rowptr, col, edge_id, t_rowptr, t_col, t_edge_id)
-    attended = torch.ops.dlbench.gat_aggregate(x, score_src, score_dst, *graph, negative_slope, dropout, seed)
+    attended = torch.ops.dlbench.gat_aggregate(x, score_src, score_dst, *graph, negative_slope, dropout, seed, checked)
     out, largest, inverse = attended
     return out, score_src, score_dst, largest, inverse
 
@@ -178,12 +185,13 @@ def gat_attend_backward(
     negative_slope: float,
     dropout: float,
     seed: int,
+    checked: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of gat_attend's features and of what their heads are multiplied by."""
     features = _accumulable(x)
     graph = (rowptr, col, edge_id, t_rowptr, t_col, t_edge_id)
     of_x, *of_scores = torch.ops.dlbench.gat_aggregate_backward(
-        grad, features, score_src, score_dst, largest, inverse, *graph, negative_slope, dropout, seed
+        grad, features, score_src, score_dst, largest, inverse, *graph, negative_slope, dropout, seed, checked
     )
     of_attend = []
     for of_score, by in zip(of_scores, (attend_src, attend_dst), strict=True):

@@ -1,0 +1,24 @@
+// Operators as the dispatcher knows them, for what is made of operators itself: derivatives.
+#pragma once
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <optional>
+#include <tuple>
+
+namespace dlbench {
+
+template <typename Schema>
+c10::TypedOperatorHandle<Schema> find(const char* name) {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, "").typed<Schema>();
+}
+
+using Transpose = std::tuple<at::Tensor, at::Tensor, at::Tensor>;  // rowptr, col, edge_id
+
+inline Transpose transpose_of(const at::Tensor& rowptr, const at::Tensor& col, const std::optional<at::Tensor>& edge_id,
+                              const c10::SymInt& num_src) {
+  using Schema = Transpose(const at::Tensor&, const at::Tensor&, const std::optional<at::Tensor>&, c10::SymInt);
+  static const auto op = find<Schema>("dlbench::csr_transpose");
+  return op.call(rowptr, col, edge_id, num_src);
+}
+
+}  // namespace dlbench
