@@ -88,7 +88,7 @@ struct Edges {
   }
 
   Edges reversed(const c10::SymInt& num_src) const {
-    if (t_rowptr) return {*t_rowptr, *t_col, t_edge_id, rowptr, col, edge_id, checked, t_uneven, uneven};
+    if (t_rowptr && t_col) return {*t_rowptr, *t_col, t_edge_id, rowptr, col, edge_id, checked, t_uneven, uneven};
     const auto [new_rowptr, new_col, new_edge_id] = transpose_of(rowptr, col, edge_id, num_src);
     return {new_rowptr, new_col, new_edge_id, rowptr, col, edge_id, checked, std::nullopt, uneven};
   }
@@ -123,6 +123,7 @@ struct Edges {
 OptionalTensor optional(const Tensor& t) { return t.defined() ? OptionalTensor(t) : std::nullopt; }
 
 bool wants_gradient(const Tensor& x, const OptionalTensor& other) {
+  refuse_forward_mode("aggregate and sddmm", {x, other.value_or(Tensor())});
   return at::GradMode::is_enabled() && (x.requires_grad() || (other && other->requires_grad()));
 }
 

@@ -51,7 +51,7 @@ struct Rest {
               ctx->saved_data["dropout"].toDouble(),
               ctx->saved_data["seed"].toSymInt(),
               ctx->saved_data["checked"].toBool()};
-    if (!rest.t_rowptr)
+    if (!rest.t_rowptr || !rest.t_col)
       std::tie(rest.t_rowptr, rest.t_col, rest.t_edge_id) =
           transpose_of(rest.rowptr, rest.col, rest.edge_id, num_src);
     return rest;
@@ -154,6 +154,7 @@ typename Op::Results forth(const Tensor& x, const Tensor& by_src, const Tensor& 
                            double dropout, c10::SymInt seed, bool checked) {
   const Rest rest{rowptr,    col,            edge_id, t_rowptr,        t_col,
                   t_edge_id, negative_slope, dropout, std::move(seed), checked};
+  refuse_forward_mode("gat_aggregate and gat_attend", {x, by_src, by_dst});
   if (!any_wants_gradient({x, by_src, by_dst})) {
     const at::AutoDispatchBelowADInplaceOrView below;
     return Op::call(x, by_src, by_dst, rest);

@@ -40,8 +40,8 @@ class Edges {
         weight(most_ * heads),
         sloped(most_ * heads) {}
 
-  // f() for the edges of rows [begin, end), the most that fit at a time. Where a long row is cut depends on the row alone,
-  // and so do the bits of its sums.
+  // f() for the edges of rows [begin, end), the most that fit at a time. Where a long row is cut depends on the row
+  // alone, and so do the bits of its sums.
   template <typename F>
   void visit(int64_t begin, int64_t end, F f) {
     last_known_ = graph_.rowptr[end] - 1;
@@ -142,8 +142,8 @@ struct Ends {
   const Real *score, *largest, *inverse, *dot;
 };
 
-// The sums over a row of features by its weights and by its sloped weights, and of the sloped weights times ends' dot, in
-// which the mask is not.
+// The sums over a row of features by its weights and by its sloped weights, and of the sloped weights times ends' dot,
+// in which the mask is not.
 template <typename Real>
 struct RowSums {
   Real *plain, *sloped, *dots;
@@ -166,11 +166,15 @@ void differentiate_rows(const Csr<Index>& graph, const Gat<Real>& gat, const Rea
 #pragma omp simd
           for (int64_t h = 0; h < heads; ++h) {
             const Real score = own[h] + there.score[h];
-            weight[h] = leaky(score, gat.negative_slope) - there.largest[h];
+            weight[h] = leaky(score, gat.negative_slope);
             slope[h] = score > 0 ? Real(1) : gat.negative_slope;
           }
         }
       });
+      // In a loop of its own: what it is taken from must be rounded, as it was when the largest was found, and not be one
+      // with the product.
+      for (int64_t e = 0; e < edges.count; ++e)
+        for (int64_t h = 0; h < heads; ++h) weights[e * heads + h] -= ends[e].largest[h];
 #pragma omp simd
       for (int64_t i = 0; i < edges.count * heads; ++i) weights[i] = exponential(weights[i]);
       edges.each_span([&](const Span& span) {

@@ -53,9 +53,13 @@ struct Place {
   }
 };
 
+// A product that no compiler makes one with what is subtracted from it: the largest was found among rounded ones.
+__device__ float rounded_product(float a, float b) { return __fmul_rn(a, b); }
+__device__ double rounded_product(double a, double b) { return __dmul_rn(a, b); }
+
 template <typename Real>
 __device__ Real leaky(Real score, Real negative_slope) {
-  return score > 0 ? score : score * negative_slope;
+  return score > 0 ? score : rounded_product(score, negative_slope);
 }
 
 template <typename Real>

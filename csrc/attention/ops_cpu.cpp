@@ -131,7 +131,8 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> gat_attend_backward(
     const at::Tensor& grad, const at::Tensor& x, const at::Tensor& attend_src, const at::Tensor& attend_dst,
     const at::Tensor& score_src, const at::Tensor& score_dst, const at::Tensor& largest, const at::Tensor& inverse,
     const at::Tensor& rowptr, const at::Tensor& col, const OptionalTensor& edge_id, const at::Tensor& t_rowptr,
-    const at::Tensor& t_col, const OptionalTensor& t_edge_id, double negative_slope, double dropout, int64_t seed, bool checked) {
+    const at::Tensor& t_col, const OptionalTensor& t_edge_id, double negative_slope, double dropout, int64_t seed,
+    bool checked) {
   const AttendArguments args(x, attend_src, attend_dst);
   const auto [of_x, of_src, of_dst] =
       attended_backward({grad, args.x, score_src, score_dst, largest, inverse, rowptr, col, edge_id, t_rowptr, t_col,

@@ -26,8 +26,8 @@ namespace weighted_rows {
 constexpr int kHeld = kVectorBytes == 64 ? 8 : 4;
 constexpr int kStripVectors = 4;
 
-// `Together` heads from `head` on, features [from, from + width) of each in `Vectors` vectors. The last one ends where the
-// strip ends, and so may overlap the one before it: both begin with the same, add the same, and store the same.
+// `Together` heads from `head` on, features [from, from + width) of each in `Vectors` vectors. The last one ends where
+// the strip ends, and so may overlap the one before it: both begin with the same, add the same, and store the same.
 template <int Lanes, int Vectors, int Together, int Sums, typename Real, typename Heads>
 void add_strip(const WeightedRows<Real, Heads>& task, int64_t head, int64_t from, int64_t width) {
   using S = Simd<Real, Lanes>;

@@ -54,8 +54,7 @@ Tensor winograd_conv2d(const Tensor& x, const Tensor& kernels, const Tensor& bac
   const bool asked = at::GradMode::is_enabled();
   TORCH_CHECK_NOT_IMPLEMENTED(!asked || !(kernels.requires_grad() || (bias && bias->requires_grad())),
                               "winograd_conv2d has derivatives with respect to x only; its kernels and bias are fixed");
-  TORCH_CHECK_NOT_IMPLEMENTED(!x._fw_grad(0).defined(),
-                              "winograd_conv2d has derivatives in reverse mode only (torch.autograd.grad)");
+  refuse_forward_mode("winograd_conv2d", {x});
   if (asked && x.requires_grad()) return WinogradConv::apply(x, kernels, back, bias, gate, features, padding, relu);
   const at::AutoDispatchBelowADInplaceOrView below;
   return call(x, kernels, back, bias, gate, std::move(features), padding, relu);

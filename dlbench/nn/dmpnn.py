@@ -22,7 +22,8 @@ class DMPNN(nn.Module):
     the paper's is a mean or sum: ``dlbench.ops.segment_reduce(h, rowptr, "mean")``.
 
     Analyzing Learned Molecular Representations for Property Prediction, Yang et al., J. Chem. Inf. Model. 2019,
-    arXiv:1904.01561; as the paper's own code, chemprop, has it.
+    arXiv:1904.01561; as the paper's own code, chemprop, has it. Made for molecules: where an edge meets thousands of
+    others, so many pairs are listed.
 
     Args:
         atom_features, bond_features: F and D.
@@ -51,6 +52,8 @@ class DMPNN(nn.Module):
         """States of the atoms, [n, F'], from x [n, F] and edges [E, D]."""
         check_nodes(x, graph)
         check_on_graph("edges", edges, graph, graph.num_edges, "features")
+        if not isinstance(bonds, Graph):
+            raise TypeError(f"bonds is a {type(bonds).__name__}; give the graph among the edges, bond_graph(graph)")
         if not bonds.num_src == bonds.num_dst == graph.num_edges:
             raise ValueError(
                 f"bonds leads from {bonds.num_src} to {bonds.num_dst}; for this graph it must lead from its "
@@ -83,7 +86,10 @@ def bond_graph(graph: Graph, reverse: Tensor | None = None) -> Graph:
             f"reverse has shape {list(reverse.shape)}; for this graph it must be [{graph.num_edges}], "
             "as reverse_edges gives it"
         )
-    source = graph.edge_index[0]
+    source, target = graph.edge_index
+    inside = reverse.dtype == torch.int64 and bool(((reverse >= 0) & (reverse < graph.num_edges)).all())
+    if not inside or not (torch.equal(source[reverse], target) and torch.equal(target[reverse], source)):
+        raise ValueError("reverse does not lead back along every edge; give what reverse_edges finds")
     begin, end = graph.rowptr[:-1].index_select(0, source), graph.rowptr[1:].index_select(0, source)
     heard = end - begin  # by every edge, its way back among them
     edge = torch.arange(graph.num_edges, device=source.device).repeat_interleave(heard)

@@ -89,7 +89,8 @@ def gat_aggregate(
         TypeError: tensors that are not of a float type, or no ``Graph``.
         ValueError: a shape, a device or a number that does not fit.
         RuntimeError: the graph was changed in place.
-        NotImplementedError: at a second derivative; ``edge_softmax`` and ``aggregate`` together have one.
+        NotImplementedError: at a second derivative, which ``edge_softmax`` and ``aggregate`` together have, or a
+            forward one; the reference has both.
     """
     check_unchanged(graph)
     check_on_graph("x", x, graph, graph.num_src, "heads", "features")
@@ -151,7 +152,7 @@ def gat_attend(
         TypeError: tensors that are not of a float type, or no ``Graph``.
         ValueError: a shape, a device or a number that does not fit, or a graph with more sources than targets.
         RuntimeError: the graph was changed in place.
-        NotImplementedError: at a second derivative.
+        NotImplementedError: as ``gat_aggregate``.
     """
     check_unchanged(graph)
     check_on_graph("x", x, graph, graph.num_src, "heads", "features")

@@ -69,17 +69,7 @@ class Graph:
         _check_indices("col", col, 1)
         if rowptr.device != col.device:
             raise ValueError(f"rowptr is on {rowptr.device} but col is on {col.device}; give both on one device")
-        if len(rowptr) == 0:
-            raise ValueError("rowptr is empty; for n targets it has n + 1 entries, the first of them 0")
-        first, last = rowptr[0].item(), rowptr[-1].item()
-        if (first, last) != (0, len(col)):
-            raise ValueError(
-                f"rowptr runs from {first} to {last}; it must run from 0 to the number of edges, {len(col)}"
-            )
-        falls = (rowptr[1:] < rowptr[:-1]).nonzero()
-        if len(falls):
-            row = int(falls[0])
-            raise ValueError(f"rowptr falls from {rowptr[row]} to {rowptr[row + 1]} at target {row}; it must not fall")
+        _check_rising(rowptr, len(col))
         num_src = len(rowptr) - 1 if num_src is None else _node_count("num_src", num_src)
         _check_range(col, "source", num_src, "num_src")
         index = _index_type(num_src, len(col))
@@ -255,7 +245,8 @@ class Graph:
         """
         if self._versions is None or torch.compiler.is_compiling():
             return self._versions is not None
-        for tensor, version in self._versions:
+        back = self._kept.get("transpose")
+        for tensor, version in self._versions if back is None else (*self._versions, *(back._versions or ())):
             if tensor._version != version:
                 raise RuntimeError(
                     "a tensor of this graph was changed in place, but what is derived from it is kept; make a new Graph"
@@ -275,7 +266,7 @@ class Graph:
     @property
     def edge_index(self) -> Tensor:
         """Sources above targets in the order in which the edges were given, [2, num_edges], int64."""
-        ends = torch.stack([self.col, targets(self.rowptr, self.col)]).long()
+        ends = torch.stack([self.col, targets(self.rowptr, self.col, self.is_checked)]).long()
         return ends if self.edge_id is None else torch.zeros_like(ends).index_copy(1, self.edge_id.long(), ends)
 
     @property
@@ -433,8 +424,13 @@ class Reordered(NamedTuple):
         return Reordered(self.graph.to(device), self.order.to(device))
 
 
-def targets(rowptr: Tensor, col: Tensor) -> Tensor:
-    """The target at every position."""
+def targets(rowptr: Tensor, col: Tensor, checked: bool = True) -> Tensor:
+    """The target at every position; unless somebody vouches for the rows they are checked, where there are numbers.
+
+    By what they say memory is shared out, and what is wrong would be written elsewhere.
+    """
+    if not checked and type(rowptr) is Tensor and not torch.compiler.is_compiling():
+        _check_rising(rowptr, col.shape[0])
     rows = torch.arange(rowptr.shape[0] - 1, dtype=rowptr.dtype, device=rowptr.device)
     return torch.repeat_interleave(rows, rowptr.diff(), output_size=col.shape[0])
 
@@ -477,6 +473,18 @@ def _check_indices(name: str, indices: Tensor, dim: int) -> None:
         raise TypeError(f"{name} is {indices.dtype}; it must be int32 or int64")
     if indices.dim() != dim:
         raise ValueError(f"{name} has shape {list(indices.shape)}; it must have {dim} dimension{'s' * (dim > 1)}")
+
+
+def _check_rising(rowptr: Tensor, edges: int) -> None:
+    if len(rowptr) == 0:
+        raise ValueError("rowptr is empty; for n targets it has n + 1 entries, the first of them 0")
+    first, last = rowptr[0].item(), rowptr[-1].item()
+    if (first, last) != (0, edges):
+        raise ValueError(f"rowptr runs from {first} to {last}; it must run from 0 to the number of edges, {edges}")
+    falls = (rowptr[1:] < rowptr[:-1]).nonzero()
+    if len(falls):
+        row = int(falls[0])
+        raise ValueError(f"rowptr falls from {rowptr[row]} to {rowptr[row + 1]} at target {row}; it must not fall")
 
 
 def _check_range(nodes: Tensor, kind: str, count: int, name: str) -> None:

@@ -54,6 +54,11 @@ def test_edges_that_do_not_fit_are_named():
         nn.DMPNN(FEATURES, EDGE_FEATURES)(x, graph, edges[1:], graph)
     with pytest.raises(ValueError, match="reverse has shape"):
         nn.bond_graph(graph, nn.reverse_edges(graph)[1:])
+    for wrong in (nn.reverse_edges(graph) + 1, torch.arange(24), torch.full((24,), -1), torch.zeros(24)):
+        with pytest.raises(ValueError, match="reverse does not lead back along every edge"):
+            nn.bond_graph(graph, wrong)
+    with pytest.raises(TypeError, match=r"bonds is a Tensor; give the graph among the edges, bond_graph\(graph\)"):
+        nn.DMPNN(FEATURES, EDGE_FEATURES)(x, graph, edges[1:], nn.reverse_edges(graph))
 
 
 # ----------------------------------------------------------------------------------------------------------- D-MPNN

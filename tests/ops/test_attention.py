@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlbench.ops import Graph, edge_softmax, gat_aggregate, gat_attend, reference, status
+from dlbench.ops import Graph, aggregate, edge_softmax, gat_aggregate, gat_attend, reference, status
 from dlbench.ops.reference.attention import attention_mask
 
 from .made_graphs import HUB, ODD, edges_of, graphs, random_graph, with_threads
@@ -338,6 +338,31 @@ def test_a_long_row_of_scores_that_rise_fall_and_are_masked(heads):
         9, 300, heads, 20
     )
     torch.testing.assert_close(out.double(), want.sum(1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 8])
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 1e8), (torch.float32, 1e30), (torch.float64, 1e18)])
+def test_forth_and_back_weigh_alike_however_large_the_scores(dtype, size, heads):
+    """A product that a compiler makes one with what is subtracted from it is another than was the largest."""
+    graph = Graph.from_csr(torch.tensor([0, 2]), torch.tensor([0, 1]), num_src=2)
+    score = torch.tensor([[-1.2345678], [-3.0]], dtype=dtype).repeat(1, heads) * size
+    x = torch.randn(2, heads, 3, dtype=dtype, requires_grad=True)
+    out = gat_aggregate(x, score, torch.zeros(1, heads, dtype=dtype), graph)
+    assert torch.equal(out[0], x[0])
+    (grad,) = torch.autograd.grad(out.sum(), x)
+    assert (grad[0] == 1).all() and (grad[1] == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forward_derivative_is_refused():
+    if status().implementation == "reference":
+        pytest.skip("torch differentiates what it sees")
+    x = torch.ones(3, 1, 2)
+    graph = Graph.from_edge_index(torch.tensor([[0, 1], [1, 2]]), 3)
+    with pytest.raises(NotImplementedError, match="reverse mode only"):
+        torch.func.jvp(lambda x: gat_aggregate(x, torch.ones(3, 1), torch.ones(3, 1), graph), (x,), (x,))
+    with pytest.raises(NotImplementedError, match="reverse mode only"):
+        torch.func.jvp(lambda x: aggregate(x, graph), (x,), (x,))
 
 
 def test_nan_and_infinity_reach_their_targets_and_no_others():

@@ -314,6 +314,37 @@ def test_one_put_together_by_hand_is_checked_at_every_use():
     if status().implementation == "native":
         with pytest.raises(IndexError, match="col 9"):
             aggregate(torch.ones(2, 2), graph)
+    torn = Graph(torch.tensor([0, 100_000, 1]), torch.tensor([0, 1]), 2)
+    with pytest.raises(ValueError, match="rowptr"):
+        torn.edge_index  # noqa: B018
+    for operator in (
+        lambda: aggregate(torch.ones(2, 2), torn),
+        lambda: gat_aggregate(torch.ones(2, 1, 2), torch.ones(2, 1), torch.ones(2, 1), torn),
+        lambda: edge_softmax(torch.ones(2), torn),
+    ):
+        with pytest.raises(ValueError, match="rowptr"):
+            operator()
+
+
+def test_a_transpose_that_was_changed_is_not_used():
+    graph = Graph.from_edge_index(edges((0, 1), (2, 1), (0, 2)), 3)
+    graph.transpose.col[0] = 2**30
+    x = torch.ones(3, 1, 2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        aggregate(x, graph)
+    with pytest.raises(RuntimeError, match="changed in place"):
+        gat_aggregate(x, torch.ones(3, 1), torch.ones(3, 1), graph)
+
+
+def test_half_a_transpose_is_none():
+    csr = [torch.tensor([0, 1, 2]), torch.tensor([0, 1]), None]
+    x, score = torch.ones(2, 1, 2, requires_grad=True), torch.ones(2, 1)
+    half = csr[0], None, None
+    for out in (
+        torch.ops.dlbench.aggregate(x, *csr, None, *half, "sum"),
+        torch.ops.dlbench.gat_aggregate(x, score, score, *csr, *half, 0.2, 0.0, 0)[0],
+    ):
+        assert torch.autograd.grad(out.sum(), x)[0].tolist() == [[[1.0, 1.0]], [[1.0, 1.0]]]
 
 
 def test_a_hundred_graphs_leave_nothing_behind():

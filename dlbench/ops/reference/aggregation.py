@@ -73,7 +73,7 @@ def aggregate(
     if reduce in ("max", "min"):
         out, _ = aggregate_arg(x, rowptr, col, edge_id, weight, None, None, None, reduce)
         return out
-    messages, target = _messages(x, col, edge_id, weight), targets(rowptr, col)
+    messages, target = _messages(x, col, edge_id, weight), targets(rowptr, col, checked)
     if reduce == "sum":
         return _rows_like(messages, rowptr).index_add(0, target, messages).to(x.dtype)
     return (_mean if reduce == "mean" else _std)(messages, rowptr, target).to(x.dtype)
@@ -93,7 +93,7 @@ def aggregate_arg(
     uneven: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Max or min, and the position that it comes from."""
-    messages, target = _messages(x, col, edge_id, weight), targets(rowptr, col)
+    messages, target = _messages(x, col, edge_id, weight), targets(rowptr, col, checked)
     position = _winners(messages.detach(), rowptr, target, reduce)
     nothing = messages.new_zeros(1, *messages.shape[1:])
     out = torch.cat([messages, nothing]).gather(0, position)
@@ -115,7 +115,7 @@ def sddmm(
     t_uneven: bool | None = None,
 ) -> Tensor:
     """Dot product of the ends of every edge; see ``csrc/aggregate/sddmm.h``."""
-    ends = _accumulable(a).index_select(0, targets(rowptr, col)), _accumulable(b).index_select(0, col)
+    ends = _accumulable(a).index_select(0, targets(rowptr, col, checked)), _accumulable(b).index_select(0, col)
     dots = (ends[0] * ends[1]).sum(-1).to(a.dtype if dtype is None else dtype)
     return dots if edge_id is None else torch.zeros_like(dots).index_copy(0, edge_id.long(), dots)
 
@@ -199,7 +199,7 @@ def csr_from_coo(row: Tensor, col: Tensor, rows: int, cols: int) -> tuple[Tensor
 
 def csr_transpose(rowptr: Tensor, col: Tensor, edge_id: Tensor | None, num_src: int) -> tuple[Tensor, Tensor, Tensor]:
     """Compressed rows of the reversed edges, numbered as before, numbers rising in each row."""
-    target = targets(rowptr, col)
+    target = targets(rowptr, col, checked=False)
     if edge_id is not None:
         at = edge_id.long()
         col, target = torch.zeros_like(col).index_copy(0, at, col), torch.zeros_like(col).index_copy(0, at, target)

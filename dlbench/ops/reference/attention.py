@@ -41,14 +41,14 @@ def _normalisers(scores: Tensor, rows: Tensor, count: int) -> tuple[Tensor, Tens
 
 def edge_softmax(scores: Tensor, rowptr: Tensor, edge_id: Tensor | None, checked: bool = False) -> Tensor:
     """Softmax over the edges of every target; see ``csrc/attention/edge_softmax.h``."""
-    rows, ordered = targets(rowptr, scores), _by_rows(_accumulable(scores), edge_id)
+    rows, ordered = targets(rowptr, scores, checked), _by_rows(_accumulable(scores), edge_id)
     largest, inverse = _normalisers(ordered, rows, rowptr.numel() - 1)
     return _by_edges((ordered - largest[rows]).exp() * inverse[rows], edge_id).to(scores.dtype)
 
 
 def edge_total(values: Tensor, rowptr: Tensor, edge_id: Tensor | None, checked: bool = False) -> Tensor:
     """At every edge the sum over all edges of its target; see ``csrc/attention/edge_softmax.h``."""
-    rows, ordered = targets(rowptr, values), _by_rows(_accumulable(values), edge_id)
+    rows, ordered = targets(rowptr, values, checked), _by_rows(_accumulable(values), edge_id)
     total = _sum_of_rows(ordered, rows, rowptr.numel() - 1)
     return _by_edges(total[rows], edge_id).to(values.dtype)
 
@@ -75,8 +75,9 @@ class _Attention:
         negative_slope: float,
         dropout: float,
         seed: int,
+        checked: bool,
     ) -> None:
-        self.rows, self.count = targets(rowptr, col), rowptr.numel() - 1
+        self.rows, self.count = targets(rowptr, col, checked), rowptr.numel() - 1
         raw = score_src.index_select(0, col) + score_dst.index_select(0, self.rows)
         self.slope = torch.where(raw > 0, 1.0, raw.new_full((), negative_slope))
         self.scores = torch.where(raw > 0, raw, raw * negative_slope)
@@ -105,10 +106,10 @@ def gat_aggregate(
     """Sum of the neighbours' features by their attention; see ``csrc/attention/gat.h``."""
     features = _accumulable(x)
     scores = score_src.to(features.dtype), score_dst.to(features.dtype)
-    at = _Attention(*scores, rowptr, col, edge_id, negative_slope, dropout, seed)
+    at = _Attention(*scores, rowptr, col, edge_id, negative_slope, dropout, seed, checked)
     largest, inverse = _normalisers(at.scores, at.rows, at.count)
     messages = (at.weights(largest, inverse) * at.mask).unsqueeze(2) * features.index_select(0, col)
-    return _sum_of_rows(messages, at.rows, at.count).to(x.dtype), largest, inverse
+    return _sum_of_rows(messages, at.rows, at.count).to(x.dtype), largest, inverse.detach()
 
 
 def gat_aggregate_backward(
@@ -133,7 +134,7 @@ def gat_aggregate_backward(
     features = _accumulable(x)
     grad = grad.to(features.dtype)
     scores = score_src.to(features.dtype), score_dst.to(features.dtype)
-    at = _Attention(*scores, rowptr, col, edge_id, negative_slope, dropout, seed)
+    at = _Attention(*scores, rowptr, col, edge_id, negative_slope, dropout, seed, checked)
     weights, arriving = at.weights(largest, inverse), grad[at.rows]
     of_x = _sum_of_rows((weights * at.mask).unsqueeze(2) * arriving, col, x.shape[0])
     of_weights = at.mask * (arriving * features[col]).sum(2)
@@ -164,7 +165,7 @@ def gat_attend(
     graph = (rowptr, col, edge_id, t_rowptr, t_col, t_edge_id)
     attended = torch.ops.dlbench.gat_aggregate(x, score_src, score_dst, *graph, negative_slope, dropout, seed, checked)
     out, largest, inverse = attended
-    return out, score_src, score_dst, largest, inverse
+    return out, score_src.detach(), score_dst.detach(), largest, inverse
 
 
 def gat_attend_backward(
