@@ -71,12 +71,14 @@ def nearest(v, x, eps, norm, lower=0.0, upper=1.0):
     return torch.from_numpy(at(inside))
 
 
+def shrinking(dtype):
+    """By which share of it the radius that is aimed at may be smaller than eps: 3 * 2^-21, or 12 units."""
+    return 12 * ULP[dtype] if dtype == torch.float32 else 1e-11
+
+
 def tolerance(v, x, norm, eps):
-    """What a few roundings, and a radius that is smaller than eps by 3 * 2^-21, or 12 units, may do to an element."""
-    ulp = ULP[v.dtype]
-    return (
-        4 * ulp * float(max(v.abs().max(), x.abs().max(), 1)) + (12 * ulp if v.dtype == torch.float32 else 1e-11) * eps
-    )
+    """What a few roundings and the smaller radius may do to an element."""
+    return 4 * ULP[v.dtype] * float(max(v.abs().max(), x.abs().max(), 1)) + shrinking(v.dtype) * eps
 
 
 numbers = st.one_of(st.floats(0, 1, width=32), st.sampled_from([0.0, 1.0, 1e-40, 0.5, 1 / 255]))
@@ -94,14 +96,27 @@ points = st.one_of(numbers, st.floats(-3, 3, width=32), st.sampled_from([1e-45, 
 def test_projections_are_exact_optimal_and_final(data, state, norm, eps, size):
     v = torch.tensor([data.draw(st.lists(points, min_size=size, max_size=size))], dtype=state)
     x = torch.tensor([data.draw(st.lists(numbers, min_size=size, max_size=size))], dtype=state)
-    z = v.clone()
+    is_projected(v, x, norm, eps)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_projection_that_the_box_leaves_little_of(state):
+    """One element goes as far as the box; the other takes what is left, 0.75 of 1.25."""
+    is_projected(torch.tensor([[0.0, 2.0]], dtype=state), torch.tensor([[1.0, 0.0]], dtype=state), "l2", 1.25)
+
+
+def is_projected(v, x, norm, eps):
+    state, z = v.dtype, v.clone()
     assert project_(z, x, eps=eps, norm=norm) is z
     assert (z >= 0).all() and (z <= 1).all() and exact_norm_is_within(z, x, eps, norm)
     # Of several elements from far away it matters in L1 which is farther, and that is lost where v - x is rounded.
     tie = norm == "l1" and (v.abs() > 1e6).sum() > 1
     far = (torch.finfo(state).eps if tie else 1e-16) * float(v.abs().max())
-    atol = tolerance(v.clamp(-3, 3), x, norm, eps) + far
-    torch.testing.assert_close(z[0].double(), nearest(v, x, eps, norm), rtol=0, atol=atol)
+    # Where the box holds most of eps, what is left for an element moves by more than eps does.
+    want = nearest(v, x, eps, norm)
+    moved = float((want - nearest(v, x, eps * (1 - shrinking(state)), norm)).abs().max())
+    atol = tolerance(v.clamp(-3, 3), x, norm, eps) + far + moved
+    torch.testing.assert_close(z[0].double(), want, rtol=0, atol=atol)
     assert torch.equal(project_(z.clone(), x, eps=eps, norm=norm), z)
     if eps == 0:
         assert torch.equal(z, x)
