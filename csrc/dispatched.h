@@ -4,7 +4,6 @@
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <initializer_list>
-
 #include <optional>
 #include <tuple>
 

@@ -78,18 +78,16 @@ def bond_graph(graph: Graph, reverse: Tensor | None = None) -> Graph:
 
     Returns:
         The graph among E nodes that are the edges, as they were numbered when the graph was made.
+
+    Raises:
+        ValueError: an edge without its way back, a ``reverse`` that does not lead back, or two sets of nodes.
     """
     check_square(graph)
-    reverse = reverse_edges(graph) if reverse is None else reverse
-    if reverse.shape != (graph.num_edges,):
-        raise ValueError(
-            f"reverse has shape {list(reverse.shape)}; for this graph it must be [{graph.num_edges}], "
-            "as reverse_edges gives it"
-        )
     source, target = graph.edge_index
-    inside = reverse.dtype == torch.int64 and bool(((reverse >= 0) & (reverse < graph.num_edges)).all())
-    if not inside or not (torch.equal(source[reverse], target) and torch.equal(target[reverse], source)):
-        raise ValueError("reverse does not lead back along every edge; give what reverse_edges finds")
+    if reverse is None:
+        reverse = reverse_edges(graph)
+    else:
+        check_ways_back(reverse, source, target)
     begin, end = graph.rowptr[:-1].index_select(0, source), graph.rowptr[1:].index_select(0, source)
     heard = end - begin  # by every edge, its way back among them
     edge = torch.arange(graph.num_edges, device=source.device).repeat_interleave(heard)
@@ -117,6 +115,18 @@ def reverse_edges(graph: Graph) -> Tensor:
         which = f"edge {int(lonely[0])}" if len(lonely) else "one of several edges between the same two nodes"
         raise ValueError(f"{which} has no way back; give every edge in both directions")
     return torch.empty_like(edge).index_copy(0, reversed_edge, edge)
+
+
+def check_ways_back(reverse: Tensor, source: Tensor, target: Tensor) -> None:
+    """Raises ValueError unless edge ``reverse[e]`` leads from the target of edge e to its source, for every one."""
+    if reverse.shape != source.shape:
+        raise ValueError(
+            f"reverse has shape {list(reverse.shape)}; for this graph it must be [{len(source)}], "
+            "as reverse_edges gives it"
+        )
+    inside = reverse.dtype == torch.int64 and bool(((reverse >= 0) & (reverse < len(source))).all())
+    if not inside or not (torch.equal(source[reverse], target) and torch.equal(target[reverse], source)):
+        raise ValueError("reverse does not lead back along every edge; give what reverse_edges finds")
 
 
 def into_nodes(h: Tensor, graph: Graph) -> Tensor:

@@ -125,7 +125,8 @@ def test_gradcheck(transposed, dropout):
         return torch.ops.dlbench.gat_aggregate(*inputs, *csr, *back, 0.2, dropout, 7)[0]
 
     assert torch.autograd.gradcheck(attention, inputs)
-    if status().implementation == "reference":  # torch differentiates what it sees
+    if status().implementation == "reference":  # torch differentiates what it sees, twice as well
+        assert torch.autograd.gradgradcheck(attention, inputs)
         return
     with pytest.raises(NotImplementedError, match="differentiated once"):
         (first,) = torch.autograd.grad(attention(*inputs).sum(), inputs[1], create_graph=True)
@@ -179,7 +180,8 @@ def test_gradcheck_of_attend(transposed):
         return torch.ops.dlbench.gat_attend(*inputs, *csr, *back, 0.2, 0.4, 7)[0]
 
     assert torch.autograd.gradcheck(attention, inputs)
-    if status().implementation == "reference":  # torch differentiates what it sees
+    if status().implementation == "reference":  # torch differentiates what it sees, twice as well
+        assert torch.autograd.gradgradcheck(attention, inputs)
         return
     with pytest.raises(NotImplementedError, match="differentiated once"):
         (first,) = torch.autograd.grad(attention(*inputs).sum(), inputs[1], create_graph=True)
