@@ -349,21 +349,23 @@ class MPNNMolecules(Experiment):
 
     def plot(self, rows, figure, artefacts):
         real = "task" in rows and rows.task.isin([ECOLI_RANDOM, ECOLI_SCAFFOLD]).any()
-        figure.set_size_inches(11, 9.5 if real else 5.4)
+        made = not real or rows.task.isin([PROPERTY, LIBRARY]).any()
+        sets = int(made) + int(real)
+        figure.set_size_inches(11, 1.3 + 4.1 * sets)
         figure.set_layout_engine("constrained")
-        heights = [3.6, 1.5, 3.6, 1.5] if real else [3.6, 1.5]
-        charts, molecules, *more = figure.subfigures(len(heights), 1, height_ratios=heights)
-        parity, found, reliable = charts.subplots(1, 3)
-        draw_parity(parity, artefacts)
-        draw_enrichment(found, artefacts, "library", "a made library, one in twenty active")
-        draw_reliability(reliable, artefacts, "library", "its calibration")
-        draw_first(molecules, artefacts, "library")
+        parts = figure.subfigures(2 * sets, 1, height_ratios=[3.6, 1.5] * sets)
+        if made:
+            parity, found, reliable = parts[0].subplots(1, 3)
+            draw_parity(parity, artefacts)
+            draw_enrichment(found, artefacts, "library", "a made library, one in twenty active")
+            draw_reliability(reliable, artefacts, "library", "its calibration")
+            draw_first(parts[1], artefacts, "library")
         if real:
-            areas, reliable, ranks = more[0].subplots(1, 3)
+            areas, reliable, ranks = parts[-2].subplots(1, 3)
             draw_areas(areas, rows, self.references)
             draw_reliability(reliable, artefacts, "ecoli_0", "its calibration, random splits")
             draw_ranks(ranks, rows, artefacts)
-            draw_first(more[1], artefacts, "hub")
+            draw_first(parts[-1], artefacts, "hub")
 
 
 # ------------------------------------------------------------------------------------------------------------- tasks
